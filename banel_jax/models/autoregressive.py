@@ -1,0 +1,80 @@
+"""From a network that predicts the next token to a SequenceModel."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from banel_jax.types import SequenceModel, Sequences
+
+# Attention over a cache costs its whole size at every step, so the cache grows in segments:
+# with S segments the average size is (S + 1) / 2S of the full one.
+SEGMENT = 32
+
+
+class Network(NamedTuple):
+    """A causal network over one sequence.
+
+    Attributes:
+      init: `init(key) -> params`.
+      logits: `logits(params, tokens [length], dropout_key or None) -> float32 [length, V]`,
+        row t predicting token t from the tokens before it.
+      init_cache: `init_cache(size) -> cache`, every leaf with the position as first axis.
+      step: `step(params, previous_token, position, cache) -> (logits [V], cache)`; the
+        previous token at position 0 is V, the start.
+    """
+
+    init: Callable[..., Any]
+    logits: Callable[..., Any]
+    init_cache: Callable[[int], Any]
+    step: Callable[..., Any]
+
+
+def sequence_model(
+    network: Network, vocab_size: int, length: int, eos_token: int | None = None
+) -> SequenceModel:
+    """Ancestral sampling with a growing cache, and exact likelihoods, from a `Network`.
+
+    A sequence of `length` tokens without the end token counts as it is (truncated), so the
+    probabilities of all outcomes sum to one. After the end token comes padding (token 0,
+    masked out).
+    """
+
+    def log_prob(params, sequence, *, temperature=1.0, dropout_key=None):
+        logits = network.logits(params, sequence.tokens, dropout_key)
+        log_probs = jax.nn.log_softmax(logits / temperature)
+        taken = jnp.take_along_axis(log_probs, sequence.tokens[:, None], axis=1)[:, 0]
+        return jnp.sum(jnp.where(sequence.mask, taken, 0.0))
+
+    def sample(key, params, *, temperature=1.0):
+        def body(carry, position):
+            previous, alive, total, cache = carry
+            logits, cache = network.step(params, previous, position, cache)
+            log_probs = jax.nn.log_softmax(logits / temperature)
+            token = jax.random.categorical(jax.random.fold_in(key, position), log_probs)
+            token = jnp.where(alive, token, 0).astype(jnp.int32)
+            total = total + jnp.where(alive, log_probs[token], 0.0)
+            still = alive if eos_token is None else alive & (token != eos_token)
+            return (token, still, total, cache), (token, alive)
+
+        carry = (
+            jnp.int32(vocab_size),
+            jnp.bool_(True),
+            jnp.float32(0.0),
+            network.init_cache(min(SEGMENT, length)),
+        )
+        pieces = []
+        for start in range(0, length, SEGMENT):
+            end = min(start + SEGMENT, length)
+            if start:
+                grow = lambda leaf, n=end - start: jnp.pad(
+                    leaf, [(0, n)] + [(0, 0)] * (leaf.ndim - 1)
+                )
+                carry = (*carry[:3], jax.tree.map(grow, carry[3]))
+            carry, piece = jax.lax.scan(body, carry, jnp.arange(start, end))
+            pieces.append(piece)
+        tokens, mask = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
+        return Sequences(tokens, mask), carry[2]
+
+    return SequenceModel(network.init, log_prob, sample)

@@ -1,0 +1,164 @@
+"""The GPT-2 style decoder (pre-norm, learned positions) in flax.linen, as a SequenceModel.
+
+Everything is written for one sequence and batched by `jax.vmap`. Letters: L positions,
+D the model width, H heads, K = D / H, V the vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from banel_jax.models import autoregressive
+from banel_jax.types import SequenceModel
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Settings of the decoder.
+
+    Attributes:
+      vocab_size: V. The start token is the model's own and is no part of the vocabulary.
+      length: the longest sequence, in tokens.
+      num_layers, num_heads, width: of the decoder; width is divisible by num_heads.
+      mlp_ratio: width of the hidden layer over `width`.
+      dropout: probability, used only where a dropout key is given.
+      dtype: of the activations; parameters, softmax and log-likelihoods are float32.
+      eos_token: ends a sequence (its probability counts), or None for fixed length.
+      precision: of the matrix products. Likelihood ratios are small differences of large
+        numbers, so the default is full float32 on every device.
+    """
+
+    vocab_size: int
+    length: int
+    num_layers: int = 4
+    num_heads: int = 4
+    width: int = 128
+    mlp_ratio: int = 4
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+    eos_token: int | None = None
+    precision: str = "highest"
+
+    def __post_init__(self):
+        if self.width % self.num_heads:
+            raise ValueError(f"width={self.width} is not divisible by num_heads={self.num_heads}")
+        for name in ("vocab_size", "length", "num_layers", "num_heads", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout} is not in [0, 1)")
+
+
+class Block(nn.Module):
+    config: TransformerConfig
+
+    def setup(self):
+        c = self.config
+        dense = dict(dtype=c.dtype, precision=c.precision, kernel_init=nn.initializers.normal(0.02))
+        residual = dense | dict(
+            kernel_init=nn.initializers.normal(0.02 / (2 * c.num_layers) ** 0.5)
+        )
+        self.attention_norm = nn.LayerNorm(dtype=c.dtype)
+        self.qkv = nn.Dense(3 * c.width, **dense)
+        self.attention_out = nn.Dense(c.width, **residual)
+        self.mlp_norm = nn.LayerNorm(dtype=c.dtype)
+        self.mlp_in = nn.Dense(c.mlp_ratio * c.width, **dense)
+        self.mlp_out = nn.Dense(c.width, **residual)
+        self.drop = nn.Dropout(c.dropout)
+
+    def _mlp(self, x, deterministic):
+        h = self.mlp_out(nn.gelu(self.mlp_in(self.mlp_norm(x)), approximate=True))
+        return x + self.drop(h, deterministic=deterministic)
+
+    def _qkv(self, x):
+        qkv = self.qkv(self.attention_norm(x))
+        return [
+            part.reshape(*part.shape[:-1], self.config.num_heads, -1)
+            for part in jnp.split(qkv, 3, axis=-1)
+        ]
+
+    def __call__(self, x, deterministic):  # x [L, D]
+        q, k, v = self._qkv(x)
+        with jax.default_matmul_precision(self.config.precision):
+            attended = jax.nn.dot_product_attention(q, k, v, is_causal=True)
+        h = self.attention_out(attended.reshape(x.shape))
+        return self._mlp(x + self.drop(h, deterministic=deterministic), deterministic)
+
+    def step(self, x, cache, position):  # x [D], cache (k, v) each [S, H, K]
+        q, k, v = self._qkv(x)
+        keys = jax.lax.dynamic_update_index_in_dim(cache[0], k, position, 0)
+        values = jax.lax.dynamic_update_index_in_dim(cache[1], v, position, 0)
+        scores = jnp.einsum("hk,shk->hs", q, keys, precision=self.config.precision)
+        scores = scores.astype(jnp.float32) / q.shape[-1] ** 0.5
+        seen = jnp.arange(keys.shape[0]) <= position
+        weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)).astype(values.dtype)
+        attended = jnp.einsum("hs,shk->hk", weights, values, precision=self.config.precision)
+        x = x + self.attention_out(attended.reshape(-1))
+        return self._mlp(x, deterministic=True), (keys, values)
+
+
+class Decoder(nn.Module):
+    config: TransformerConfig
+
+    def setup(self):
+        c = self.config
+        init = nn.initializers.normal(0.02)
+        # Row V of the table is the start token.
+        self.token_embedding = self.param("token_embedding", init, (c.vocab_size + 1, c.width))
+        self.position_embedding = self.param("position_embedding", init, (c.length, c.width))
+        self.blocks = [Block(c, name=f"block_{i}") for i in range(c.num_layers)]
+        self.final_norm = nn.LayerNorm(dtype=c.dtype)
+        self.head = nn.Dense(
+            c.vocab_size, use_bias=False, dtype=c.dtype, precision=c.precision, kernel_init=init
+        )
+        self.drop = nn.Dropout(c.dropout)
+
+    def __call__(self, tokens, deterministic=True):  # [L] -> logits [L, V], float32
+        start = jnp.full((1,), self.config.vocab_size, tokens.dtype)
+        inputs = jnp.concatenate([start, tokens[:-1]])
+        x = self.token_embedding[inputs] + self.position_embedding[: tokens.shape[0]]
+        x = self.drop(x.astype(self.config.dtype), deterministic=deterministic)
+        for block in self.blocks:
+            x = block(x, deterministic)
+        return self.head(self.final_norm(x)).astype(jnp.float32)
+
+    def step(self, previous, position, cache):  # previous token (V at the start) -> logits [V]
+        x = self.token_embedding[previous] + self.position_embedding[position]
+        x = x.astype(self.config.dtype)
+        new_cache = []
+        for block, block_cache in zip(self.blocks, cache, strict=True):
+            x, block_cache = block.step(x, block_cache, position)
+            new_cache.append(block_cache)
+        return self.head(self.final_norm(x)).astype(jnp.float32), tuple(new_cache)
+
+
+def transformer(config: TransformerConfig) -> SequenceModel:
+    """The decoder as a SequenceModel over sequences of `config.length` tokens."""
+    decoder = Decoder(config)
+
+    def init(key):
+        return decoder.init(key, jnp.zeros((config.length,), jnp.int32))["params"]
+
+    def logits(params, tokens, dropout_key):
+        if dropout_key is None or config.dropout == 0:
+            return decoder.apply({"params": params}, tokens)
+        rngs = {"dropout": dropout_key}
+        return decoder.apply({"params": params}, tokens, deterministic=False, rngs=rngs)
+
+    def init_cache(size):
+        shape = (size, config.num_heads, config.width // config.num_heads)
+        zeros = jnp.zeros(shape, config.dtype)
+        return ((zeros, zeros),) * config.num_layers
+
+    def step(params, previous, position, cache):
+        return decoder.apply({"params": params}, previous, position, cache, method=Decoder.step)
+
+    return autoregressive.sequence_model(
+        autoregressive.Network(init, logits, init_cache, step),
+        vocab_size=config.vocab_size,
+        length=config.length,
+        eos_token=config.eos_token,
+    )

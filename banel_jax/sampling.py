@@ -1,0 +1,43 @@
+"""Ancestral sampling in batches."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from banel_jax.parallel import map_sequences
+from banel_jax.types import Key, Params, SequenceModel, Sequences
+
+CHUNK_SIZE = 256
+
+
+@partial(jax.jit, static_argnames=("model", "n", "chunk_size"))
+def sample(
+    model: SequenceModel, key: Key, params: Params, n: int, chunk_size: int = CHUNK_SIZE
+) -> tuple[Sequences, Float[Array, " n"]]:
+    """Draws n sequences and their log-likelihoods in nats.
+
+    Sequence i is drawn with `fold_in(key, i)`: neither the chunk size, nor n, nor the number
+    of devices changes it.
+
+    Args:
+      model: the generative model; static.
+      key: consumed once.
+      params: of the model.
+      n: number of sequences; static.
+      chunk_size: how many are in work at a time on a device; static.
+    """
+    return sample_indices(model, key, params, jnp.arange(n), chunk_size)
+
+
+def sample_indices(
+    model: SequenceModel,
+    key: Key,
+    params: Params,
+    indices: Int[Array, " n"],
+    chunk_size: int = CHUNK_SIZE,
+) -> tuple[Sequences, Float[Array, " n"]]:
+    """The sequences of these indices in the stream that `key` names."""
+    draw = lambda index: model.sample(jax.random.fold_in(key, index), params)
+    return map_sequences(draw, indices, chunk_size)

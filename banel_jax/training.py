@@ -1,0 +1,234 @@
+"""Maximum likelihood: epochs of minibatches as one compiled scan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from banel_jax import sampling, scoring
+from banel_jax.types import Key, Params, SequenceModel, Sequences
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of one maximum-likelihood fit.
+
+    Attributes:
+      epochs: passes over the sequences of weight above 0; at most this many.
+      batch_size: sequences in an optimiser step.
+      learning_rate: of Adam, constant after `warmup_steps` of linear increase.
+      weight_decay: of AdamW; 0 is Adam.
+      warmup_steps: optimiser steps of linear warm-up.
+      clip_norm: bound of the gradient's global norm; 0 for none.
+      micro_batch_size: gradients are accumulated over pieces of this size; 0 for whole batches.
+      keep_best: with validation sequences, end with the parameters of the epoch that scored
+        best on them (the start counts as epoch 0).
+      patience: with validation sequences, epochs without an improvement before the rest of
+        the epochs is skipped; 0 to go on to the end.
+    """
+
+    epochs: int = 10
+    batch_size: int = 50
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+    clip_norm: float = 1.0
+    micro_batch_size: int = 0
+    keep_best: bool = True
+    patience: int = 0
+
+    def __post_init__(self):
+        for name in ("batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        for name in ("epochs", "weight_decay", "warmup_steps", "clip_norm", "micro_batch_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size={self.batch_size} is not a multiple of "
+                f"micro_batch_size={self.micro_batch_size}"
+            )
+
+
+class FitInfo(NamedTuple):
+    """Losses by epoch, mean negative log-likelihood in nats a sequence, float32 [epochs].
+
+    Epochs that were skipped repeat the last value. `validation_loss` is NaN without
+    validation sequences; `epochs_run` counts the epochs that ran.
+    """
+
+    train_loss: Float[Array, " epochs"]
+    validation_loss: Float[Array, " epochs"]
+    epochs_run: Float[Array, ""]
+
+
+# fit(key, params, sequences [n], weights [n], validation_weights [n]) -> (params, FitInfo)
+Fit = Callable[
+    [Key, Params, Sequences, Float[Array, " n"], Float[Array, " n"]], tuple[Params, FitInfo]
+]
+
+
+def optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+    schedule = config.learning_rate
+    if config.warmup_steps:
+        schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    return optax.chain(clip, optax.adamw(schedule, weight_decay=config.weight_decay))
+
+
+def batch_loss(
+    model: SequenceModel,
+    params: Params,
+    sequences: Sequences,
+    weights: Float[Array, " n"],
+    dropout_key: Key | None = None,
+) -> Float[Array, ""]:
+    """Sum of weighted negative log-likelihoods, in nats."""
+    if dropout_key is None:
+        score = jax.vmap(lambda s: model.log_prob(params, s))
+        return -jnp.sum(weights * score(sequences))
+    keys = jax.random.split(dropout_key, weights.shape[0])
+    score = jax.vmap(lambda s, k: model.log_prob(params, s, dropout_key=k))
+    return -jnp.sum(weights * score(sequences, keys))
+
+
+def weighted_gradient(model, params, sequences, weights, key, micro_batch_size):
+    """(loss sum, gradient) of `batch_loss`, accumulated over micro-batches."""
+    gradient = jax.value_and_grad(lambda p, s, w, k: batch_loss(model, p, s, w, k))
+    n = weights.shape[0]
+    if not micro_batch_size or micro_batch_size == n:
+        return gradient(params, sequences, weights, key)
+    pieces = n // micro_batch_size
+    split = lambda x: x.reshape(pieces, micro_batch_size, *x.shape[1:])
+
+    def accumulate(total, piece):
+        return jax.tree.map(jnp.add, total, gradient(params, *piece)), None
+
+    zero = (jnp.float32(0.0), jax.tree.map(jnp.zeros_like, params))
+    xs = (*jax.tree.map(split, (sequences, weights)), jax.random.split(key, pieces))
+    return jax.lax.scan(accumulate, zero, xs)[0]
+
+
+def fit(
+    model: SequenceModel,
+    config: TrainingConfig,
+    key: Key,
+    params: Params,
+    sequences: Sequences,
+    weights: Float[Array, " n"],
+    validation_weights: Float[Array, " n"] | None = None,
+) -> tuple[Params, FitInfo]:
+    """Fits a model by maximum likelihood on weighted sequences; to be jitted by the caller.
+
+    The rows of weight 0 are in no batch: an epoch takes as many steps as the rows of weight
+    above 0 need, though all shapes are fixed. Each step minimises the weighted mean over its
+    batch.
+
+    Args:
+      model: the generative model (static under jit, as is `config`).
+      config: settings.
+      key: consumed once; shuffles and drops out.
+      params: where to start.
+      sequences: [n, length].
+      weights: float32 [n], not negative; 0 leaves a row out.
+      validation_weights: float32 [n] over the same rows, 0 for the rows that are not
+        validation; a row may have weight in one of both only. None for no validation.
+
+    Returns:
+      The parameters, and losses by epoch.
+    """
+    if config.epochs == 0:
+        nothing = jnp.zeros((0,), jnp.float32)
+        return params, FitInfo(nothing, nothing, jnp.float32(0))
+    n = weights.shape[0]
+    batch = min(config.batch_size, n)
+    micro = config.micro_batch_size if batch == config.batch_size else 0
+    optimise = optimizer(config)
+    count = jnp.sum(weights > 0)
+    steps = -(-count // batch)
+
+    def validate(params):
+        if validation_weights is None:
+            return jnp.float32(jnp.nan)
+        scores = scoring.log_likelihood(model, params, sequences)
+        scores = jnp.where(validation_weights > 0, scores * validation_weights, 0.0)
+        return -jnp.sum(scores) / jnp.maximum(jnp.sum(validation_weights), 1e-9)
+
+    def epoch(carry, key):
+        params, opt_state, best, best_loss, since, run, _ = carry
+        order = jnp.argsort(
+            jax.random.uniform(jax.random.fold_in(key, 0), (n,)) + jnp.where(weights > 0, 0, 2)
+        )
+        order = jnp.pad(order, (0, -n % batch))
+        inside = jnp.pad(jnp.ones(n), (0, -n % batch))
+
+        def step(i, carry):
+            params, opt_state, total = carry
+            rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
+            w = weights[rows] * jax.lax.dynamic_slice_in_dim(inside, i * batch, batch)
+            rows = jax.tree.map(lambda x: x[rows], sequences)
+            loss, grads = weighted_gradient(
+                model, params, rows, w, jax.random.fold_in(key, i + 1), micro
+            )
+            grads = jax.tree.map(lambda g: g / jnp.maximum(jnp.sum(w), 1e-9), grads)
+            updates, opt_state = optimise.update(grads, opt_state, params)
+            return optax.apply_updates(params, updates), opt_state, total + loss
+
+        params, opt_state, total = jax.lax.fori_loop(
+            0, steps, step, (params, opt_state, jnp.float32(0.0))
+        )
+        train_loss = total / jnp.maximum(jnp.sum(weights), 1e-9)
+        loss = validate(params)
+        better = loss < best_loss
+        best = jax.tree.map(lambda old, new: jnp.where(better, new, old), best, params)
+        since = jnp.where(better, 0, since + 1)
+        best_loss = jnp.where(better, loss, best_loss)
+        return params, opt_state, best, best_loss, since, run + 1, (train_loss, loss)
+
+    def scan_epoch(carry, key):
+        if validation_weights is None or not config.patience:
+            carry = epoch(carry, key)
+        else:
+            stop = carry[4] >= config.patience
+            carry = jax.lax.cond(stop, lambda c, _: c, epoch, carry, key)
+        return carry, carry[-1]
+
+    first = validate(params)
+    carry = (
+        params, optimise.init(params), params, first, jnp.int32(0), jnp.float32(0),
+        (jnp.float32(jnp.nan), first),
+    )  # fmt: skip
+    carry, losses = jax.lax.scan(scan_epoch, carry, jax.random.split(key, config.epochs))
+    final = carry[2] if validation_weights is not None and config.keep_best else carry[0]
+    return final, FitInfo(*losses, epochs_run=carry[5])
+
+
+def broaden(
+    wide: SequenceModel,
+    model: SequenceModel,
+    config: TrainingConfig,
+    key: Key,
+    params: Params,
+    num_samples: int,
+) -> tuple[Params, FitInfo]:
+    """Distils a wider version of a model (its temperature ladder, say) into the model itself.
+
+    The base that results costs no reward evaluation and may serve any algorithm.
+
+    Args:
+      wide: what to sample from with `params`, e.g. `tempering.ladder(model)`.
+      model: what to fit, starting from `params`.
+      config: settings of the fit.
+      key: consumed once.
+      params: of both.
+      num_samples: how many samples of `wide` to fit on; one in ten is held out.
+    """
+    draw_key, fit_key = jax.random.split(key)
+    sequences, _ = sampling.sample(wide, draw_key, params, num_samples)
+    held_out = (jnp.arange(num_samples) % 10 == 0).astype(jnp.float32)
+    return fit(model, config, fit_key, params, sequences, 1 - held_out, held_out)

@@ -1,0 +1,115 @@
+"""The three seams: a generative model, an algorithm, a task.
+
+Letters for dimensions, here and in the whole package: n sequences, m candidates
+paid for in a round, f the filter factor, length tokens in a sequence, V the vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+Params = Any  # a pytree of arrays
+State = Any  # a pytree of arrays of fixed shapes
+Key = jax.Array  # a typed PRNG key, jax.random.key(seed)
+
+
+@struct.dataclass
+class Sequences:
+    """Token sequences, one or a batch of them.
+
+    Attributes:
+      tokens: int32 [*batch, length].
+      mask: bool [*batch, length]; True at the positions whose probabilities count. Prompts
+        and padding are False, so no token id carries control flow.
+    """
+
+    tokens: Int[Array, "*batch length"]
+    mask: Bool[Array, "*batch length"]
+
+
+class LogProb(Protocol):
+    def __call__(
+        self,
+        params: Params,
+        sequence: Sequences,
+        *,
+        temperature: Any = 1.0,
+        dropout_key: Key | None = None,
+    ) -> Float[Array, ""]: ...
+
+
+class Sample(Protocol):
+    def __call__(
+        self, key: Key, params: Params, *, temperature: Any = 1.0
+    ) -> tuple[Sequences, Float[Array, ""]]: ...
+
+
+class SequenceModel(NamedTuple):
+    """A generative model with a tractable likelihood, as pure functions of ONE sequence.
+
+    Batches come from `jax.vmap`; `sampling.sample` and `scoring.log_likelihood` do it in
+    chunks of bounded memory. Any triple of functions with these signatures is a model.
+
+    Attributes:
+      init: `init(key) -> params`.
+      log_prob: `log_prob(params, sequence, *, temperature=1.0, dropout_key=None) -> float32`,
+        the log-likelihood in nats of the masked positions of one sequence. With a
+        temperature T each conditional is p(token | prefix)^(1/T), renormalised. A dropout
+        key asks for the training-time likelihood; models without dropout ignore it.
+      sample: `sample(key, params, *, temperature=1.0) -> (sequence, log_prob)`, one draw by
+        ancestral sampling and its log-likelihood at that temperature.
+    """
+
+    init: Callable[[Key], Params]
+    log_prob: LogProb
+    sample: Sample
+
+
+class Algorithm(NamedTuple):
+    """What learns from rewards, in the manner of optax: pure functions over a state.
+
+    All shapes are fixed, so each function compiles once and whole. The oracle stands between
+    `ask` and `tell`, outside every algorithm.
+
+    Attributes:
+      init: `init(key, prior_params) -> state`.
+      ask: `ask(key, state) -> (candidates [m], state)`, the sequences to pay the oracle for.
+      tell: `tell(key, state, candidates, rewards) -> (state, info)`, with rewards float32 [m]
+        in {0, 1}; info is a dict of float32 scalars to log.
+      sample: `sample(key, state, n) -> Sequences [n]`, from the model as it stands; for
+        evaluation alone, n static.
+      log_prob: `log_prob(state, sequences [n]) -> float32 [n]`, the log-likelihood in nats
+        of what `sample` draws from (where its normaliser is estimated, info says so).
+      candidate_log_prob: the same for the distribution that the candidates of the latest
+        `ask` were drawn from; takes the state that `ask` returned.
+    """
+
+    init: Callable[[Key, Params], State]
+    ask: Callable[[Key, State], tuple[Sequences, State]]
+    tell: Callable[[Key, State, Sequences, Float[Array, " m"]], tuple[State, dict[str, Array]]]
+    sample: Callable[[Key, State, int], Sequences]
+    log_prob: Callable[[State, Sequences], Float[Array, " n"]]
+    candidate_log_prob: Callable[[State, Sequences], Float[Array, " n"]]
+
+
+class Task(NamedTuple):
+    """What an experiment needs to know of a problem.
+
+    Attributes:
+      prior: the pre-trained model's functions.
+      prior_params: its parameters.
+      reward_fn: `reward_fn(sequences [n]) -> float32 [n]` in {0, 1}, a JAX function. For a
+        real experiment a Python callable of the same signature takes its place.
+      targets: the sequences of reward 1 where they can be enumerated (success rates are then
+        exact), else None.
+      render: `render(sequences [n])`, what a person sees: images [n, height, width] or strings.
+    """
+
+    prior: SequenceModel
+    prior_params: Params
+    reward_fn: Callable[[Sequences], Float[Array, " n"]]
+    targets: Sequences | None
+    render: Callable[[Sequences], Any]
