@@ -1,0 +1,148 @@
+"""absl flags from the fields of a frozen dataclass, so that each default stands in one place.
+
+A field `rounds: int = 20` becomes `--rounds=20`; the fields of a nested dataclass take its
+name, `--banel.kappa=1`. Help texts come from the docstring's `Attributes:` section.
+"""
+
+import dataclasses
+import logging
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from absl import app, flags
+
+Config = TypeVar("Config")
+
+
+def define(defaults: Config, flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], Config]:
+    """Defines a flag for every field of a configuration.
+
+    Args:
+      defaults: instance of a dataclass. Fields may be bool, int, float, str, Literal, tuples
+        of these of any length (given with commas), any of them or None (given as `none`),
+        and dataclasses.
+      flag_values: where to define them.
+
+    Returns:
+      A function that, once flags are parsed, builds the configuration.
+
+    Raises:
+      TypeError: if a field has another type.
+    """
+    return _define(defaults, "", flag_values)
+
+
+def run(main: Callable[[Config], Any], defaults: Config) -> None:
+    """Parses the flags into a configuration and runs `main` on it.
+
+    A ValueError or OSError is a user's mistake and ends the program with one line;
+    `--verbosity=1` shows where it came from.
+    """
+    read = define(defaults)
+
+    def checked(argv):
+        logging.getLogger("jax").setLevel(logging.WARNING)
+        if len(argv) > 1:
+            sys.exit(f"error: unknown argument {argv[1]!r}; flags are given as --name=value")
+        try:
+            main(read())
+        except (ValueError, OSError) as error:
+            if flags.FLAGS.verbosity > 0:
+                raise
+            sys.exit(f"error: {error}")
+
+    app.run(checked)
+
+
+def _define(defaults, prefix, flag_values):
+    hints = typing.get_type_hints(type(defaults))
+    help_texts = _help_texts(type(defaults).__doc__ or "")
+    readers = {}
+    module = sys.argv[0]  # how absl names the program, whose flags --help lists
+    for field in dataclasses.fields(defaults):
+        name, value = prefix + field.name, getattr(defaults, field.name)
+        if dataclasses.is_dataclass(value):
+            readers[field.name] = _define(value, name + ".", flag_values)
+            continue
+        help_text = help_texts.get(field.name, field.name)
+        kind = hints[field.name]
+        if kind is bool:
+            holder = flags.DEFINE_boolean(name, value, help_text, flag_values, module)
+        else:
+            parser = _Parser(kind, name)
+            holder = flags.DEFINE(
+                parser, name, value, help_text, flag_values, _Serializer(), module
+            )
+        readers[field.name] = lambda holder=holder: holder.value
+    return lambda: type(defaults)(**{name: read() for name, read in readers.items()})
+
+
+class _Parser(flags.ArgumentParser):
+    def __init__(self, kind, name):
+        super().__init__()
+        self.kind, self.syntactic_help = kind, _describe(kind, name)
+
+    def parse(self, argument):
+        return _parse(self.kind, argument) if isinstance(argument, str) else argument
+
+    def flag_type(self):
+        return self.syntactic_help
+
+
+class _Serializer(flags.ArgumentSerializer):
+    def serialize(self, value):
+        if isinstance(value, tuple):
+            return ",".join(map(str, value))
+        return str(value)
+
+
+def _describe(kind, name):
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind in (bool, int, float, str):
+        return kind.__name__
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return f"{_describe(arguments[0], name)}, separated by commas"
+    if origin in (types.UnionType, typing.Union) and type(None) in arguments:
+        rest = [a for a in arguments if a is not type(None)]
+        return " or ".join([*(_describe(a, name) for a in rest), "none"])
+    raise TypeError(f"no flag can be made of --{name}, of type {kind}")
+
+
+def _parse(kind, text) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{text!r} is neither true nor false")
+        return text.lower() == "true"
+    if kind in (int, float, str):
+        return kind(text)
+    if origin is typing.Literal:
+        matches = [a for a in arguments if str(a) == text]
+        if not matches:
+            raise ValueError(f"{text!r} is not {_describe(kind, '')}")
+        return matches[0]
+    if origin is tuple:
+        return tuple(_parse(arguments[0], part) for part in text.split(",") if part)
+    if text.lower() == "none":
+        return None
+    return _parse(next(a for a in arguments if a is not type(None)), text)
+
+
+def _help_texts(docstring):
+    """{field: text} from lines such as '  rounds, seeds: what they are'."""
+    section = docstring.partition("Attributes:\n")[2]
+    entries = re.split(r"\n(?= {6}\S| {4}\S)", "\n" + section.rstrip())
+    indent = min((len(e) - len(e.lstrip()) for e in entries if e.strip()), default=0)
+    texts = {}
+    for entry in entries:
+        match = re.match(r"([\w, ]+): (.*)", entry[indent:], re.DOTALL)
+        if match:
+            for name in match[1].split(","):
+                texts[name.strip()] = " ".join(match[2].split())
+    return texts

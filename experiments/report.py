@@ -1,0 +1,122 @@
+"""What every experiment reports: tables on the terminal, JSON in the run's folder."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def format_value(value: Any) -> str:
+    """A number to three significant digits, None and NaN as '-', anything else as `str`."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return "-"
+        if value and not 1e-3 <= abs(value) < 1e5:
+            return f"{value:.2e}"
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return str(value)
+
+
+def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows of named values as aligned text; the first column to the left, others to the right."""
+    cells = [list(columns)] + [[format_value(row.get(c)) for c in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    print(format_table(rows, columns), flush=True)
+
+
+def seed_spread(values) -> dict[str, Any]:
+    """Median, lowest and highest over seeds (the first axis), and the values themselves."""
+    values = np.asarray(values, np.float64)
+    return {
+        "median": np.median(values, axis=0).tolist(),
+        "min": values.min(axis=0).tolist(),
+        "max": values.max(axis=0).tolist(),
+        "values": values.tolist(),
+    }
+
+
+def format_spread(values) -> str:
+    """'median [lowest, highest]' over seeds."""
+    spread = seed_spread(values)
+    low, high = format_value(spread["min"]), format_value(spread["max"])
+    return f"{format_value(spread['median'])} [{low}, {high}]"
+
+
+def provenance(started: float | None = None) -> dict[str, Any]:
+    """Where a result comes from: command, commit, device, versions, wall time.
+
+    Args:
+      started: `time.perf_counter()` at the start of the work, for `wall_seconds`.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = f"-m {spec.name}" if spec else Path(sys.argv[0]).name
+    device = jax.devices()[0]
+    return {
+        "command": " ".join(["python", program, *map(shlex.quote, sys.argv[1:])]),
+        "commit": _commit(),
+        "device": f"{jax.device_count()} x {device.device_kind}",
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "jax": jax.__version__,
+        "wall_seconds": None if started is None else round(time.perf_counter() - started, 1),
+    }
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Writes a file that is at every moment either the old one or the new one, whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=1, default=_jsonable)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _jsonable(value):
+    return np.asarray(value).tolist()
+
+
+def _commit():
+    def git(*arguments):
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
