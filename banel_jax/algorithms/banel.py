@@ -1,0 +1,366 @@
+"""BaNEL: sequential filtering with distillation (Algorithm 2).
+
+A round samples from the generator p_theta_i, rejects what is likely under the failure model
+p_phi relative to the base (Eqs. 5 and 6), has the rest evaluated, fits the failure model to
+the failures, and distils what passed the filter into the generator.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from banel_jax import diagnostics, rejection, sampling, scoring, training
+from banel_jax.training import Fit, TrainingConfig
+from banel_jax.types import Algorithm, SequenceModel, Sequences
+
+
+@dataclass(frozen=True)
+class BanelConfig:
+    """Settings of Algorithm 2; the defaults are the paper's for MNIST (Appendix B.2).
+
+    Attributes:
+      num_candidates: m, reward evaluations a round.
+      filter_factor: f, proposals a kept sample; f = 1 is self-distillation without a filter.
+        m times f must be a whole number.
+      kappa: sharpness of the failure model in the ratio (Eq. 5).
+      rejection: `best` keeps the best m of m f; `threshold` accepts where the ratio is at
+        least `threshold`; `importance` resamples with weights proportional to the ratio.
+      threshold: tau in nats, for `threshold`.
+      acceptance_floor: give up a round below this acceptance, for `threshold` and past filters.
+      length_normalised: scores a token instead of a sequence (Appendix B.2).
+      ratio_against: numerator of the ratio, the `base` or the current `generator` (Figure 9).
+      num_distilled: filtered samples to distil on, at least m of which m are evaluated;
+        0 for m itself, as published. More cost compute alone.
+      generator_training: the distillation.
+      reset_generator: distil into the base each round instead of the current generator.
+      drop_successes: leave successes out of the distillation, the paper's test of learning
+        from failures alone. The failure model never sees them.
+      failure_training: the fit of the failure model.
+      failure_start: where that fit starts: at the `base`, at the last failure model (`carry`)
+        or `fresh` parameters.
+      failure_rounds: fit to the failures of this many latest rounds; 1 as published. With as
+        many as there are rounds none is ever forgotten.
+      failure_holdout: share of the failures held out to stop that fit early; 0 for none.
+      past_filters: how many earlier filters stay in force beside the newest.
+    """
+
+    num_candidates: int = 250
+    filter_factor: float = 2.0
+    kappa: float = 1.0
+    rejection: Literal["best", "threshold", "importance"] = "best"
+    threshold: float = 0.0
+    acceptance_floor: float = 1e-4
+    length_normalised: bool = False
+    ratio_against: Literal["base", "generator"] = "base"
+    num_distilled: int = 0
+    generator_training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=15, learning_rate=1e-4)
+    )
+    reset_generator: bool = True
+    drop_successes: bool = False
+    failure_training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=50, learning_rate=1e-3)
+    )
+    failure_start: Literal["base", "carry", "fresh"] = "base"
+    failure_rounds: int = 1
+    failure_holdout: float = 0.0
+    past_filters: int = 0
+
+    def __post_init__(self):
+        check_filter(self.num_candidates, self.filter_factor, self.kappa)
+        one_of("rejection", self.rejection, ("best", "threshold", "importance"))
+        one_of("ratio_against", self.ratio_against, ("base", "generator"))
+        one_of("failure_start", self.failure_start, ("base", "carry", "fresh"))
+        if self.num_distilled and self.num_distilled < self.num_candidates:
+            raise ValueError(
+                f"num_distilled={self.num_distilled} is below num_candidates="
+                f"{self.num_candidates}; give at least that, or 0 for as many"
+            )
+        whole("num_distilled * filter_factor", self.distilled * self.filter_factor)
+        if not 0 < self.acceptance_floor <= 1:
+            raise ValueError(f"acceptance_floor={self.acceptance_floor} is not in (0, 1]")
+        if not 0 <= self.failure_holdout <= 0.5:
+            raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
+        if self.failure_rounds < 1:
+            raise ValueError(f"failure_rounds={self.failure_rounds} must be at least 1")
+        if self.past_filters < 0:
+            raise ValueError(f"past_filters={self.past_filters} must not be negative")
+
+    @property
+    def distilled(self) -> int:
+        return self.num_distilled or self.num_candidates
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything is ever rejected: at f = 1 the failure model has no influence."""
+        return self.filter_factor > 1 or self.rejection != "best"
+
+
+def check_filter(num_candidates: int, filter_factor: float, kappa: float) -> None:
+    if num_candidates < 1:
+        raise ValueError(f"num_candidates={num_candidates} must be at least 1")
+    if filter_factor < 1:
+        raise ValueError(f"filter_factor={filter_factor} must be at least 1")
+    if kappa < 0:
+        raise ValueError(f"kappa={kappa} must not be negative")
+    whole("num_candidates * filter_factor", num_candidates * filter_factor)
+
+
+def whole(what: str, number: float) -> None:
+    if abs(number - round(number)) > 1e-6:
+        raise ValueError(f"{what} = {number} is not a whole number; change one of the two")
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}")
+
+
+def failure_weights(
+    failures: Float[Array, " n"], holdout: float
+) -> tuple[Float[Array, " n"], Float[Array, " n"] | None]:
+    """Splits the failures (1) from empty rows (0) into training and validation weights."""
+    if not holdout:
+        return failures, None
+    held_out = (jnp.arange(failures.shape[0]) % round(1 / holdout) == 0).astype(jnp.float32)
+    return failures * (1 - held_out), failures * held_out
+
+
+REPORT = (
+    "acceptance",
+    "effective_sample_size",
+    "proposals_found",
+    "entropy",
+    "kl_to_base",
+    "duplicate_rate",
+)
+
+
+@struct.dataclass
+class Failures:
+    """The failures of the latest rounds: a ring of fixed size; weight 0 marks an empty row."""
+
+    sequences: Sequences  # [R m]
+    weights: Float[Array, " Rm"]
+
+    def add(self, round_index, sequences: Sequences, failed: Float[Array, " m"]) -> "Failures":
+        m = failed.shape[0]
+        start = (round_index % (self.weights.shape[0] // m)) * m
+        put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, start, 0)
+        return jax.tree.map(put, self, Failures(sequences, failed))
+
+
+def no_failures(model: SequenceModel, params: Any, capacity: int) -> Failures:
+    """An empty buffer for `capacity` sequences of the model."""
+    one = jax.eval_shape(lambda k: model.sample(k, params)[0], jax.random.key(0))
+    zeros = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), one)
+    return Failures(zeros, jnp.zeros((capacity,), jnp.float32))
+
+
+@struct.dataclass
+class State:
+    """Three models and what passes from `ask` to `tell`.
+
+    Attributes:
+      round: int32, rounds told so far.
+      base, generator, failure_model: parameters of p_theta, p_theta_i, p_phi_i.
+      failures: what the failure model is fitted to.
+      filters: that proposals must pass before the newest ranks them.
+      batch: [num_distilled], what passed the filter; the candidates come first.
+      threshold, log_normaliser: of the filter that the latest `ask` applied.
+      report: diagnostics of the latest `ask`.
+    """
+
+    round: Int[Array, ""]
+    base: Any
+    generator: Any
+    failure_model: Any
+    failures: Failures
+    filters: rejection.Filters
+    batch: Sequences
+    threshold: Float[Array, ""]
+    log_normaliser: Float[Array, ""]
+    report: dict[str, Array]
+
+
+def banel(
+    model: SequenceModel,
+    config: BanelConfig,
+    failure_model: SequenceModel | None = None,
+    fit_generator: Fit | None = None,
+    fit_failure_model: Fit | None = None,
+) -> Algorithm:
+    """Algorithm 2 as ask and tell.
+
+    Args:
+      model: the prior's functions; the base is whatever parameters `init` is given.
+      config: settings.
+      failure_model: p_phi; by default `model` itself. Must share the prior's parameter tree
+        unless `failure_start` is `fresh`.
+      fit_generator: in place of `training.fit` with `config.generator_training`.
+      fit_failure_model: in place of `training.fit` with `config.failure_training`.
+    """
+    c = config
+    failure_model = failure_model or model
+    fit_generator = fit_generator or partial(training.fit, model, c.generator_training)
+    fit_failure_model = fit_failure_model or partial(
+        training.fit, failure_model, c.failure_training
+    )
+    m, kept = c.num_candidates, c.distilled
+    proposed = kept if c.rejection == "threshold" else round(kept * c.filter_factor)
+    score = partial(scoring.log_likelihood, model)
+
+    def ratio(failure_params, proposals):
+        """The ranking of Eq. 5 in nats."""
+        sequences, generator_scores, base_scores = proposals
+        prior_scores = base_scores if c.ratio_against == "base" else generator_scores
+        failure_scores = scoring.log_likelihood(failure_model, failure_params, sequences)
+        values = scoring.log_ratio(prior_scores, failure_scores, c.kappa)
+        return scoring.normalise_length(values, sequences) if c.length_normalised else values
+
+    def newest_ratio(state, proposals):
+        if c.rejection == "threshold" or not c.filters:
+            return jnp.zeros_like(proposals.base_scores)
+        # Before the first failures nothing is known: the first batch is unfiltered.
+        return jnp.where(state.round == 0, 0.0, ratio(state.failure_model, proposals))
+
+    def passes(filters, k, proposals):
+        return ratio(filters.failure_model(k), proposals) >= filters.thresholds[k]
+
+    def draw(key, state, filters):
+        def propose(indices):
+            sequences, scores = sampling.sample_indices(model, key, state.generator, indices)
+            return rejection.Proposals(sequences, scores, score(state.base, sequences))
+
+        if not filters.capacity:
+            return propose(jnp.arange(proposed)), proposed, filters
+        let_through = partial(passes, filters)
+        return rejection.rejection_sample(
+            propose, let_through, filters, proposed, c.acceptance_floor
+        )
+
+    def accept(key, state, ratios):
+        """Accepted indices [kept], tau, and the log of the filter's normaliser."""
+        zero, first = jnp.float32(0.0), state.round == 0
+        if c.rejection == "best":
+            accepted, threshold, share = rejection.best(ratios, kept)
+            return accepted, threshold, jnp.where(first, zero, jnp.log(share))
+        if c.rejection == "importance":
+            accepted = rejection.resample(key, ratios, kept)
+            return accepted, zero, jax.nn.logsumexp(ratios) - jnp.log(proposed)
+        return jnp.arange(kept), jnp.float32(c.threshold), zero
+
+    def init(key, prior_params):
+        fresh = c.failure_start == "fresh"
+        failure_params = failure_model.init(key) if fresh else prior_params
+        zero = jnp.float32(0.0)
+        return State(
+            round=jnp.int32(0),
+            base=prior_params,
+            generator=prior_params,
+            failure_model=failure_params,
+            failures=no_failures(model, prior_params, c.failure_rounds * m),
+            # A fixed threshold works like the earlier filters: proposals must pass it.
+            filters=rejection.no_filters(
+                failure_params, c.past_filters + (c.rejection == "threshold")
+            ),
+            batch=no_failures(model, prior_params, kept).sequences,
+            threshold=jnp.float32(-jnp.inf),
+            log_normaliser=zero,
+            report=dict.fromkeys(REPORT, zero),
+        )
+
+    def ask(key, state):
+        draw_key, select_key = jax.random.split(key)
+        filters = state.filters
+        if c.rejection == "threshold":
+            threshold = jnp.where(state.round == 0, -jnp.inf, c.threshold)
+            filters = rejection.add_filter(filters, state.failure_model, threshold)
+        proposals, found, filters = draw(draw_key, state, filters)
+        ratios = newest_ratio(state, proposals)
+        accepted, threshold, log_accepted = accept(select_key, state, ratios)
+        batch = jax.tree.map(lambda x: x[accepted], proposals.sequences)
+        log_acceptance = filters.log_acceptance()
+        report = {
+            "acceptance": jnp.exp(log_acceptance) * kept / proposed,
+            "effective_sample_size": rejection.effective_sample_size(ratios),
+            "proposals_found": jnp.float32(found) / proposed,
+            **diagnostics.proposal_diagnostics(*proposals),
+        }
+        state = state.replace(
+            batch=batch,
+            filters=filters,
+            threshold=threshold,
+            log_normaliser=log_acceptance + log_accepted,
+            report=report,
+        )
+        return jax.tree.map(lambda x: x[:m], batch), state
+
+    def tell(key, state, candidates, rewards):
+        failure_key, start_key, generator_key = jax.random.split(key, 3)
+        first = state.round == 0
+        failures = state.failures.add(state.round, candidates, 1 - rewards)
+        filters, failure_params, info = state.filters, state.failure_model, {}
+        if c.filters:
+            if c.rejection != "threshold" and filters.capacity:
+                added = rejection.add_filter(
+                    filters, failure_params, state.threshold, kept / proposed
+                )
+                filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), filters, added)
+            start = {"base": state.base, "carry": failure_params}.get(c.failure_start)
+            if start is None:
+                start = failure_model.init(start_key)
+            weights, held_out = failure_weights(failures.weights, c.failure_holdout)
+            failure_params, fitted = fit_failure_model(
+                failure_key, start, failures.sequences, weights, held_out
+            )
+            info = {
+                "failure_train_loss": fitted.train_loss[-1],
+                "failure_validation_loss": fitted.validation_loss[-1],
+                "failure_epochs": fitted.epochs_run,
+            }
+
+        # Nothing was filtered in the first round, so there is nothing to distil.
+        use = jnp.ones((kept,)).at[:m].set(1 - rewards if c.drop_successes else 1.0)
+        start = state.base if c.reset_generator else state.generator
+        generator = jax.lax.cond(
+            first,
+            lambda: state.generator,
+            lambda: fit_generator(generator_key, start, state.batch, use, None)[0],
+        )
+        state = state.replace(
+            round=state.round + 1,
+            generator=generator,
+            failure_model=failure_params,
+            failures=failures,
+            filters=filters,
+        )
+        return state, {"successes": jnp.sum(rewards), **state.report, **info}
+
+    def sample(key, state, n):
+        return sampling.sample(model, key, state.generator, n)[0]
+
+    def log_prob(state, sequences):
+        return score(state.generator, sequences)
+
+    def candidate_log_prob(state, sequences):
+        proposals = rejection.Proposals(
+            sequences, score(state.generator, sequences), score(state.base, sequences)
+        )
+        log_probs = proposals.generator_scores - state.log_normaliser
+        if state.filters.capacity:
+            passed = rejection.passes_all(partial(passes, state.filters), state.filters, proposals)
+            log_probs = jnp.where(passed, log_probs, -jnp.inf)
+        ratios = newest_ratio(state, proposals)
+        if c.rejection == "importance":
+            return log_probs + ratios
+        if c.rejection == "best":
+            return jnp.where(ratios >= state.threshold, log_probs, -jnp.inf)
+        return log_probs
+
+    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob)

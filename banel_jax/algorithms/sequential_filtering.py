@@ -1,0 +1,202 @@
+"""Sequential filtering without distillation (Algorithm 1).
+
+The prior and every filter are kept; candidates are drawn by rejection sampling from the
+prior restricted to what no filter rejects. That posterior is exact, at the price of compute:
+its acceptance falls by the filter factor each round.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from banel_jax import diagnostics, rejection, sampling, scoring, training
+from banel_jax.algorithms.banel import (
+    REPORT,
+    Failures,
+    check_filter,
+    failure_weights,
+    no_failures,
+    one_of,
+)
+from banel_jax.training import Fit, TrainingConfig
+from banel_jax.types import Algorithm, SequenceModel
+
+
+@dataclass(frozen=True)
+class SequentialFilteringConfig:
+    """Settings of Algorithm 1.
+
+    Attributes:
+      num_candidates: m, reward evaluations a round.
+      filter_factor: f, survivors of the earlier filters drawn a candidate; the newest filter's
+        threshold is set so that it accepts one in f. f = 1 samples the prior for ever.
+      kappa: sharpness of the failure models in the ratio (Eq. 5).
+      length_normalised: scores a token instead of a sequence (Appendix B.2).
+      failure_training: the fit of each failure model.
+      failure_start: where it starts: at the prior (`base`), the last one (`carry`) or `fresh`.
+      failure_rounds: fit to the failures of this many latest rounds; 1 as published.
+      failure_holdout: share of the failures held out to stop that fit early; 0 for none.
+      max_filters: filters kept in force, the oldest dropped beyond it.
+      acceptance_floor: give up below this acceptance.
+    """
+
+    num_candidates: int = 250
+    filter_factor: float = 2.0
+    kappa: float = 1.0
+    length_normalised: bool = False
+    failure_training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=20, learning_rate=1e-3)
+    )
+    failure_start: Literal["base", "carry", "fresh"] = "base"
+    failure_rounds: int = 1
+    failure_holdout: float = 0.0
+    max_filters: int = 32
+    acceptance_floor: float = 1e-4
+
+    def __post_init__(self):
+        check_filter(self.num_candidates, self.filter_factor, self.kappa)
+        one_of("failure_start", self.failure_start, ("base", "carry", "fresh"))
+        if not 0 < self.acceptance_floor <= 1:
+            raise ValueError(f"acceptance_floor={self.acceptance_floor} is not in (0, 1]")
+        if not 0 <= self.failure_holdout <= 0.5:
+            raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
+        if self.failure_rounds < 1 or self.max_filters < 1:
+            raise ValueError("failure_rounds and max_filters must be at least 1")
+
+
+@struct.dataclass
+class State:
+    """The prior and its filters.
+
+    Attributes:
+      round: int32, rounds told so far.
+      prior: parameters of p_theta.
+      failure_model: of the latest p_phi, which the next `ask` makes a filter of.
+      failures: what the failure models are fitted to.
+      filters: in force, with their acceptance.
+      report: diagnostics of the latest `ask`.
+    """
+
+    round: Int[Array, ""]
+    prior: Any
+    failure_model: Any
+    failures: Failures
+    filters: rejection.Filters
+    report: dict[str, Array]
+
+
+def sequential_filtering(
+    model: SequenceModel,
+    config: SequentialFilteringConfig,
+    failure_model: SequenceModel | None = None,
+    fit_failure_model: Fit | None = None,
+) -> Algorithm:
+    """Algorithm 1 as ask and tell.
+
+    `log_prob` is exact up to the acceptance, which is estimated from all proposals so far.
+    A candidate that could not be found above the acceptance floor has an empty mask.
+
+    Args:
+      model: the prior's functions.
+      config: settings.
+      failure_model: p_phi; by default `model` itself. Must share the prior's parameter tree
+        unless `failure_start` is `fresh`.
+      fit_failure_model: in place of `training.fit` with `config.failure_training`.
+    """
+    c = config
+    failure_model = failure_model or model
+    fit_failure_model = fit_failure_model or partial(
+        training.fit, failure_model, c.failure_training
+    )
+    m, proposed = c.num_candidates, round(c.num_candidates * c.filter_factor)
+    score = partial(scoring.log_likelihood, model)
+
+    def ratio(failure_params, proposals):
+        sequences = proposals.sequences
+        failure_scores = scoring.log_likelihood(failure_model, failure_params, sequences)
+        values = scoring.log_ratio(proposals.base_scores, failure_scores, c.kappa)
+        return scoring.normalise_length(values, sequences) if c.length_normalised else values
+
+    def passes(filters, k, proposals):
+        return ratio(filters.failure_model(k), proposals) >= filters.thresholds[k]
+
+    def draw(key, state, n):
+        def propose(indices):
+            sequences, scores = sampling.sample_indices(model, key, state.prior, indices)
+            return rejection.Proposals(sequences, scores, scores)
+
+        return rejection.rejection_sample(
+            propose, partial(passes, state.filters), state.filters, n, c.acceptance_floor
+        )
+
+    def init(key, prior_params):
+        fresh = c.failure_start == "fresh"
+        failure_params = failure_model.init(key) if fresh else prior_params
+        return State(
+            round=jnp.int32(0),
+            prior=prior_params,
+            failure_model=failure_params,
+            failures=no_failures(model, prior_params, c.failure_rounds * m),
+            filters=rejection.no_filters(failure_params, c.max_filters),
+            report=dict.fromkeys(REPORT, jnp.float32(0.0)),
+        )
+
+    def ask(key, state):
+        proposals, found, filters = draw(key, state, proposed)
+        first = state.round == 0
+        ratios = jnp.where(first, 0.0, ratio(state.failure_model, proposals))
+        accepted, threshold, share = rejection.best(ratios, m)
+        # The first failure model is fitted to the first batch: until then there is no filter.
+        added = rejection.add_filter(
+            filters, state.failure_model, threshold, share, float(proposed)
+        )
+        filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), filters, added)
+        report = {
+            "acceptance": jnp.exp(filters.log_acceptance()),
+            "effective_sample_size": rejection.effective_sample_size(ratios),
+            "proposals_found": jnp.float32(found) / proposed,
+            **diagnostics.proposal_diagnostics(*proposals),
+            # Of the posterior: the scores of its samples are the prior's over the acceptance.
+            "kl_to_base": -filters.log_acceptance(),
+        }
+        report["entropy"] += filters.log_acceptance()
+        candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
+        return candidates, state.replace(filters=filters, report=report)
+
+    def tell(key, state, candidates, rewards):
+        failure_key, start_key = jax.random.split(key)
+        failures = state.failures.add(state.round, candidates, 1 - rewards)
+        start = {"base": state.prior, "carry": state.failure_model}.get(c.failure_start)
+        if start is None:
+            start = failure_model.init(start_key)
+        weights, held_out = failure_weights(failures.weights, c.failure_holdout)
+        failure_params, fitted = fit_failure_model(
+            failure_key, start, failures.sequences, weights, held_out
+        )
+        info = {
+            "successes": jnp.sum(rewards),
+            **state.report,
+            "failure_train_loss": fitted.train_loss[-1],
+            "failure_validation_loss": fitted.validation_loss[-1],
+            "failure_epochs": fitted.epochs_run,
+        }
+        state = state.replace(
+            round=state.round + 1, failure_model=failure_params, failures=failures
+        )
+        return state, info
+
+    def sample(key, state, n):
+        return draw(key, state, n)[0].sequences
+
+    def log_prob(state, sequences):
+        scores = score(state.prior, sequences)
+        proposals = rejection.Proposals(sequences, scores, scores)
+        passed = rejection.passes_all(partial(passes, state.filters), state.filters, proposals)
+        return jnp.where(passed, scores - state.filters.log_acceptance(), -jnp.inf)
+
+    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob=log_prob)
