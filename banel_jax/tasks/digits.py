@@ -1,0 +1,267 @@
+"""Digits, 0 -> 6: a prior of handwritten 0s is to draw a handwritten 6, exactly.
+
+After the paper's MNIST task, at a size that needs no download: scikit-learn's 8x8 digits.
+The prior is pretrained on the 0s; the targets are affine variants of the 6s, and the reward
+is 1 for a sample that equals one of them pixel by pixel.
+"""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import ndimage
+from sklearn.datasets import load_digits
+
+from banel_jax import training
+from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.tasks import prior_cache
+from banel_jax.tasks.targets import target_set
+from banel_jax.types import Key, Params, SequenceModel, Sequences, Task
+
+SIZE = 8  # pixels
+PRIOR_DIGIT, TARGET_DIGIT = 0, 6
+MAX_VOCAB_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class AffineRanges:
+    """Ranges of random rotations, shifts and scales about the centre of an image.
+
+    Attributes:
+      rotation: degrees; angles are uniform in [-rotation, rotation].
+      shift: pixels, along each axis; uniform in [-shift, shift].
+      min_scale, max_scale: of the drawing's size; uniform between them.
+    """
+
+    rotation: float = 15.0
+    shift: float = 0.8
+    min_scale: float = 0.9
+    max_scale: float = 1.1
+
+    def __post_init__(self):
+        for name in ("rotation", "shift"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if not 0 < self.min_scale <= self.max_scale:
+            raise ValueError(
+                f"min_scale={self.min_scale} must be positive and at most "
+                f"max_scale={self.max_scale}"
+            )
+
+
+@dataclass(frozen=True)
+class DigitsConfig:
+    """Settings of the task.
+
+    Attributes:
+      grey_levels: g, values of a pixel after rounding; 2 is black and white.
+      patch: pixels along a token's side; a token is one of g^(patch^2) patches.
+      targets: variants of the 6s.
+      num_target_variants: how many are drawn; duplicates and those that equal a 0 of the
+        pretraining data are then left out, so there are fewer targets than this.
+      augmentation: variants of the 0s.
+      augmented_copies: variants of each 0, the image itself among them.
+      held_out_fraction: of the 0s (images with all their variants), for early stopping.
+      num_layers, num_heads, width, dropout: of the prior, a transformer.
+      pretraining: of the prior; `patience` is in epochs.
+      seed: of the data's variants and split and of the prior.
+    """
+
+    grey_levels: int = 2
+    patch: int = 2
+    targets: AffineRanges = AffineRanges()
+    num_target_variants: int = 5000
+    augmentation: AffineRanges = AffineRanges(10.0, 0.5, 0.95, 1.05)
+    augmented_copies: int = 20
+    held_out_fraction: float = 0.2
+    num_layers: int = 2
+    num_heads: int = 4
+    width: int = 64
+    dropout: float = 0.1
+    pretraining: training.TrainingConfig = field(
+        default_factory=lambda: training.TrainingConfig(
+            epochs=60, batch_size=50, learning_rate=1e-3, warmup_steps=50, patience=6
+        )
+    )
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.grey_levels < 2:
+            raise ValueError(f"grey_levels={self.grey_levels} must be at least 2")
+        if self.patch < 1 or SIZE % self.patch:
+            raise ValueError(f"patch={self.patch} must divide the image's side of {SIZE} pixels")
+        if self.vocab_size > MAX_VOCAB_SIZE:
+            raise ValueError(
+                f"grey_levels={self.grey_levels} and patch={self.patch} make {self.vocab_size} "
+                f"tokens, above {MAX_VOCAB_SIZE}; choose fewer levels or a smaller patch"
+            )
+        for name in ("num_target_variants", "augmented_copies"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 < self.held_out_fraction < 1:
+            raise ValueError(f"held_out_fraction={self.held_out_fraction} is not in (0, 1)")
+        self.transformer  # noqa: B018 (its own checks)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.grey_levels ** (self.patch**2)
+
+    @property
+    def length(self) -> int:
+        return (SIZE // self.patch) ** 2
+
+    @property
+    def transformer(self) -> TransformerConfig:
+        return TransformerConfig(
+            vocab_size=self.vocab_size,
+            length=self.length,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            width=self.width,
+            dropout=self.dropout,
+        )
+
+
+class Prior(NamedTuple):
+    """A pretrained model; metrics: held_out_nats (a sequence) and epochs (that ran)."""
+
+    model: SequenceModel
+    params: Params
+    metrics: dict[str, float]
+
+
+def digits(config: DigitsConfig, cache_dir: str | os.PathLike) -> Task:
+    """The task, with its prior from `cache_dir` or pretrained into it.
+
+    Raises:
+      ValueError: for a cache folder that cannot be used, or where no target is left.
+    """
+    prior = pretrained_prior(config, cache_dir)
+    targets = target_sequences(config)
+    return Task(
+        prior=prior.model,
+        prior_params=prior.params,
+        reward_fn=target_set(targets, config.vocab_size).reward,
+        targets=targets,
+        render=partial(render, config),
+    )
+
+
+def pretrained_prior(config: DigitsConfig, cache_dir: str | os.PathLike) -> Prior:
+    """The prior of the 0s, from the cache or pretrained with early stopping on held-out 0s."""
+    model = transformer(config.transformer)
+    key = jax.random.key(config.seed)
+    # What the targets are does not change the prior.
+    settings = dataclasses.asdict(config)
+    del settings["targets"], settings["num_target_variants"]
+    params, metrics = prior_cache.load_or_train(
+        cache_dir,
+        "digits",
+        settings,
+        jax.eval_shape(model.init, key),
+        lambda: _pretrain(key, model, config),
+    )
+    return Prior(model, params, metrics)
+
+
+def _pretrain(key: Key, model: SequenceModel, config: DigitsConfig):
+    init_key, fit_key = jax.random.split(key)
+    sequences, held_out = pretraining_sequences(config)
+    fit = jax.jit(partial(training.fit, model, config.pretraining))
+    params, info = fit(fit_key, model.init(init_key), sequences, 1 - held_out, held_out)
+    held_out_nats = jnp.min(info.validation_loss, initial=jnp.inf)
+    return params, {"held_out_nats": held_out_nats, "epochs": info.epochs_run}
+
+
+def pretraining_sequences(config: DigitsConfig) -> tuple[Sequences, Float[Array, " n"]]:
+    """Variants of the 0s [n, length], and float32 [n], 1 for the rows that are held out."""
+    rng = np.random.default_rng([config.seed, PRIOR_DIGIT])
+    images = _images(PRIOR_DIGIT)
+    num_held_out = max(1, round(config.held_out_fraction * len(images)))
+    held_out = np.isin(np.arange(len(images)), rng.permutation(len(images))[:num_held_out])
+    again = np.tile(np.arange(len(images)), config.augmented_copies - 1)
+    variants = affine_variants(rng, images[again], config.augmentation)
+    rows = np.concatenate([images, variants])
+    return tokenise(config, rows), jnp.asarray(
+        np.tile(held_out, config.augmented_copies), "float32"
+    )
+
+
+def target_sequences(config: DigitsConfig) -> Sequences:
+    """The targets [n, length]: variants of the 6s, none twice, none that is a 0's variant.
+
+    A drawing that occurs among the pretraining 0s is left out, whichever digit it was made
+    from: to draw it would show that the prior had learnt its 0s, not that it draws a 6.
+
+    Raises:
+      ValueError: if no target is left.
+    """
+    rng = np.random.default_rng([config.seed, TARGET_DIGIT])
+    images = _images(TARGET_DIGIT)
+    chosen = rng.integers(len(images), size=config.num_target_variants)
+    variants = affine_variants(rng, images[chosen], config.targets)
+    targets = np.unique(np.asarray(tokenise(config, variants).tokens), axis=0)
+    zeros = {row.tobytes() for row in np.asarray(pretraining_sequences(config)[0].tokens)}
+    targets = targets[[row.tobytes() not in zeros for row in targets]]
+    if not len(targets):
+        raise ValueError(
+            f"all {config.num_target_variants} targets equal 0s of the pretraining data; "
+            "narrow the ranges of the targets or of the augmentation"
+        )
+    return Sequences(jnp.asarray(targets), jnp.ones(targets.shape, bool))
+
+
+def affine_variants(
+    rng: np.random.Generator, images: Float[np.ndarray, "n h w"], ranges: AffineRanges
+) -> Float[np.ndarray, "n h w"]:
+    """One random rotation, shift and scale of each image, linearly interpolated."""
+    n, height, width = images.shape
+    angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation, n))
+    scale = rng.uniform(ranges.min_scale, ranges.max_scale, n)
+    shift = rng.uniform(-ranges.shift, ranges.shift, (n, 2))
+    centre = np.array([height - 1, width - 1]) / 2
+    grid = np.stack(np.mgrid[:height, :width], axis=-1) - centre  # [h, w, 2]
+    offset = grid - shift[:, None, None]
+    # Where in the original each pixel of the variant comes from: the inverse map.
+    cos, sin = (np.cos(angle) / scale)[:, None, None], (np.sin(angle) / scale)[:, None, None]
+    row = cos * offset[..., 0] + sin * offset[..., 1] + centre[0]
+    column = cos * offset[..., 1] - sin * offset[..., 0] + centre[1]
+    which = np.broadcast_to(np.arange(n)[:, None, None], row.shape)
+    return ndimage.map_coordinates(images, [which, row, column], order=1)
+
+
+def tokenise(config: DigitsConfig, images: Float[np.ndarray, "n 8 8"]) -> Sequences:
+    """Images in [0, 1], rounded to the grey levels, as sequences [n, length].
+
+    Tokens go from left to right and top to bottom; in a token the patch's first pixel is
+    the highest digit in base `grey_levels`.
+    """
+    levels = np.floor(np.asarray(images) * (config.grey_levels - 1) + 0.5).astype(np.int32)
+    side, patch = SIZE // config.patch, config.patch
+    pixels = levels.reshape(-1, side, patch, side, patch).swapaxes(2, 3)
+    tokens = pixels.reshape(-1, side * side, patch * patch) @ _place_values(config)
+    return Sequences(jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool))
+
+
+def render(config: DigitsConfig, sequences: Sequences) -> Float[np.ndarray, "n 8 8"]:
+    """The images of sequences [n, length], in [0, 1]: the inverse of `tokenise`."""
+    side, patch = SIZE // config.patch, config.patch
+    tokens = np.asarray(sequences.tokens)
+    pixels = tokens[..., None] // _place_values(config) % config.grey_levels
+    pixels = pixels.reshape(-1, side, side, patch, patch).swapaxes(2, 3)
+    return (pixels.reshape(-1, SIZE, SIZE) / (config.grey_levels - 1)).astype(np.float32)
+
+
+def _place_values(config):
+    return config.grey_levels ** np.arange(config.patch**2)[::-1]
+
+
+def _images(digit):
+    data = load_digits()
+    return data.images[data.target == digit] / 16.0

@@ -1,0 +1,124 @@
+"""Pretrained priors on disk: trained once, found again by their configuration."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax.types import Params
+
+CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
+
+
+def load_or_train(
+    cache_dir: str | os.PathLike,
+    name: str,
+    config: Any,
+    like: Params,
+    train: Callable[[], tuple[Params, dict[str, float]]],
+) -> tuple[Params, dict[str, float]]:
+    """The prior that was trained under this configuration, or else trains and keeps it.
+
+    Args:
+      cache_dir: the folder of the cache; made if missing.
+      name: begins the file's name, `<name>-<hash of the configuration>.npz`.
+      config: what determines the parameters: a dict, or a dataclass, of plain values.
+      like: a pytree of arrays or `jax.ShapeDtypeStruct`s, as `train` returns it.
+      train: `train() -> (params, metrics)`; called only where there is no file.
+
+    Returns:
+      (parameters, metrics), the same whether trained or found.
+
+    Raises:
+      ValueError: if the folder cannot be written, or the file is corrupt or of another
+        configuration or model. The file stays as it was.
+    """
+    text = json.dumps(_plain(config), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    file = Path(cache_dir) / f"{name}-{digest}.npz"
+    if file.exists():
+        return _load(file, text, like)
+    with _temporary(file) as temporary:
+        start = time.monotonic()
+        _say(f"pretraining the prior of {name} ...")
+        params, metrics = train()
+        metrics = {key: float(value) for key, value in metrics.items()}
+        _say(f" done in {time.monotonic() - start:.0f} s\n")
+        arrays = {CONFIG: np.array(text), METRICS: np.array(json.dumps(metrics))}
+        arrays |= {_array_name(path): np.asarray(leaf) for path, leaf in _leaves(params)}
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        temporary.flush()
+        os.fsync(temporary.fileno())
+        os.replace(temporary.name, file)
+    return params, metrics
+
+
+def _load(file, text, like):
+    mend = f"delete {file} to pretrain again"
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        found, metrics = str(arrays.pop(CONFIG)), json.loads(str(arrays.pop(METRICS)))
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"the cached prior {file} cannot be read; {mend}") from error
+    if found != text:
+        raise ValueError(f"the cached prior {file} is of another configuration; {mend}")
+    wanted = {
+        _array_name(path): (leaf.shape, jnp.dtype(leaf.dtype)) for path, leaf in _leaves(like)
+    }
+    if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
+        raise ValueError(f"the cached prior {file} is of another model; {mend}")
+    restore = lambda path, _: jnp.asarray(arrays[_array_name(path)])
+    return jax.tree_util.tree_map_with_path(restore, like), metrics
+
+
+class _temporary:
+    """A file beside `file`, gone at the end unless it was renamed."""
+
+    def __init__(self, file: Path):
+        self.file = file
+
+    def __enter__(self):
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self.handle = tempfile.NamedTemporaryFile(
+                dir=self.file.parent, prefix=self.file.stem, suffix=".tmp", delete=False
+            )
+        except OSError as error:
+            raise ValueError(
+                f"the prior's cache folder {self.file.parent} cannot be written "
+                f"({error.strerror}); choose another"
+            ) from error
+        return self.handle
+
+    def __exit__(self, *_):
+        self.handle.close()
+        Path(self.handle.name).unlink(missing_ok=True)
+
+
+def _leaves(tree):
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
+def _array_name(path):
+    return PARAMS + jax.tree_util.keystr(path)
+
+
+def _plain(config):
+    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
+
+
+def _say(text):
+    if sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)
