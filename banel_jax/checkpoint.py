@@ -1,0 +1,161 @@
+"""Checkpoints of a run's state, written by orbax while the run goes on."""
+
+import logging
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from banel_jax.types import State
+
+logger = logging.getLogger(__name__)
+
+
+def signature(state: State) -> dict[str, str]:
+    """The type of each leaf by its path, such as {".params['w']": "float32[3,4]"}."""
+    describe = lambda leaf: f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): describe(leaf) for path, leaf in leaves}
+
+
+def checksum(tree: Any) -> int:
+    """CRC-32 over the bytes of all leaves, keys included."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), total)
+    return total
+
+
+def stored(tree: State) -> dict[str, Any]:
+    """The leaves by number, without the empty ones, which orbax refuses."""
+    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree)) if leaf.size}
+
+
+def rebuilt(abstract_state: State, leaves: dict[str, Any]) -> State:
+    """The inverse of `stored`."""
+    fill = lambda i, leaf: leaves[str(i)] if leaf.size else jnp.zeros(leaf.shape, leaf.dtype)
+    abstract_leaves, structure = jax.tree.flatten(abstract_state)
+    return jax.tree.unflatten(structure, [fill(i, x) for i, x in enumerate(abstract_leaves)])
+
+
+class Checkpoints:
+    """The latest checkpoints of a run.
+
+    A checkpoint is named by the number of rounds done. Saving returns once the state is
+    copied; a process killed while it is written leaves the one before.
+
+    Args:
+      folder: of the checkpoints; made where it is missing.
+      run: names the run; a checkpoint of another is refused.
+      keep: how many to keep; 2 leave one where the newest turns out damaged.
+    """
+
+    def __init__(self, folder: Path | str, run: str = "", keep: int = 2):
+        self.folder = Path(folder).absolute()
+        self.run = run
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=keep, cleanup_tmp_directories=True
+                ),
+                item_handlers={
+                    "state": ocp.StandardCheckpointHandler(),
+                    "about": ocp.JsonCheckpointHandler(),
+                },
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"cannot keep checkpoints in {self.folder}: {error}; choose another folder"
+            ) from error
+
+    def save(self, rounds: int, state: State) -> None:
+        """Saves the state after so many rounds; waits for the save before it."""
+        about = {"run": self.run, "state": signature(state), "checksum": checksum(state)}
+        self._manager.save(
+            rounds,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(stored(state)), about=ocp.args.JsonSave(about)
+            ),
+        )
+
+    def restore_latest(self, abstract_state: State) -> tuple[int, State] | None:
+        """The newest sound checkpoint, as (rounds done, state), or None.
+
+        A damaged one is moved aside with a warning: the rounds since the one before are run
+        again, and the ledger answers for the oracle.
+
+        Args:
+          abstract_state: `jax.eval_shape` of the state.
+
+        Raises:
+          ValueError: for a checkpoint of another run, or of a state of other shapes.
+        """
+        for rounds in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                about = self._manager.restore(
+                    rounds, args=ocp.args.Composite(about=ocp.args.JsonRestore())
+                )["about"]
+                run, saved, expected = about["run"], about["state"], about["checksum"]
+            except Exception as error:
+                self._set_aside(rounds, error)
+                continue
+            self._check(rounds, run, saved, signature(abstract_state))
+            try:
+                restore = ocp.args.StandardRestore(stored(abstract_state))
+                leaves = self._manager.restore(rounds, args=ocp.args.Composite(state=restore))
+                state = rebuilt(abstract_state, leaves["state"])
+                if checksum(state) != expected:
+                    raise ValueError("checksum differs")
+            except Exception as error:
+                self._set_aside(rounds, error)
+                continue
+            return rounds, state
+        return None
+
+    def _check(self, rounds: int, run: str, saved: dict, expected: dict) -> None:
+        folder = self.folder / str(rounds)
+        if run != self.run:
+            raise ValueError(
+                f"the checkpoint {folder} belongs to a run of another configuration ({run}, this "
+                f"one is {self.run}); use another folder"
+            )
+        differences = [
+            f"{path} is {saved.get(path, 'absent')} there and {expected.get(path, 'absent')} here"
+            for path in sorted(saved.keys() | expected.keys())
+            if saved.get(path) != expected.get(path)
+        ]
+        if differences:
+            more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise ValueError(
+                f"the checkpoint {folder} holds another state: {'; '.join(differences[:3])}{more}. "
+                "It was written by another version or model; use another folder"
+            )
+
+    def _set_aside(self, rounds: int, error: Exception) -> None:
+        damaged = self.folder.with_name(f"{self.folder.name}.damaged")
+        damaged.mkdir(exist_ok=True)
+        number = len(list(damaged.iterdir()))
+        target = damaged / f"{rounds}.{number}"
+        os.replace(self.folder / str(rounds), target)
+        self._manager.reload()
+        logger.warning(
+            "the checkpoint %s is damaged (%s); moved to %s, going on from the one before",
+            self.folder / str(rounds),
+            (str(error).splitlines() or [type(error).__name__])[0][:200],
+            target,
+        )
+
+    def wait(self) -> None:
+        """Until everything saved is on disk; raises what went wrong in the background."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()

@@ -1,0 +1,361 @@
+"""The one loop: ask the algorithm, pay the oracle, tell the algorithm, log, checkpoint.
+
+`run` meets any oracle and survives being killed; `compiled_run` is the same experiment as one
+compiled call, for rewards that are JAX functions.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import run_folder
+from banel_jax.checkpoint import Checkpoints, checksum
+from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
+from banel_jax.progress import progress
+from banel_jax.types import Algorithm, Key, Params, Sequences, State
+
+# evaluate(asked_state, state) -> dict of scalars; a JAX function, never shown the oracle.
+Evaluate = Callable[[State, State], dict[str, jax.Array]]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Settings of a run.
+
+    Attributes:
+      rounds: of ask, evaluate, tell.
+      seed: of all random numbers.
+      budget: reward evaluations allowed in all; None for what the rounds ask for.
+      oracle_batch_size: rows in a call of the oracle, each call being on disk before the next;
+        None for all rows of a round at once. 1 for a real experiment.
+      checkpoint_every: rounds between checkpoints. The last round always has one.
+    """
+
+    rounds: int = 30
+    seed: int = 0
+    budget: int | None = None
+    oracle_batch_size: int | None = None
+    checkpoint_every: int = 1
+
+    def __post_init__(self):
+        for name in ("rounds", "oracle_batch_size", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if self.budget is not None and self.budget < 0:
+            raise ValueError(f"budget={self.budget} must not be negative")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
+
+
+class RunResult(NamedTuple):
+    """What a run ends with.
+
+    Attributes:
+      state: the algorithm's.
+      metrics: a record of numbers for each round, the lines of `metrics.jsonl`.
+    """
+
+    state: State
+    metrics: list[dict[str, float]]
+
+
+class RoundKeys(NamedTuple):
+    ask: Key
+    tell: Key
+
+
+def init_key(key: Key) -> Key:
+    return jax.random.split(key)[0]
+
+
+def round_keys(key: Key, round: Any) -> RoundKeys:
+    """A round's keys come from the run's key and the round alone, so any round can be re-run."""
+    return RoundKeys(*jax.random.split(jax.random.fold_in(jax.random.split(key)[1], round)))
+
+
+class Steps(NamedTuple):
+    """An algorithm's functions, compiled."""
+
+    init: Callable[[Key, Params], State]
+    ask: Callable[[Key, Any, State], tuple[Sequences, State]]
+    tell: Callable[..., tuple[State, dict[str, jax.Array]]]
+
+
+@functools.lru_cache(maxsize=32)
+def compiled_steps(algorithm: Algorithm) -> Steps:
+    """Compiled once for an algorithm, however many seeds and runs use it.
+
+    Nothing is donated: the state before `tell` is evaluated after it, and the first state
+    shares the caller's prior.
+    """
+
+    def init(key, prior_params):
+        return strong(algorithm.init(init_key(key), prior_params))
+
+    def ask(key, round, state):
+        return strong(algorithm.ask(round_keys(key, round).ask, state))
+
+    def tell(key, round, state, candidates, rewards):
+        return strong(algorithm.tell(round_keys(key, round).tell, state, candidates, rewards))
+
+    return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell))
+
+
+def strong(tree: Any) -> Any:
+    """Fixes the types that JAX left weak, which a checkpoint would not keep."""
+
+    def fix(leaf):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            return leaf
+        return jax.lax.convert_element_type(leaf, dtype)
+
+    return jax.tree.map(fix, tree)
+
+
+@functools.lru_cache(maxsize=32)
+def compiled_evaluate(evaluate: Evaluate) -> Evaluate:
+    return jax.jit(evaluate)
+
+
+def run(
+    algorithm: Algorithm,
+    prior_params: Params,
+    reward_fn: Callable[[Sequences], Any],
+    config: RunConfig,
+    folder: Path | str,
+    *,
+    evaluate: Evaluate | None = None,
+    configuration: Mapping[str, Any] | None = None,
+    description: str = "",
+) -> RunResult:
+    """Runs an experiment in a folder, or goes on with the one that is there.
+
+    Stopped at any moment and called again, it ends with the metrics and the state, bit for
+    bit, of a run that was never stopped, and every reward evaluation is paid once. A folder
+    that is complete is read and returned.
+
+    The folder holds `config.json`, `metrics.jsonl` (a line a round), `timings.jsonl` (seconds
+    a round), `oracle.sqlite` (the ledger) and `checkpoints/`.
+
+    Args:
+      algorithm: what learns. Its functions are compiled once, so pass the same object to
+        every run.
+      prior_params: handed to `algorithm.init`.
+      reward_fn: the oracle, see `oracle.Oracle`.
+      config: settings of the run.
+      folder: of this run alone.
+      evaluate: `evaluate(asked_state, state) -> dict` of scalars, a JAX function of the states
+        after `ask` and after `tell`; its values join the round's metrics. Pass the same object
+        to every run.
+      configuration: the rest of the experiment's resolved configuration, as JSON values; a
+        folder of another one is refused.
+      description: stands before the progress bar.
+
+    Raises:
+      ValueError: one line saying what is wrong and how to mend it, for a folder of another
+        configuration or in use, a budget that does not fit, a damaged ledger, an oracle that
+        fails.
+    """
+    folder = Path(folder).absolute()
+    key = jax.random.key(config.seed)
+    steps = compiled_steps(algorithm)
+    abstract_state = jax.eval_shape(steps.init, key, prior_params)
+    num_candidates = check_budget(steps, abstract_state, config)
+    configuration = {
+        **(configuration or {}),
+        "run": asdict(config) | {"num_candidates": num_candidates},
+        "prior_params": f"{checksum(prior_params):08x}",
+    }
+    name = run_folder.identity(configuration)
+    with ExitStack() as stack:
+        stack.enter_context(run_folder.hold(folder))
+        begun = run_folder.check_configuration(folder / "config.json", configuration)
+        ledger = Ledger(folder / "oracle.sqlite", name, must_exist=begun)
+        stack.enter_context(closing(ledger))
+        if not begun:  # after the ledger, so that a folder with one and no other is no loss
+            text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
+            run_folder.write_atomically(folder / "config.json", text)
+        checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
+        restored = checkpoints.restore_latest(abstract_state)
+        done, state = restored or (0, None)
+        metrics = take_up_records(folder, ledger, done, num_candidates)
+        if done == config.rounds:
+            return RunResult(state, metrics)
+        if state is None:
+            state = steps.init(key, prior_params)
+        oracle = Oracle(reward_fn, config.budget, ledger, config.oracle_batch_size)
+        for round in progress(range(done, config.rounds), config.rounds, description, done):
+            state, record, timing = one_round(steps, oracle, evaluate, key, round, state)
+            metrics.append(record)
+            run_folder.append_record(folder / "metrics.jsonl", record)
+            start = time.perf_counter()
+            if (round + 1) % config.checkpoint_every == 0 or round + 1 == config.rounds:
+                checkpoints.save(round + 1, state)
+            timing["checkpoint"] = time.perf_counter() - start
+            run_folder.append_record(folder / "timings.jsonl", timing)
+        checkpoints.wait()
+    return RunResult(state, metrics)
+
+
+def check_budget(steps: Steps, abstract_state: State, config: RunConfig) -> int:
+    """m, the candidates of a round; all rounds must fit into the budget."""
+    candidates, _ = jax.eval_shape(steps.ask, jax.random.key(0), jnp.int32(0), abstract_state)
+    num_candidates = candidates.tokens.shape[0]
+    needed = config.rounds * num_candidates
+    if config.budget is not None and needed > config.budget:
+        raise BudgetExceeded(
+            f"rounds={config.rounds} of {num_candidates} candidates need {needed} reward "
+            f"evaluations, more than budget={config.budget}; at most "
+            f"{config.budget // num_candidates} rounds fit"
+        )
+    return num_candidates
+
+
+def take_up_records(folder: Path, ledger: Ledger, done: int, num_candidates: int) -> list[dict]:
+    """Cuts the records to the rounds of the checkpoint, after checking that all are there."""
+    paid = ledger.totals(done)[0]
+    if paid != done * num_candidates or ledger.unanswered(done):
+        raise LedgerError(
+            f"the ledger {ledger.path} holds {paid} evaluations for {done} rounds of "
+            f"{num_candidates}: it is older than the checkpoint; put the newer one back, or start "
+            "anew in another folder"
+        )
+    path = folder / "metrics.jsonl"
+    for file in (path, folder / "timings.jsonl"):
+        run_folder.keep_records(file, done)
+    metrics = run_folder.read_records(path)
+    if [record.get("round") for record in metrics] != list(range(done)):
+        raise ValueError(
+            f"{path} does not hold the {done} rounds of the checkpoint; put it back from a copy, "
+            f"or delete {folder / 'checkpoints'}: the rounds are then run again without paying"
+        )
+    return metrics
+
+
+def one_round(
+    steps: Steps, oracle: Oracle, evaluate: Evaluate | None, key: Key, round: int, state: State
+) -> tuple[State, dict[str, float], dict[str, float]]:
+    """(state, record, seconds by phase) of one round."""
+    times = [time.perf_counter()]
+
+    def lap(x):
+        jax.block_until_ready(x)
+        times.append(time.perf_counter())
+        return x
+
+    index = jnp.int32(round)
+    candidates, asked = lap(steps.ask(key, index, state))
+    check_found(round, candidates)
+    rewards = lap(oracle.evaluate(round, candidates))
+    state, info = lap(steps.tell(key, index, asked, candidates, jnp.asarray(rewards)))
+    evaluation = lap(compiled_evaluate(evaluate)(asked, state) if evaluate else {})
+    record = {
+        "round": round,
+        **dict(zip(COUNTS, oracle.ledger.totals(round + 1), strict=True)),
+        **{name: float(np.float32(value)) for name, value in merge(info, evaluation).items()},
+    }
+    seconds = dict(zip(("ask", "oracle", "tell", "evaluate"), np.diff(times).tolist(), strict=True))
+    return state, record, {"round": round, **seconds}
+
+
+def check_found(round: int, candidates: Sequences) -> None:
+    """A candidate of empty mask is one that was not found: rejection hit its floor."""
+    found = np.any(np.asarray(candidates.mask), axis=1)
+    if not found.all():
+        raise ValueError(
+            f"in round {round} only {found.sum()} of {len(found)} candidates passed the filters "
+            "before the acceptance floor was reached; nothing of it was evaluated. Lower "
+            "acceptance_floor, kappa or the filter factor, or keep fewer filters"
+        )
+
+
+COUNTS = ("num_reward_evaluations", "num_successes")
+
+
+def merge(info: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    twice = set(info) & set(evaluation) | (set(info) | set(evaluation)) & {"round", *COUNTS}
+    if twice:
+        raise ValueError(f"the metrics {sorted(twice)} are given twice; rename them in evaluate")
+    return {**info, **evaluation}
+
+
+def compiled_run(
+    algorithm: Algorithm,
+    reward_fn: Callable[[Sequences], jax.Array],
+    rounds: int,
+    evaluate: Evaluate | None = None,
+    seeds_at_once: int | None = None,
+) -> Callable[[Key, Params], tuple[State, dict[str, jax.Array]]]:
+    """The whole experiment as one compiled call: a scan over rounds, mapped over seeds.
+
+    Keys are derived as in `run`, so a seed has the same numbers. With `seeds_at_once=1` states
+    and counts are so bit for bit, and what `evaluate` reports to float32 rounding; where
+    several seeds are computed as one batch, all is to rounding.
+
+    Args:
+      algorithm: what learns.
+      reward_fn: `reward_fn(sequences [m]) -> float32 [m]` in {0, 1}, a JAX function.
+      rounds: of ask, evaluate, tell; each costs m reward evaluations a seed.
+      evaluate: as in `run`.
+      seeds_at_once: how many seeds are computed as one batch; None for all.
+
+    Returns:
+      A function of (keys [seeds], prior_params) that returns the final states, each leaf
+      [seeds, ...], and the metrics by name, [seeds, rounds].
+    """
+
+    def one_seed(key: Key, prior_params: Params):
+        # The barriers keep XLA from fusing across what are separate programs in `run`.
+        barrier = jax.lax.optimization_barrier
+
+        def one_round(carry, round):
+            state, counts = carry
+            keys = round_keys(key, round)
+            candidates, asked = barrier(strong(algorithm.ask(keys.ask, state)))
+            rewards = barrier(jnp.asarray(reward_fn(candidates), jnp.float32))
+            if rewards.shape != candidates.tokens.shape[:1]:
+                raise ValueError(
+                    f"the reward function returned shape {rewards.shape} for "
+                    f"{candidates.tokens.shape[0]} candidates; it must return one reward each"
+                )
+            told = algorithm.tell(keys.tell, asked, candidates, rewards)
+            state, info = barrier(strong(told))
+            evaluation = evaluate(asked, state) if evaluate else {}
+            counts += jnp.array([rewards.shape[0], jnp.sum(rewards)], jnp.int32)
+            record = {"round": round, **dict(zip(COUNTS, counts, strict=True))}
+            return (state, counts), barrier(record | merge(info, evaluation))
+
+        state = barrier(strong(algorithm.init(init_key(key), prior_params)))
+        carry = (state, jnp.zeros(2, jnp.int32))
+        (state, _), metrics = jax.lax.scan(one_round, carry, jnp.arange(rounds))
+        return state, metrics
+
+    if seeds_at_once is not None and seeds_at_once < 1:
+        raise ValueError(f"seeds_at_once={seeds_at_once} must be at least 1")
+
+    @jax.jit
+    def every_seed(keys: Key, prior_params: Params):
+        each = lambda key: one_seed(key, prior_params)
+        if seeds_at_once is None:
+            return jax.vmap(each)(keys)
+        if seeds_at_once == 1:
+            return jax.lax.map(each, keys)
+        if keys.shape[0] % seeds_at_once:
+            raise ValueError(
+                f"{keys.shape[0]} seeds are not a multiple of seeds_at_once={seeds_at_once}"
+            )
+        batches = jax.lax.map(jax.vmap(each), keys.reshape(-1, seeds_at_once))
+        return jax.tree.map(lambda x: x.reshape(keys.shape[0], *x.shape[2:]), batches)
+
+    return every_seed

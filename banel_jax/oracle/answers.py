@@ -1,0 +1,67 @@
+"""What an oracle may answer: exactly one finite reward a row, 0 or 1."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+class OracleError(ValueError):
+    """The oracle raised or answered wrongly; the message names the row."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one call of the oracle.
+
+    Attributes:
+      round: from 0.
+      first_row: global number of the round's first row, from 0.
+      indices: int64 [k], the rows' places in the round, from 0.
+    """
+
+    round: int
+    first_row: int
+    indices: np.ndarray
+
+    def name(self, position: int) -> str:
+        index = int(self.indices[position])
+        return f"row {self.first_row + index} (round {self.round}, index {index})"
+
+    def __str__(self) -> str:
+        k = len(self.indices)
+        return self.name(0) if k == 1 else f"the {k} rows from {self.name(0)} to {self.name(k - 1)}"
+
+
+def as_rewards(answer: Any, rows: Rows) -> np.ndarray:
+    """An answer of the right type and count as float64 [k]; nothing is broadcast.
+
+    Raises:
+      OracleError: if it is not k numbers.
+    """
+    k = len(rows.indices)
+    try:
+        rewards = np.asarray(answer)
+    except Exception as error:
+        raise OracleError(f"the oracle's answer for {rows} is no array: {error}") from error
+    if rewards.dtype == object or rewards.dtype.kind not in "biuf":
+        try:  # bfloat16 and the like are numbers of no NumPy kind
+            rewards = rewards.astype(np.float64) if rewards.dtype.kind == "V" else None
+        except (TypeError, ValueError):
+            rewards = None
+        if rewards is None:
+            raise OracleError(
+                f"the oracle answered {type(answer).__name__} {str(answer)[:60]!r} for {rows}; "
+                f"it must return {k} rewards, each 0 or 1"
+            )
+    if rewards.shape != (k,):
+        raise OracleError(
+            f"the oracle answered with shape {rewards.shape} for {rows}; it must return one "
+            f"reward a row, shape ({k},)"
+        )
+    return rewards.astype(np.float64)
+
+
+def sound(rewards: np.ndarray) -> np.ndarray:
+    """bool [k]: which rewards are 0 or 1 (NaN is neither)."""
+    return (rewards == 0) | (rewards == 1)

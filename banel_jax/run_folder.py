@@ -1,0 +1,149 @@
+"""A run's folder: held by one process, bound to one configuration, never half-written."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a process killed here, sees all of it or none."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Makes the folder if need be and holds it; the hold ends with the process, however it ends.
+
+    Raises:
+      ValueError: if the folder cannot be made or written, or another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"cannot write into the run's folder {folder}: {error.strerror}; choose another"
+        ) from error
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"another process runs in the folder {folder}; wait for it or choose another"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def identity(configuration: Mapping[str, Any]) -> str:
+    """A short name of a configuration: equal ones have the same, others another."""
+    text = json.dumps(configuration, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(configuration: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in configuration.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def check_configuration(path: Path, configuration: Mapping[str, Any]) -> bool:
+    """Whether `config.json` is there already; it must then say the same.
+
+    Raises:
+      ValueError: naming every field that differs, with both values.
+    """
+    if not path.exists():
+        return False
+    try:
+        stored = flatten(json.loads(path.read_text()))
+    except (ValueError, AttributeError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); put it back from a copy, or choose another folder"
+        ) from error
+    current = flatten(json.loads(json.dumps(configuration)))
+    missing = "(absent)"
+    differences = [
+        f"{name} is {stored.get(name, missing)} there and {current.get(name, missing)} here"
+        for name in sorted(stored.keys() | current.keys())
+        if stored.get(name, missing) != current.get(name, missing)
+    ]
+    if differences:
+        raise ValueError(
+            f"the folder {path.parent} holds a run of another configuration: "
+            f"{'; '.join(differences)}. Choose another folder or the same configuration"
+        )
+    return True
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Appends one JSON line, durable on return. NaN and infinities become strings."""
+    finite = lambda x: str(x) if isinstance(x, float) and not math.isfinite(x) else x
+    line = json.dumps({name: finite(value) for name, value in record.items()}, allow_nan=False)
+    new = not path.exists()
+    with path.open("a") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if new:
+        sync_folder(path.parent)
+
+
+def read_records(path: Path | str) -> list[dict[str, float]]:
+    """The complete lines of a file that `append_record` wrote: numbers by name."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    number = lambda x: float(x) if isinstance(x, str) else x
+    try:
+        return [{k: number(v) for k, v in json.loads(line).items()} for line in lines]
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete its lines from the damaged one on, or choose "
+            "another folder"
+        ) from error
+
+
+def keep_records(path: Path, count: int) -> None:
+    """Cuts the file to its first `count` lines; what was half-written goes."""
+    if path.exists():
+        lines = path.read_bytes().split(b"\n")[:-1][:count]
+        with path.open("r+b") as file:
+            file.truncate(sum(len(line) + 1 for line in lines))
+            os.fsync(file.fileno())
