@@ -20,9 +20,9 @@ def format_value(value: Any) -> str:
         return "-"
     if isinstance(value, bool | str):
         return str(value)
-    if isinstance(value, int | np.integer):
+    if isinstance(value, (int, np.integer)):  # noqa: UP038
         return f"{value:,}"
-    if isinstance(value, float | np.floating):
+    if isinstance(value, (float, np.floating)):  # noqa: UP038
         if np.isnan(value):
             return "-"
         if value and not 1e-3 <= abs(value) < 1e5:

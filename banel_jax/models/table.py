@@ -36,7 +36,8 @@ def table(vocab_size: int, length: int) -> SequenceModel:
 
     def log_prob(params, sequence, *, temperature=1.0, dropout_key=None):
         del dropout_key
-        prefix, scores = (), []
+        prefix: tuple = ()
+        scores = []
         for marginal in _marginals(params):
             scores.append(
                 _log_conditional(marginal[prefix], temperature)[sequence.tokens[len(prefix)]]
@@ -45,7 +46,8 @@ def table(vocab_size: int, length: int) -> SequenceModel:
         return jnp.sum(jnp.where(sequence.mask, jnp.stack(scores), 0.0))
 
     def sample(key, params, *, temperature=1.0):
-        prefix, total = (), jnp.float32(0.0)
+        prefix: tuple = ()
+        total = jnp.float32(0.0)
         for position, marginal in enumerate(_marginals(params)):
             log_probs = _log_conditional(marginal[prefix], temperature)
             token = jax.random.categorical(jax.random.fold_in(key, position), log_probs)
