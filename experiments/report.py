@@ -1,6 +1,7 @@
 """What every experiment reports: tables on the terminal, JSON in the run's folder."""
 
 import json
+import numbers
 import os
 import shlex
 import subprocess
@@ -20,9 +21,10 @@ def format_value(value: Any) -> str:
         return "-"
     if isinstance(value, bool | str):
         return str(value)
-    if isinstance(value, (int, np.integer)):  # noqa: UP038
-        return f"{value:,}"
-    if isinstance(value, (float, np.floating)):  # noqa: UP038
+    if isinstance(value, numbers.Integral):
+        return f"{int(value):,}"
+    if isinstance(value, numbers.Real):
+        value = float(value)
         if np.isnan(value):
             return "-"
         if value and not 1e-3 <= abs(value) < 1e5:

@@ -46,7 +46,7 @@ class Gaussian1DConfig:
             )
 
 
-def gaussian_1d(config: Gaussian1DConfig = Gaussian1DConfig()) -> Task:  # noqa: B008
+def gaussian_1d(config: Gaussian1DConfig) -> Task:
     """The task; `render` gives each bin's centre as a string."""
     positions = centres(config)
     rewarded = np.unique(np.concatenate([mode_bins(config, mode) for mode in config.modes]))

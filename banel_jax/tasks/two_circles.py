@@ -54,7 +54,7 @@ class TwoCirclesConfig:
             raise ValueError(f"arc_degrees={self.arc_degrees} is not in (0, 360]")
 
 
-def two_circles(config: TwoCirclesConfig = TwoCirclesConfig()) -> Task:  # noqa: B008
+def two_circles(config: TwoCirclesConfig) -> Task:
     """The task; `render` gives images [n, V, V] with the point's bin at 1, rows along y."""
     grid = config.grid
     rewarded = np.asarray(rewarded_region(config))
