@@ -135,7 +135,12 @@ def test_an_image_and_its_variants_are_held_out_together():
 def test_reward_equals_a_python_set(vocab_size, count):
     rng = np.random.default_rng(count)
     length = 9
-    draw = lambda n: rng.integers(vocab_size, size=(n, length)).astype(np.int32)
+
+    def draw(n):
+        tokens = rng.integers(vocab_size, size=(n, length)).astype(np.int32)
+        tokens[::2, :6] = 1  # many agree in their first packed words
+        return tokens
+
     full = lambda tokens: Sequences(jnp.asarray(tokens), jnp.ones(tokens.shape, bool))
     targets = draw(count)
     near = targets.copy()  # one token changed: wrong in one packed word only
@@ -168,6 +173,10 @@ def test_reward_compares_scored_tokens_and_masks():
     assert reward(Sequences(jnp.array([[1, 0, 0]]), mask & False)) == 0
     assert reward(Sequences(jnp.array([[1, 2, 0]]), mask)) == 0  # outside the vocabulary
     assert reward(Sequences(jnp.array([[2, -1, 0]]), mask)) == 0
+    # Codes of two bits: 6 + (1 << 2) would read as 2 + (2 << 2), the target [1, 1].
+    both = target_set(Sequences(jnp.array([[1, 1, 0]]), mask), 2).reward
+    assert both(Sequences(jnp.array([[1, 1, 0]]), mask)) == 1
+    assert both(Sequences(jnp.array([[5, 0, 0]]), mask)) == 0
 
 
 def test_bad_targets_are_named():

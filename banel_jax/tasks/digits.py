@@ -75,14 +75,14 @@ class DigitsConfig:
 
     grey_levels: int = 2
     patch: int = 2
-    targets: AffineRanges = AffineRanges()
+    targets: AffineRanges = AffineRanges(5.0, 0.3, 1.0, 1.0)
     num_target_variants: int = 5000
     augmentation: AffineRanges = AffineRanges(10.0, 0.5, 0.95, 1.05)
-    augmented_copies: int = 20
+    augmented_copies: int = 10
     held_out_fraction: float = 0.2
     num_layers: int = 2
     num_heads: int = 4
-    width: int = 64
+    width: int = 32
     dropout: float = 0.1
     pretraining: training.TrainingConfig = field(
         default_factory=lambda: training.TrainingConfig(
@@ -226,7 +226,7 @@ def affine_variants(
     scale = rng.uniform(ranges.min_scale, ranges.max_scale, n)
     shift = rng.uniform(-ranges.shift, ranges.shift, (n, 2))
     centre = np.array([height - 1, width - 1]) / 2
-    grid = np.stack(np.mgrid[:height, :width], axis=-1) - centre  # [h, w, 2]
+    grid = np.moveaxis(np.indices((height, width)), 0, -1) - centre  # [h, w, 2]
     offset = grid - shift[:, None, None]
     # Where in the original each pixel of the variant comes from: the inverse map.
     cos, sin = (np.cos(angle) / scale)[:, None, None], (np.sin(angle) / scale)[:, None, None]

@@ -116,7 +116,9 @@ def _array_name(path):
 
 
 def _plain(config):
-    return dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return dataclasses.asdict(config)
+    return config
 
 
 def _say(text):
