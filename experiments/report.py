@@ -70,6 +70,32 @@ def format_spread(values) -> str:
     return f"{format_value(spread['median'])} [{low}, {high}]"
 
 
+def expected_evaluations(rates, num_candidates: int) -> float:
+    """Expected reward evaluations until the first success, that one counted.
+
+    Args:
+      rates: success rate of each round's candidates; the last one holds from then on.
+      num_candidates: m, evaluations a round.
+    """
+    expected, none_yet = 0.0, 1.0
+    rates = np.asarray(rates, np.float64)
+    for rate in rates:
+        failing = np.exp(num_candidates * np.log1p(-min(rate, 1 - 1e-12)))
+        # Of m draws at this rate, those made while none has succeeded yet.
+        expected += none_yet * ((1 - failing) / rate if rate > 0 else num_candidates)
+        none_yet *= failing
+    if not none_yet:
+        return float(expected)
+    return float(expected + none_yet / rates[-1]) if rates[-1] > 0 else float("inf")
+
+
+def fall_after_peak(rates) -> float:
+    """How far a run's success rate falls below its best, at any time after it."""
+    rates = np.asarray(rates)
+    peak = int(np.argmax(rates))
+    return float(rates[peak] - rates[peak:].min())
+
+
 def provenance(started: float | None = None) -> dict[str, Any]:
     """Where a result comes from: command, commit, device, versions, wall time.
 

@@ -92,10 +92,10 @@ def log_prior(config: TwoCirclesConfig) -> np.ndarray:
 
 
 def rewarded_region(config: TwoCirclesConfig) -> np.ndarray:
-    """bool [V, V]: the arc's sector, out to halfway between the circles."""
+    """bool [V, V]: the arc of the inner circle, 3 `noise` to both sides."""
     radius, angle = _polar(config)
-    inside = radius < (config.inner_radius + config.outer_radius) / 2
-    return inside & (np.abs(angle) <= np.deg2rad(config.arc_degrees) / 2)
+    on_circle = np.abs(radius - config.inner_radius) <= 3 * config.noise
+    return on_circle & (np.abs(angle) <= np.deg2rad(config.arc_degrees) / 2)
 
 
 def _polar(config):

@@ -1,0 +1,117 @@
+"""Figures of the 2-D toy."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+from banel_jax.types import Task
+
+FAILURE, SUCCESS, LEARNT = "#3b6fb6", "#d1495b", "#2e7d4f"
+INK, FAINT = "#222222", "#8a8a8a"
+SERIES = ("#d98c21", LEARNT, FAILURE)
+LINES = (":", "--", "-.")
+
+
+def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 6) -> None:
+    """One column a round, of the first seed: candidates, failure model, posterior.
+
+    Args:
+      path: of the PNG.
+      metrics: from `two_circles.run`.
+      task: for the rewards and the grid.
+      columns: rounds shown, from the first.
+    """
+    count = metrics["candidates"].shape[1]
+    columns = min(columns, count)
+    rewarded = np.zeros(task.prior_params.shape, bool)
+    rewarded[tuple(np.asarray(task.targets.tokens).T)] = True
+    figure, axes = plt.subplots(
+        3, columns, figsize=(2.15 * columns + 0.5, 7.1), squeeze=False, layout="constrained"
+    )
+    for column in range(columns):
+        x, y = metrics["candidates"][0, column].T
+        hit = rewarded[x, y]
+        top, middle, bottom = axes[:, column]
+        # Points share bins; a little jitter lets their number be seen.
+        jitter = np.random.default_rng(column).uniform(-0.35, 0.35, (2, len(x)))
+        for chosen, colour in ((~hit, FAILURE), (hit, SUCCESS)):
+            top.scatter(
+                *(np.stack([x, y]) + jitter)[:, chosen], s=5, c=colour, linewidths=0, alpha=0.75
+            )
+        top.set_title(f"Round {column + 1}\n{hit.mean():.0%} of {len(x)} succeed", fontsize=9)
+        _density(middle, metrics["failure_model"][0, column], FAILURE)
+        following = min(column + 1, count - 1)
+        posterior = metrics["proposal"][0, following]
+        if column + 1 == count:
+            posterior = metrics["generator"][0, column]
+        _density(bottom, posterior, LEARNT)
+        share = np.exp(posterior)[rewarded].sum() / np.exp(posterior).sum()
+        bottom.set_xlabel(f"success rate {share:.3f}", fontsize=9)
+        for axis in (top, middle, bottom):
+            _frame(axis, rewarded)
+    labels = ("Candidates\n(failures blue, successes red)", "Failure model", "Posterior")
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        axis.set_ylabel(label, fontsize=10)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def success_rate(
+    path: Path,
+    by_round: dict[str, dict],
+    constant: dict[str, float],
+    num_candidates: int,
+) -> None:
+    """Success rate against reward evaluations: median over seeds, spread shaded.
+
+    Args:
+      path: of the PNG.
+      by_round: for each method the median, min and max [rounds].
+      constant: for each control its rate.
+      num_candidates: m, evaluations a round.
+    """
+    figure, axis = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
+    for (name, spread), colour in zip(by_round.items(), SERIES, strict=False):
+        evaluations = num_candidates * (1 + np.arange(len(spread["median"])))
+        axis.fill_between(
+            evaluations, spread["min"], spread["max"], color=colour, alpha=0.18, linewidth=0
+        )
+        axis.plot(evaluations, spread["median"], color=colour, linewidth=2, label=name)
+    for (name, rate), line in zip(constant.items(), LINES, strict=False):
+        label = f"{name}: {rate:.4f}"
+        axis.axhline(rate, color=FAINT, linestyle=line, linewidth=1.2, label=label, zorder=1)
+    axis.set_yscale("logit")
+    axis.set_ylim(5e-4, 0.9995)
+    axis.set_yticks([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
+    axis.set_yticklabels(["0.001", "0.01", "0.1", "0.5", "0.9", "0.99", "0.999"])
+    axis.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axis.set_xlabel("Reward evaluations", color=INK)
+    axis.set_ylabel("Success rate (exact)", color=INK)
+    axis.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(
+        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, handlelength=2.2
+    )
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _density(axis, log_density, colour):
+    """Colour by the square root of the density, so that a peak hides nothing."""
+    density = np.exp(np.asarray(log_density, np.float64))
+    colours = LinearSegmentedColormap.from_list("mass", [(1, 1, 1), to_rgb(colour)])
+    shown = np.sqrt(density.T / density.max())
+    axis.imshow(shown, origin="lower", cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+
+
+def _frame(axis, rewarded):
+    axis.contour(rewarded.T.astype(float), [0.5], colors=SUCCESS, linewidths=0.9)
+    axis.set(xlim=(-0.5, len(rewarded) - 0.5), ylim=(-0.5, len(rewarded) - 0.5), aspect="equal")
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_color("#cccccc")
