@@ -77,7 +77,7 @@ def smoothed_histogram(vocab_size: int, length: int, bandwidth: float, floor: fl
 
     Args:
       vocab_size: V.
-      length: L; sequences of fixed length, all positions scored.
+      length: L; a sequence with a position that is not scored is left out.
       bandwidth: standard deviation of the kernel, in bins; 0 for the plain histogram.
       floor: share of the mass that is spread evenly over all V^L sequences, in [0, 1).
 
@@ -99,6 +99,7 @@ def smoothed_histogram(vocab_size: int, length: int, bandwidth: float, floor: fl
 
     def fit(key, params, sequences, weights, validation_weights=None):
         del key
+        weights = weights * jnp.all(sequences.mask, axis=1)
         counts = jnp.zeros(shape, jnp.float32).at[tuple(sequences.tokens.T)].add(weights)
         total = jnp.sum(counts)
         density = jnp.log(counts) - jnp.log(total)
