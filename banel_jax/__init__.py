@@ -1,0 +1,1 @@
+"""Bayesian Negative Evidence Learning (BaNEL): learn from the failures of a costly oracle."""
