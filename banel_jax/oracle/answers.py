@@ -33,6 +33,10 @@ class Rows:
         return self.name(0) if k == 1 else f"the {k} rows from {self.name(0)} to {self.name(k - 1)}"
 
 
+def one_line(error: Any) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 def as_rewards(answer: Any, rows: Rows) -> np.ndarray:
     """An answer of the right type and count as float64 [k]; nothing is broadcast.
 
@@ -42,24 +46,20 @@ def as_rewards(answer: Any, rows: Rows) -> np.ndarray:
     k = len(rows.indices)
     try:
         rewards = np.asarray(answer)
+        if rewards.dtype.kind not in "biufV":  # V: bfloat16 and its like
+            raise TypeError("it holds no real numbers")
+        numbers = rewards.astype(np.float64)
     except Exception as error:
-        raise OracleError(f"the oracle's answer for {rows} is no array: {error}") from error
-    if rewards.dtype == object or rewards.dtype.kind not in "biuf":
-        try:  # bfloat16 and the like are numbers of no NumPy kind
-            rewards = rewards.astype(np.float64) if rewards.dtype.kind == "V" else None
-        except (TypeError, ValueError):
-            rewards = None
-        if rewards is None:
-            raise OracleError(
-                f"the oracle answered {type(answer).__name__} {str(answer)[:60]!r} for {rows}; "
-                f"it must return {k} rewards, each 0 or 1"
-            )
-    if rewards.shape != (k,):
         raise OracleError(
-            f"the oracle answered with shape {rewards.shape} for {rows}; it must return one "
+            f"the oracle answered {type(answer).__name__} {one_line(answer)[:60]} for {rows}: "
+            f"{one_line(error)}. It must return {k} rewards, each 0 or 1"
+        ) from error
+    if numbers.shape != (k,):
+        raise OracleError(
+            f"the oracle answered with shape {numbers.shape} for {rows}; it must return one "
             f"reward a row, shape ({k},)"
         )
-    return rewards.astype(np.float64)
+    return numbers
 
 
 def sound(rewards: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from banel_jax.oracle.answers import one_line
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluations (
@@ -107,7 +109,7 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise LedgerError(
-                f"the ledger {self.path} cannot be used: {error}; put it back from a copy, or "
+                f"the ledger {self.path} cannot be used: {one_line(error)}; put it back from a copy, or "
                 "start anew in another folder"
             ) from error
 

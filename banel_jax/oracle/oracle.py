@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from banel_jax.oracle.answers import OracleError, Rows, as_rewards, sound
+from banel_jax.oracle.answers import OracleError, Rows, as_rewards, one_line, sound
 from banel_jax.oracle.ledger import Ledger, LedgerError
 from banel_jax.types import Sequences
 
@@ -130,10 +130,10 @@ class Oracle:
     def _pay(self, rows: Rows, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
         self.ledger.start(rows.round, rows.first_row, rows.indices, tokens, mask)
         try:
-            answer = self.reward_fn(Sequences(tokens, mask))
+            answer = self.reward_fn(Sequences(cast(Any, tokens), cast(Any, mask)))
         except Exception as error:
             raise OracleError(
-                f"the oracle raised {type(error).__name__}: {error} for {rows}; what was paid "
+                f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; what was paid "
                 "before is kept, and the same command goes on from there"
             ) from error
         rewards = as_rewards(answer, rows)

@@ -1,0 +1,276 @@
+import logging
+import sqlite3
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle, OracleError
+from banel_jax.types import Sequences
+
+
+def rows(*firsts):
+    """Sequences of two tokens [n, 2], the first as given, the second 9."""
+    tokens = np.array([[f, 9] for f in firsts], np.int32).reshape(-1, 2)
+    return Sequences(tokens, np.ones(tokens.shape, bool))
+
+
+class Recording:
+    """Rewards the token 1, and keeps what it was asked."""
+
+    def __init__(self, fail_at=None):
+        self.asked, self.fail_at = [], fail_at
+
+    def __call__(self, sequences):
+        for first in sequences.tokens[:, 0]:
+            if len(self.asked) == self.fail_at:
+                raise RuntimeError("the instrument is off")
+            self.asked.append(int(first))
+        return [float(first == 1) for first in sequences.tokens[:, 0]]
+
+
+def test_rows_are_counted_duplicates_included():
+    oracle = Oracle(Recording(), batch_size=2)
+    np.testing.assert_array_equal(oracle.evaluate(0, rows(1, 1, 0)), [1, 1, 0])
+    np.testing.assert_array_equal(oracle.evaluate(1, rows(0, 1)), [0, 1])
+    assert (oracle.num_reward_evaluations, oracle.num_successes) == (5, 3)
+    assert oracle.reward_fn.asked == [1, 1, 0, 0, 1]
+
+
+def test_rewards_are_float32_and_come_from_jax_functions_too():
+    oracle = Oracle(lambda s: jnp.asarray(s.tokens)[:, 0] == 1)
+    rewards = oracle.evaluate(0, rows(0, 1))
+    assert rewards.dtype == np.float32
+    np.testing.assert_array_equal(rewards, [0, 1])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64, np.int8, bool])
+def test_any_numeric_type_will_do(dtype):
+    answer = jnp.array([1, 0]).astype(dtype) if dtype == jnp.bfloat16 else np.array([1, 0], dtype)
+    np.testing.assert_array_equal(Oracle(lambda s: answer).evaluate(0, rows(4, 4)), [1, 0])
+
+
+def test_budget_is_in_rows_and_refused_before_any_evaluation():
+    reward_fn = Recording()
+    oracle = Oracle(reward_fn, budget=5)
+    oracle.evaluate(0, rows(0, 0, 0))
+    with pytest.raises(BudgetExceeded, match=r"asks for 3 reward evaluations after 3.*budget=5"):
+        oracle.evaluate(1, rows(0, 0, 0))
+    assert len(reward_fn.asked) == oracle.num_reward_evaluations == 3
+    oracle.evaluate(1, rows(0, 0))
+    assert oracle.num_reward_evaluations == 5
+
+
+def test_a_recorded_round_costs_nothing():
+    oracle = Oracle(Recording(), budget=2)
+    first = oracle.evaluate(0, rows(1, 0))
+    np.testing.assert_array_equal(oracle.evaluate(0, rows(1, 0)), first)
+    assert oracle.reward_fn.asked == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (1.0, r"shape \(\) for the 3 rows from row 2 \(round 1, index 0\).*shape \(3,\)"),
+        ([1.0], r"shape \(1,\) .* to row 4 \(round 1, index 2\)"),
+        ([[0.0], [1.0], [0.0]], r"shape \(3, 1\)"),
+        ([0.0, 1.0, 0.0, 1.0], r"shape \(4,\)"),
+        ([0.0, np.nan, 0.0], r"answered nan for row 3 \(round 1, index 1\)"),
+        ([0.0, 0.0, np.inf], r"answered inf for row 4 \(round 1, index 2\)"),
+        ([0.5, 0.0, 0.0], r"answered 0.5 for row 2 \(round 1, index 0\)"),
+        ([0.0, 0.0, -1.0], r"answered -1.0 for row 4"),
+        (None, "answered NoneType None for the 3 rows"),
+        (["0", "1", "0"], "answered list .*no real numbers"),
+        ([0.0, None, 1.0], "answered list"),
+        ([1 + 2j, 0, 0], "answered list"),
+        ([[1.0], [1.0, 0.0], 0.0], "answered list .*inhomogeneous"),
+    ],
+)
+def test_wrong_answers_name_the_row(answer, message):
+    oracle = Oracle(lambda s: answer if s.tokens.shape[0] == 3 else [0.0, 1.0])
+    oracle.evaluate(0, rows(7, 1))
+    with pytest.raises(OracleError, match=message) as caught:
+        oracle.evaluate(1, rows(0, 1, 0))
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_broadcast_in_single_rows():
+    with pytest.raises(OracleError, match=r"shape \(\) for row 0 \(round 0, index 0\)"):
+        Oracle(lambda s: 1.0, batch_size=1).evaluate(0, rows(0, 1))
+
+
+def test_sound_answers_beside_a_wrong_one_are_kept():
+    answers = iter([[1.0, np.nan, 0.0], [1.0]])
+    seen = []
+
+    def reward_fn(sequences):
+        seen.append(sequences.tokens[:, 0].tolist())
+        return next(answers)
+
+    oracle = Oracle(reward_fn)
+    with pytest.raises(OracleError, match="index 1"):
+        oracle.evaluate(0, rows(5, 6, 7))
+    np.testing.assert_array_equal(oracle.evaluate(0, rows(5, 6, 7)), [1, 1, 0])
+    assert seen == [[5, 6, 7], [6]]
+
+
+def test_an_oracle_cannot_change_what_is_recorded():
+    def vandal(sequences):
+        sequences.tokens[:] = 0
+        return np.zeros(len(sequences.tokens))
+
+    candidates = rows(1, 2)
+    oracle = Oracle(vandal)
+    oracle.evaluate(0, candidates)
+    assert candidates.tokens[:, 0].tolist() == [1, 2]
+    assert np.frombuffer(oracle.ledger.recorded(0).tokens[1], "<i4").tolist() == [2, 9]
+
+
+def test_candidates_of_wrong_shape_are_refused():
+    flat = Sequences(np.zeros(3, np.int32), np.ones(3, bool))
+    with pytest.raises(ValueError, match=r"tokens \(3,\) and mask \(3,\)"):
+        Oracle(Recording()).evaluate(0, flat)
+
+
+@pytest.mark.parametrize("setting", [{"budget": -1}, {"batch_size": 0}])
+def test_settings_are_checked(setting):
+    name, value = next(iter(setting.items()))
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        Oracle(Recording(), **setting)
+
+
+def test_each_batch_is_on_disk_before_the_next_is_asked(tmp_path):
+    path = tmp_path / "oracle.sqlite"
+    seen = []
+
+    def reward_fn(sequences):
+        with sqlite3.connect(path) as other:
+            seen.append(other.execute("SELECT reward FROM evaluations ORDER BY row").fetchall())
+        return [1.0] * len(sequences.tokens)
+
+    Oracle(reward_fn, ledger=Ledger(path), batch_size=2).evaluate(0, rows(0, 1, 2))
+    # What another connection reads is committed: the started rows, and all answers before them.
+    assert seen == [[(None,)] * 2, [(1.0,), (1.0,), (None,)]]
+
+
+def test_the_ledger_can_be_read_by_anyone(tmp_path):
+    path = tmp_path / "oracle.sqlite"
+    oracle = Oracle(Recording(), ledger=Ledger(path))
+    oracle.evaluate(0, rows(3, 1))
+    oracle.evaluate(1, rows(1))
+    oracle.ledger.close()
+    with sqlite3.connect(path) as reader:
+        stored = reader.execute(
+            "SELECT row, round, index_in_round, tokens, mask, reward, attempts FROM evaluations"
+        ).fetchall()
+    pair = lambda first: np.array([first, 9], "<i4").tobytes()
+    assert stored == [
+        (0, 0, 0, pair(3), b"\1\1", 0.0, 1),
+        (1, 0, 1, pair(1), b"\1\1", 1.0, 1),
+        (2, 1, 0, pair(1), b"\1\1", 1.0, 1),
+    ]
+
+
+def test_after_a_failure_only_the_rest_is_paid(tmp_path, caplog):
+    path = tmp_path / "oracle.sqlite"
+    broken = Oracle(Recording(fail_at=3), ledger=Ledger(path, "a"), batch_size=1)
+    message = r"raised RuntimeError: the instrument is off for row 3 \(round 0, index 3\)"
+    with pytest.raises(OracleError, match=message):
+        broken.evaluate(0, rows(1, 0, 1, 1, 0))
+    broken.ledger.close()
+
+    with caplog.at_level(logging.WARNING):
+        mended = Oracle(Recording(), budget=5, ledger=Ledger(path, "a"), batch_size=1)
+    assert "1 reward evaluations were in flight" in caplog.text
+    np.testing.assert_array_equal(mended.evaluate(0, rows(1, 0, 1, 1, 0)), [1, 0, 1, 1, 0])
+    assert mended.reward_fn.asked == [1, 0]  # rows 3 and 4
+    assert mended.num_reward_evaluations == 5
+    assert mended.ledger.repeated_attempts() == 1
+    assert mended.ledger.unanswered() == 0
+
+
+def test_rows_in_flight_are_within_the_budget():
+    oracle = Oracle(Recording(fail_at=1), budget=2, batch_size=1)
+    with pytest.raises(OracleError):
+        oracle.evaluate(0, rows(1, 1))
+    with pytest.raises(BudgetExceeded):
+        oracle.evaluate(0, rows(1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "other", [rows(1, 5), rows(1), Sequences(rows(1, 0).tokens, np.eye(2, dtype=bool))]
+)
+def test_other_sequences_than_the_recorded_are_refused(other):
+    oracle = Oracle(Recording())
+    oracle.evaluate(0, rows(1, 0))
+    with pytest.raises(LedgerError, match="another sequence for round 0, index"):
+        oracle.evaluate(0, other)
+    assert oracle.reward_fn.asked == [1, 0]
+
+
+def test_rounds_are_paid_in_order():
+    oracle = Oracle(Recording())
+    oracle.evaluate(2, rows(1))
+    with pytest.raises(ValueError, match="round 1 is out of order"):
+        oracle.evaluate(1, rows(1))
+    broken = Oracle(Recording(fail_at=0))
+    with pytest.raises(OracleError):
+        broken.evaluate(0, rows(1))
+    with pytest.raises(ValueError, match="round 1 is out of order"):
+        broken.evaluate(1, rows(1))
+
+
+def test_a_ledger_of_another_run_is_refused(tmp_path):
+    Ledger(tmp_path / "oracle.sqlite", "first").close()
+    with pytest.raises(LedgerError, match=r"oracle.sqlite belongs to a run .*first.*second"):
+        Ledger(tmp_path / "oracle.sqlite", "second")
+
+
+def filled(path):
+    ledger = Ledger(path, "a")
+    Oracle(Recording(), ledger=ledger).evaluate(0, rows(*range(2000)))
+    ledger.close()
+
+
+def garbage(path):
+    path.write_bytes(b"not a database at all " * 100)
+
+
+def overwritten(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 8192] = b"\xff" * 8192
+    path.write_bytes(data)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def foreign(path):
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE holidays (day TEXT)")
+
+
+def directory(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [garbage, overwritten, cut, foreign, directory])
+def test_a_damaged_ledger_is_one_clear_line(tmp_path, damage):
+    path = tmp_path / "oracle.sqlite"
+    filled(path)
+    damage(path)
+    with pytest.raises(LedgerError, match=r"oracle.sqlite cannot be used: .*from a copy") as caught:
+        Ledger(path, "a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lose", [lambda p: p.unlink(), lambda p: p.write_bytes(b"")])
+def test_a_lost_ledger_is_not_begun_anew(tmp_path, lose):
+    path = tmp_path / "oracle.sqlite"
+    filled(path)
+    lose(path)
+    with pytest.raises(LedgerError, match="missing or empty"):
+        Ledger(path, "a", must_exist=True)
