@@ -9,7 +9,7 @@ else the same, both are kept.
 
 Two signs would have told without knowing the rewards:
 
-- The threshold that "the best half" amounts to rises above 0: from then on the filter rejects
+- The threshold that "the best half" amounts to climbs well above 0: the filter then rejects
   points that are likelier under the prior than under the failures, against its own evidence.
 - The coverage falls below one half. By Eq. 6 the posterior gives every point outside the
   rejection region at least its prior probability. So of the prior's mass where no failure was
@@ -108,6 +108,7 @@ def run(config: Config, algorithm: Algorithm, task: Task) -> dict[str, np.ndarra
     Beside the metrics: `generator`, log densities after the round; `threshold`, that of the
     round's filter; `failures`, how many failures each bin has seen up to and with the round.
     """
+    assert task.targets is not None
     rates = exact_evaluation(algorithm, task.targets)
 
     def evaluate(asked, state):
@@ -188,7 +189,8 @@ def row(name: str, config: Config, a: dict[str, np.ndarray], seconds: float) -> 
 def main(config: Config) -> None:
     started = time.perf_counter()
     task = gaussian_1d(config.task)
-    base = float(np.exp(np.asarray(task.prior_params))[np.asarray(task.targets.tokens)].sum())
+    rewarded = np.concatenate([mode_bins(config.task, mode) for mode in config.task.modes])
+    base = float(np.exp(np.asarray(task.prior_params))[np.unique(rewarded)].sum())
     print(f"base success rate {base:.4f}, exact; {config.seeds} seeds of {config.rounds} rounds")
     rows, analyses, results = [], {}, {}
     for name, algorithm in learners(config, task).items():

@@ -13,8 +13,16 @@ from banel_jax.types import Task
 
 FAILURE, SUCCESS, LEARNT = "#3b6fb6", "#d1495b", "#2e7d4f"
 INK, FAINT = "#222222", "#8a8a8a"
-SERIES = ("#d98c21", LEARNT, FAILURE)
+SERIES = ("#d98c21", LEARNT, "#8a5aa8", FAILURE)
 LINES = (":", "--", "-.")
+
+
+def rewarded(task: Task) -> np.ndarray:
+    """bool [V, V], where the reward is 1."""
+    region = np.zeros(task.prior_params.shape, bool)
+    assert task.targets is not None
+    region[tuple(np.asarray(task.targets.tokens).T)] = True
+    return region
 
 
 def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 6) -> None:
@@ -28,14 +36,13 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
     """
     count = metrics["candidates"].shape[1]
     columns = min(columns, count)
-    rewarded = np.zeros(task.prior_params.shape, bool)
-    rewarded[tuple(np.asarray(task.targets.tokens).T)] = True
+    region = rewarded(task)
     figure, axes = plt.subplots(
         3, columns, figsize=(2.15 * columns + 0.5, 7.1), squeeze=False, layout="constrained"
     )
     for column in range(columns):
         x, y = metrics["candidates"][0, column].T
-        hit = rewarded[x, y]
+        hit = region[x, y]
         top, middle, bottom = axes[:, column]
         # Points share bins; a little jitter lets their number be seen.
         jitter = np.random.default_rng(column).uniform(-0.35, 0.35, (2, len(x)))
@@ -50,10 +57,10 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
         if column + 1 == count:
             posterior = metrics["generator"][0, column]
         _density(bottom, posterior, LEARNT)
-        share = np.exp(posterior)[rewarded].sum() / np.exp(posterior).sum()
+        share = np.exp(posterior)[region].sum() / np.exp(posterior).sum()
         bottom.set_xlabel(f"success rate {share:.3f}", fontsize=9)
         for axis in (top, middle, bottom):
-            _frame(axis, rewarded)
+            _frame(axis, region)
     labels = ("Candidates\n(failures blue, successes red)", "Failure model", "Posterior")
     for axis, label in zip(axes[:, 0], labels, strict=True):
         axis.set_ylabel(label, fontsize=10)
@@ -109,9 +116,9 @@ def _density(axis, log_density, colour):
     axis.imshow(shown, origin="lower", cmap=colours, vmin=0, vmax=1, interpolation="nearest")
 
 
-def _frame(axis, rewarded):
-    axis.contour(rewarded.T.astype(float), [0.5], colors=SUCCESS, linewidths=0.9)
-    axis.set(xlim=(-0.5, len(rewarded) - 0.5), ylim=(-0.5, len(rewarded) - 0.5), aspect="equal")
+def _frame(axis, region):
+    axis.contour(region.T.astype(float), [0.5], colors=SUCCESS, linewidths=0.9)
+    axis.set(xlim=(-0.5, len(region) - 0.5), ylim=(-0.5, len(region) - 0.5), aspect="equal")
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_color("#cccccc")

@@ -92,9 +92,10 @@ def log_prior(config: TwoCirclesConfig) -> np.ndarray:
 
 
 def rewarded_region(config: TwoCirclesConfig) -> np.ndarray:
-    """bool [V, V]: the arc of the inner circle, 3 `noise` to both sides."""
+    """bool [V, V]: the arc of the inner circle, 3 `noise` to both sides, at most halfway out."""
     radius, angle = _polar(config)
-    on_circle = np.abs(radius - config.inner_radius) <= 3 * config.noise
+    reach = min(3 * config.noise, (config.outer_radius - config.inner_radius) / 2)
+    on_circle = np.abs(radius - config.inner_radius) <= reach
     return on_circle & (np.abs(angle) <= np.deg2rad(config.arc_degrees) / 2)
 
 
