@@ -39,10 +39,22 @@ def stored(tree: State) -> dict[str, Any]:
 
 
 def rebuilt(abstract_state: State, leaves: dict[str, Any]) -> State:
-    """The inverse of `stored`."""
-    fill = lambda i, leaf: leaves[str(i)] if leaf.size else jnp.zeros(leaf.shape, leaf.dtype)
+    """The inverse of `stored`.
+
+    Arrays come back bound to no device, as those of `init` are, so what was compiled serves.
+    """
+
+    def rebuild(i, like):
+        if not like.size:
+            return jnp.zeros(like.shape, like.dtype)
+        leaf = leaves[str(i)]
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = np.asarray(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        return jnp.asarray(np.asarray(leaf))
+
     abstract_leaves, structure = jax.tree.flatten(abstract_state)
-    return jax.tree.unflatten(structure, [fill(i, x) for i, x in enumerate(abstract_leaves)])
+    return jax.tree.unflatten(structure, [rebuild(i, x) for i, x in enumerate(abstract_leaves)])
 
 
 class Checkpoints:
@@ -61,6 +73,7 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self.run = run
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self.folder,
                 options=ocp.CheckpointManagerOptions(

@@ -26,7 +26,8 @@ def independent_tokens() -> SequenceModel:
 
 
 MODEL = independent_tokens()
-PRIOR = jnp.linspace(-1.0, 1.0, LENGTH * V).reshape(LENGTH, V)
+# NumPy, so that importing this wakes no device.
+PRIOR = np.linspace(-1.0, 1.0, LENGTH * V, dtype=np.float32).reshape(LENGTH, V)
 
 
 def learner(traces: dict | None = None) -> Algorithm:

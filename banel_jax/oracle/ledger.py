@@ -109,8 +109,8 @@ class Ledger:
             yield
         except sqlite3.Error as error:
             raise LedgerError(
-                f"the ledger {self.path} cannot be used: {one_line(error)}; put it back from a copy, or "
-                "start anew in another folder"
+                f"the ledger {self.path} cannot be used: {one_line(error)}; put it back from "
+                "a copy, or start anew in another folder"
             ) from error
 
     def recorded(self, round: int) -> Recorded:

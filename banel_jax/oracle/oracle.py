@@ -133,8 +133,8 @@ class Oracle:
             answer = self.reward_fn(Sequences(cast(Any, tokens), cast(Any, mask)))
         except Exception as error:
             raise OracleError(
-                f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; what was paid "
-                "before is kept, and the same command goes on from there"
+                f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; what was "
+                "paid before is kept, and the same command goes on from there"
             ) from error
         rewards = as_rewards(answer, rows)
         good = sound(rewards)

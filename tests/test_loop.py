@@ -1,0 +1,390 @@
+import json
+import logging
+import os
+import shutil
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+from tiny_run import PRIOR, M, evaluate, learner, reward, same
+
+from banel_jax import loop, run_folder
+from banel_jax.checkpoint import Checkpoints
+from banel_jax.loop import RunConfig, compiled_run, run
+from banel_jax.oracle import BudgetExceeded, LedgerError, OracleError
+from banel_jax.types import Sequences
+
+ROUNDS = 6
+CONFIG = RunConfig(rounds=ROUNDS, seed=3, oracle_batch_size=4)
+ALGORITHM = learner()
+
+
+def go(folder, config=CONFIG, reward_fn=reward, algorithm=ALGORITHM, **more):
+    return run(algorithm, PRIOR, reward_fn, config, folder, evaluate=evaluate, **more)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "one"
+    return folder, go(folder)
+
+
+class Paying:
+    """The reward with a count of rows, which raises at one of them."""
+
+    def __init__(self, fail_at=None):
+        self.rows, self.fail_at = 0, fail_at
+
+    def __call__(self, sequences):
+        if self.fail_at is not None and self.rows + len(sequences.tokens) > self.fail_at:
+            raise RuntimeError("out of reagent")
+        self.rows += len(sequences.tokens)
+        return reward(sequences)
+
+
+def refuse(sequences):
+    raise AssertionError("the oracle was asked")
+
+
+def text(folder, name="metrics.jsonl"):
+    return (folder / name).read_text()
+
+
+def test_a_run_is_ask_pay_tell_by_hand(uninterrupted):
+    _, result = uninterrupted
+    key = jax.random.key(3)
+    begin, rounds = jax.random.split(key)
+    state = ALGORITHM.init(begin, PRIOR)
+    paid = successes = 0
+    for round in range(ROUNDS):
+        ask_key, tell_key = jax.random.split(jax.random.fold_in(rounds, round))
+        candidates, asked = ALGORITHM.ask(ask_key, state)
+        rewards = jnp.array([float(sum(t) >= 5) for t in candidates.tokens.tolist()])
+        state, info = ALGORITHM.tell(tell_key, asked, candidates, rewards)
+        paid, successes = paid + M, successes + int(rewards.sum())
+        record = result.metrics[round]
+        assert record["round"] == round
+        assert record["num_reward_evaluations"] == paid
+        assert record["num_successes"] == successes
+        np.testing.assert_allclose(record["loss"], info["loss"], rtol=1e-5)
+        moved = np.abs(state["params"] - asked["params"]).max()
+        np.testing.assert_allclose(record["moved"], moved, rtol=1e-4)
+        assert np.isnan(record["unknown"])
+    np.testing.assert_allclose(result.state["params"], state["params"], rtol=1e-5)
+    assert 0 < successes < paid
+
+
+def test_the_folder_holds_what_the_docstring_says(uninterrupted):
+    folder, result = uninterrupted
+    assert {p.name for p in folder.iterdir()} == {
+        "checkpoints", "config.json", "metrics.jsonl", "oracle.sqlite", "timings.jsonl",
+    }  # fmt: skip
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in text(folder).splitlines()]
+    assert [line["round"] for line in lines] == list(range(ROUNDS))
+    assert lines[0]["unknown"] == "nan"
+    np.testing.assert_equal(run_folder.read_records(folder / "metrics.jsonl"), result.metrics)
+    timings = run_folder.read_records(folder / "timings.jsonl")
+    assert set(timings[0]) == {"round", "ask", "oracle", "tell", "evaluate", "checkpoint"}
+
+
+def test_a_complete_run_is_read_and_not_run(uninterrupted, monkeypatch):
+    folder, result = uninterrupted
+    before = text(folder)
+    monkeypatch.setattr(loop, "one_round", refuse)
+    again = go(folder, reward_fn=refuse)
+    assert same(again.state, result.state)
+    np.testing.assert_equal(again.metrics, result.metrics)
+    assert text(folder) == before
+
+
+@pytest.mark.parametrize("fail_at", [0, 3, 13, 4 * M, ROUNDS * M - 1])
+@pytest.mark.parametrize("checkpoint_every", [1, 4])
+def test_stopped_by_the_oracle_and_resumed(
+    uninterrupted, tmp_path, fail_at, checkpoint_every, caplog
+):
+    config = RunConfig(
+        rounds=ROUNDS, seed=3, oracle_batch_size=4, checkpoint_every=checkpoint_every
+    )
+    broken, mended = Paying(fail_at), Paying()
+    with pytest.raises(OracleError, match="out of reagent for "):
+        go(tmp_path / "b", config, broken)
+    with caplog.at_level(logging.WARNING):
+        result = go(tmp_path / "b", config, mended)
+    assert "in flight" in caplog.text
+    assert broken.rows + mended.rows == ROUNDS * M
+    assert same(result.state, uninterrupted[1].state)
+    assert text(tmp_path / "b") == text(uninterrupted[0])
+
+
+def test_stopped_in_a_checkpoint_and_resumed(uninterrupted, tmp_path, monkeypatch):
+    saved = []
+
+    def save(self, rounds, state):
+        if rounds == 4:
+            raise OSError("no space left on device")
+        saved.append(rounds)
+        original(self, rounds, state)
+
+    original = Checkpoints.save
+    first, rest = Paying(), Paying()
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with pytest.raises(OSError, match="no space"):
+        go(tmp_path / "b", reward_fn=first)
+    monkeypatch.setattr(Checkpoints, "save", original)
+    result = go(tmp_path / "b", reward_fn=rest)
+    assert saved == [1, 2, 3]
+    assert (first.rows, rest.rows) == (4 * M, 2 * M)  # round 3 is re-made from the ledger
+    assert same(result.state, uninterrupted[1].state)
+    assert text(tmp_path / "b") == text(uninterrupted[0])
+
+
+def half_a_line(folder):
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"round": 6, "lo')
+
+
+def extra_lines(folder):
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"round": 6}\n{"round": 7}\n')
+
+
+@pytest.mark.parametrize("harm", [half_a_line, extra_lines])
+def test_records_are_cut_to_the_checkpoint(uninterrupted, tmp_path, harm):
+    shutil.copytree(uninterrupted[0], tmp_path / "b")
+    harm(tmp_path / "b")
+    go(tmp_path / "b", reward_fn=refuse)
+    assert text(tmp_path / "b") == text(uninterrupted[0])
+
+
+def test_lost_records_are_told_with_their_mend(uninterrupted, tmp_path):
+    folder = tmp_path / "b"
+    shutil.copytree(uninterrupted[0], folder)
+    (folder / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"does not hold the 6 rounds .*checkpoints"):
+        go(folder, reward_fn=refuse)
+    shutil.rmtree(folder / "checkpoints")
+    result = go(folder, reward_fn=refuse)
+    assert same(result.state, uninterrupted[1].state)
+    assert text(folder) == text(uninterrupted[0])
+
+
+@pytest.mark.parametrize("seeds_at_once", [1, 2, None])
+def test_the_compiled_form_has_the_numbers_of_the_loop(uninterrupted, tmp_path, seeds_at_once):
+    experiment = compiled_run(ALGORITHM, reward, ROUNDS, evaluate, seeds_at_once)
+    states, metrics = experiment(jax.vmap(jax.random.key)(jnp.array([2, 3])), PRIOR)
+    other = go(tmp_path / "two", RunConfig(rounds=ROUNDS, seed=2))
+    for i, result in enumerate([other, uninterrupted[1]]):
+        state = jax.tree.map(lambda x, i=i: x[i], states)
+        if seeds_at_once == 1:
+            assert same(state, result.state)
+        np.testing.assert_allclose(state["params"], result.state["params"], rtol=1e-5, atol=1e-6)
+        assert set(metrics) == set(result.metrics[0])
+        for name, values in metrics.items():
+            assert values.shape == (2, ROUNDS)
+            expected = [record[name] for record in result.metrics]
+            np.testing.assert_allclose(values[i], expected, rtol=1e-4, err_msg=name)
+
+
+def test_the_compiled_form_refuses_what_would_be_broadcast():
+    with pytest.raises(ValueError, match=r"shape \(\) for 6 candidates"):
+        compiled_run(ALGORITHM, lambda s: 1.0, 2)(jax.random.split(jax.random.key(0), 1), PRIOR)
+
+
+def test_seeds_must_divide():
+    with pytest.raises(ValueError, match="3 seeds are not a multiple of seeds_at_once=2"):
+        compiled_run(ALGORITHM, reward, 2, None, 2)(jax.random.split(jax.random.key(0), 3), PRIOR)
+
+
+@pytest.fixture(scope="module")
+def compilations():
+    """The names of the programs that XLA compiles, as they come."""
+    names = []
+    listen = lambda event, _, fun_name="", **more: (
+        names.append(fun_name) if event == "/jax/core/compile/backend_compile_duration" else None
+    )
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_each_function_is_compiled_once_over_rounds_seeds_and_resumes(tmp_path, compilations):
+    traces: dict = {}
+    algorithm = learner(traces)
+    for seed in (0, 1):
+        go(tmp_path / str(seed), RunConfig(rounds=4, seed=seed), algorithm=algorithm)
+    with pytest.raises(OracleError):
+        go(tmp_path / "2", RunConfig(rounds=4, seed=2), Paying(15), algorithm=algorithm)
+    go(tmp_path / "2", RunConfig(rounds=4, seed=2), algorithm=algorithm)
+    assert traces == {"init": 1, "ask": 1, "tell": 1}
+    own = [name for name in compilations if name in ("jit(init)", "jit(ask)", "jit(tell)")]
+    assert sorted(own) == ["jit(ask)", "jit(init)", "jit(tell)"]
+
+
+def test_another_configuration_is_refused_field_by_field(uninterrupted):
+    folder = uninterrupted[0]
+    with pytest.raises(ValueError) as caught:
+        go(folder, RunConfig(rounds=7, seed=4, oracle_batch_size=4), refuse)
+    message = str(caught.value)
+    assert "run.rounds is 6 there and 7 here; run.seed is 3 there and 4 here" in message
+    assert "oracle_batch_size" not in message and "\n" not in message
+    with pytest.raises(ValueError, match=r"banel\.kappa is \(absent\) there and 2\.0 here"):
+        go(folder, reward_fn=refuse, configuration={"banel": {"kappa": 2.0}})
+    with pytest.raises(ValueError, match="prior_params is "):
+        run(ALGORITHM, PRIOR + 1, refuse, CONFIG, folder, evaluate=evaluate)
+
+
+def test_a_budget_that_does_not_fit_is_refused_at_the_start(tmp_path):
+    config = RunConfig(rounds=ROUNDS, budget=ROUNDS * M - 1)
+    with pytest.raises(BudgetExceeded, match=r"36 reward evaluations, more than budget=35.* 5 "):
+        go(tmp_path / "b", config, refuse)
+    assert not (tmp_path / "b").exists()
+    go(tmp_path / "b", RunConfig(rounds=2, budget=2 * M))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"rounds": 0}, {"checkpoint_every": 0}, {"oracle_batch_size": 0}, {"budget": -1},
+        {"seed": -1},
+    ],
+)  # fmt: skip
+def test_settings_are_checked(setting):
+    name, value = next(iter(setting.items()))
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        RunConfig(**setting)
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with run_folder.hold(tmp_path), pytest.raises(ValueError, match="another process runs in"):
+        go(tmp_path, reward_fn=refuse)
+    go(tmp_path, RunConfig(rounds=1))
+
+
+def test_a_file_in_the_folders_place(tmp_path):
+    (tmp_path / "b").write_text("")
+    for folder in (tmp_path / "b", tmp_path / "b" / "c"):
+        with pytest.raises(ValueError, match=r"cannot write into the run's folder .*/b"):
+            go(folder, reward_fn=refuse)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(ValueError, match="cannot write into the run's folder"):
+        go(tmp_path, reward_fn=refuse)
+
+
+def test_a_file_in_the_checkpoints_place(tmp_path):
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(ValueError, match=r"cannot keep checkpoints in .*choose another"):
+        go(tmp_path, reward_fn=refuse)
+
+
+def test_a_corrupt_ledger_or_configuration(uninterrupted, tmp_path):
+    folder = tmp_path / "b"
+    shutil.copytree(uninterrupted[0], folder)
+    (folder / "oracle.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(LedgerError, match=r"oracle.sqlite cannot be used"):
+        go(folder, reward_fn=refuse)
+    (folder / "oracle.sqlite").unlink()
+    with pytest.raises(LedgerError, match="missing or empty"):
+        go(folder, reward_fn=refuse)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json cannot be read"):
+        go(folder, reward_fn=refuse)
+
+
+def test_a_ledger_older_than_the_checkpoint(uninterrupted, tmp_path):
+    folder = tmp_path / "b"
+    with pytest.raises(OracleError):
+        go(folder, reward_fn=Paying(2 * M))
+    shutil.copytree(uninterrupted[0] / "checkpoints", folder / "checkpoints", dirs_exist_ok=True)
+    with pytest.raises(LedgerError, match=r"16 evaluations for 6 rounds of 6"):
+        go(folder, reward_fn=refuse)
+
+
+def files_of(checkpoint):
+    return sorted(p for p in checkpoint.rglob("*") if p.is_file())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax's threads
+def test_any_damage_to_the_newest_checkpoint_falls_back(uninterrupted, tmp_path, caplog):
+    number = len(files_of(uninterrupted[0] / "checkpoints" / str(ROUNDS)))
+    assert number > 5
+    warned = 0
+    for i in range(number):
+        folder = tmp_path / str(i)
+        shutil.copytree(uninterrupted[0], folder)
+        harmed = files_of(folder / "checkpoints" / str(ROUNDS))[i]
+        harmed.write_bytes(harmed.read_bytes()[: harmed.stat().st_size // 2])
+        caplog.clear()
+        result = go(folder, reward_fn=refuse)
+        assert same(result.state, uninterrupted[1].state), harmed
+        assert text(folder) == text(uninterrupted[0])
+        warned += "is damaged" in caplog.text
+    assert warned >= 3  # what orbax does not need to read, it may do without
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_sound_checkpoint_at_all(uninterrupted, tmp_path, caplog):
+    folder = tmp_path / "b"
+    shutil.copytree(uninterrupted[0], folder)
+    for path in files_of(folder / "checkpoints"):
+        path.write_bytes(b"")
+    result = go(folder, reward_fn=refuse)
+    assert "is damaged" in caplog.text
+    assert same(result.state, uninterrupted[1].state)
+    assert text(folder) == text(uninterrupted[0])
+
+
+def test_a_foreign_checkpoint_names_what_differs(tmp_path):
+    state = {"params": jnp.zeros((3, 4)), "count": jnp.int32(0), "key": jax.random.key(1)}
+    checkpoints = Checkpoints(tmp_path, "a")
+    checkpoints.save(1, state)
+    checkpoints.close()
+    wider = state | {"params": jnp.zeros((3, 5)), "more": jnp.zeros(2)}
+    message = (
+        r"\['more'\] is absent there and float32\[2\] here; "
+        r"\['params'\] is float32\[3,4\] there and float32\[3,5\] here"
+    )
+    with pytest.raises(ValueError, match=message):
+        Checkpoints(tmp_path, "a").restore_latest(jax.eval_shape(lambda: wider))
+    with pytest.raises(ValueError, match=r"another configuration .*a, this one is b"):
+        Checkpoints(tmp_path, "b").restore_latest(jax.eval_shape(lambda: state))
+    rounds, restored = Checkpoints(tmp_path, "a").restore_latest(jax.eval_shape(lambda: state))
+    assert rounds == 1 and same(restored, state)
+
+
+def test_candidates_that_were_not_found_are_not_paid_for(tmp_path):
+    def ask(key, state):
+        candidates, state = ALGORITHM.ask(key, state)
+        missing = (jnp.arange(M) >= 4) & (state["round"] == 1)
+        return Sequences(candidates.tokens, candidates.mask & ~missing[:, None]), state
+
+    oracle = Paying()
+    with pytest.raises(ValueError, match=r"in round 1 only 4 of 6 candidates .*acceptance_floor"):
+        go(tmp_path, reward_fn=oracle, algorithm=ALGORITHM._replace(ask=ask))
+    assert oracle.rows == M
+
+
+def test_a_metric_given_twice_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"metrics \['loss', 'round'\] are given twice"):
+        twice = lambda asked, state: {"loss": 0.0, "round": 1.0}
+        run(ALGORITHM, PRIOR, reward, CONFIG, tmp_path, evaluate=twice)
+
+
+def test_rounds_and_phases_have_keys_of_their_own():
+    key = jax.random.key(5)
+    used = [loop.init_key(key), *(k for r in range(50) for k in loop.round_keys(key, r))]
+    data = sorted(tuple(jax.random.key_data(k).tolist()) for k in used)
+    assert all(a != b for a, b in pairwise(data))
+
+
+def test_the_tiny_model_is_normalised():
+    tokens = np.stack(np.meshgrid(*[range(tiny_run.V)] * tiny_run.LENGTH), -1).reshape(-1, 4)
+    every = Sequences(jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool))
+    log_probs = ALGORITHM.log_prob({"params": PRIOR}, every)
+    np.testing.assert_allclose(np.exp(log_probs).sum(), 1, rtol=1e-5)
