@@ -223,8 +223,8 @@ def main(config: Config) -> None:
         report.provenance(started)
         | {"config": dataclasses.asdict(config), "base_success_rate": base, "rows": rows}
         | {
-            "by_round": {
-                name: {key: report.seed_spread(value) for key, value in analysis.items()}
+            "median_by_round": {
+                name: {key: np.median(value, axis=0) for key, value in analysis.items()}
                 for name, analysis in analyses.items()
             }
         },

@@ -116,12 +116,15 @@ def provenance(started: float | None = None) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, obj: Any) -> None:
-    """Writes a file that is at every moment either the old one or the new one, whole."""
+    """Writes a file that is at every moment either the old one or the new one, whole.
+
+    Arrays become lists; NaN and infinities, which JSON lacks, become null.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(obj, file, indent=1, default=_jsonable)
+        json.dump(_jsonable(obj), file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -129,7 +132,15 @@ def write_json(path: str | Path, obj: Any) -> None:
 
 
 def _jsonable(value):
-    return np.asarray(value).tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return _jsonable(np.asarray(value).tolist())
 
 
 def _commit():
