@@ -76,9 +76,10 @@ class State:
     Attributes:
       round: int32, rounds told so far.
       prior: parameters of p_theta.
-      failure_model: of the latest p_phi, which the next `ask` makes a filter of.
+      failure_model: of the latest p_phi.
       failures: what the failure models are fitted to.
-      filters: in force, with their acceptance.
+      filters: in force, with their acceptance; `tell` adds the one that `ask` applied.
+      threshold, share: tau of the latest p_phi, and what it lets through; set by `ask`.
       report: diagnostics of the latest `ask`.
     """
 
@@ -87,6 +88,8 @@ class State:
     failure_model: Any
     failures: Failures
     filters: rejection.Filters
+    threshold: Float[Array, ""]
+    share: Float[Array, ""]
     report: dict[str, Array]
 
 
@@ -143,33 +146,38 @@ def sequential_filtering(
             failure_model=failure_params,
             failures=no_failures(model, prior_params, c.failure_rounds * m),
             filters=rejection.no_filters(failure_params, c.max_filters),
+            threshold=jnp.float32(-jnp.inf),
+            share=jnp.float32(1.0),
             report=dict.fromkeys(REPORT, jnp.float32(0.0)),
         )
 
     def ask(key, state):
         proposals, found, filters = draw(key, state, proposed)
-        first = state.round == 0
-        ratios = jnp.where(first, 0.0, ratio(state.failure_model, proposals))
-        accepted, threshold, share = rejection.best(ratios, m)
         # The first failure model is fitted to the first batch: until then there is no filter.
-        added = rejection.add_filter(
-            filters, state.failure_model, threshold, share, float(proposed)
-        )
-        filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), filters, added)
+        ratios = jnp.where(state.round == 0, 0.0, ratio(state.failure_model, proposals))
+        accepted, threshold, share = rejection.best(ratios, m)
+        share = jnp.where(state.round == 0, 1.0, share)
+        log_acceptance = filters.log_acceptance() + jnp.log(share)
         report = {
-            "acceptance": jnp.exp(filters.log_acceptance()),
+            "acceptance": jnp.exp(log_acceptance),
             "effective_sample_size": rejection.effective_sample_size(ratios),
             "proposals_found": jnp.float32(found) / proposed,
             **diagnostics.proposal_diagnostics(*proposals),
-            # Of the posterior: the scores of its samples are the prior's over the acceptance.
-            "kl_to_base": -filters.log_acceptance(),
         }
+        # The proposals are the prior's, restricted: their density is its own over the acceptance.
         report["entropy"] += filters.log_acceptance()
+        report["kl_to_base"] -= filters.log_acceptance()
         candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
-        return candidates, state.replace(filters=filters, report=report)
+        state = state.replace(filters=filters, threshold=threshold, share=share, report=report)
+        return candidates, state
 
     def tell(key, state, candidates, rewards):
         failure_key, start_key = jax.random.split(key)
+        added = rejection.add_filter(
+            state.filters, state.failure_model, state.threshold, state.share, float(proposed)
+        )
+        first = state.round == 0
+        filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), state.filters, added)
         failures = state.failures.add(state.round, candidates, 1 - rewards)
         start = {"base": state.prior, "carry": state.failure_model}.get(c.failure_start)
         if start is None:
@@ -186,17 +194,30 @@ def sequential_filtering(
             "failure_epochs": fitted.epochs_run,
         }
         state = state.replace(
-            round=state.round + 1, failure_model=failure_params, failures=failures
+            round=state.round + 1,
+            failure_model=failure_params,
+            failures=failures,
+            filters=filters,
         )
         return state, info
 
     def sample(key, state, n):
         return draw(key, state, n)[0].sequences
 
-    def log_prob(state, sequences):
+    def restricted(state, sequences):
         scores = score(state.prior, sequences)
         proposals = rejection.Proposals(sequences, scores, scores)
         passed = rejection.passes_all(partial(passes, state.filters), state.filters, proposals)
-        return jnp.where(passed, scores - state.filters.log_acceptance(), -jnp.inf)
+        log_probs = jnp.where(passed, scores - state.filters.log_acceptance(), -jnp.inf)
+        return log_probs, proposals
 
-    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob=log_prob)
+    def log_prob(state, sequences):
+        return restricted(state, sequences)[0]
+
+    def candidate_log_prob(state, sequences):
+        log_probs, proposals = restricted(state, sequences)
+        passed = ratio(state.failure_model, proposals) >= state.threshold
+        passed |= state.round == 0
+        return jnp.where(passed, log_probs - jnp.log(state.share), -jnp.inf)
+
+    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob)
