@@ -49,7 +49,7 @@ def rebuilt(abstract_state: State, leaves: dict[str, Any]) -> State:
             return jnp.zeros(like.shape, like.dtype)
         leaf = leaves[str(i)]
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = np.asarray(jax.random.key_data(leaf))
+            data = jnp.asarray(np.asarray(jax.random.key_data(leaf)))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
         return jnp.asarray(np.asarray(leaf))
 

@@ -340,6 +340,16 @@ def test_no_sound_checkpoint_at_all(uninterrupted, tmp_path, caplog):
     assert text(folder) == text(uninterrupted[0])
 
 
+def test_a_checkpoint_of_other_bytes_is_damaged(uninterrupted, tmp_path, caplog):
+    folder = tmp_path / "b"
+    shutil.copytree(uninterrupted[0], folder)
+    newest, before = (folder / "checkpoints" / str(ROUNDS - i) / "state" for i in (0, 1))
+    shutil.rmtree(newest)
+    shutil.copytree(before, newest)
+    assert same(go(folder, reward_fn=refuse).state, uninterrupted[1].state)
+    assert "is damaged (checksum differs)" in caplog.text
+
+
 def test_a_foreign_checkpoint_names_what_differs(tmp_path):
     state = {"params": jnp.zeros((3, 4)), "count": jnp.int32(0), "key": jax.random.key(1)}
     checkpoints = Checkpoints(tmp_path, "a")
