@@ -71,13 +71,12 @@ def _define(defaults, prefix, flag_values):
         help_text = help_texts.get(field.name, field.name)
         kind = hints[field.name]
         if kind is bool:
-            holder = flags.DEFINE_boolean(name, value, help_text, flag_values, module)
+            flags.DEFINE_boolean(name, value, help_text, flag_values, module)
         else:
             parser = _Parser(kind, name)
-            holder = flags.DEFINE(
-                parser, name, value, help_text, flag_values, _Serializer(), module
-            )
-        readers[field.name] = lambda holder=holder: holder.value
+            flags.DEFINE(parser, name, value, help_text, flag_values, _Serializer(), module)
+        # Not through absl's FlagHolder, which refuses a None that is not the default.
+        readers[field.name] = lambda name=name: flag_values[name].value
     return lambda: type(defaults)(**{name: read() for name, read in readers.items()})
 
 
