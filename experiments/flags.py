@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 Config = TypeVar("Config")
 
@@ -46,6 +47,8 @@ def run(main: Callable[[Config], Any], defaults: Config) -> None:
 
     def checked(argv):
         logging.getLogger("jax").setLevel(logging.WARNING)
+        if not flags.FLAGS["verbosity"].present:
+            absl_logging.set_verbosity(absl_logging.WARNING)  # checkpoints are chatty
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags are given as --name=value")
         try:
