@@ -16,32 +16,59 @@ def data_mesh(devices=None) -> jax.sharding.Mesh:
     return jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def map_sequences(fn: Callable[[Any], Any], xs: Any, chunk_size: int) -> Any:
-    """`jax.vmap(fn)(xs)` in chunks of bounded memory, sharded over the mesh in force.
+def num_devices() -> int:
+    """Devices on the `data` axis of the mesh in force; 1 without a mesh."""
+    return dict(jax.sharding.get_abstract_mesh().shape).get(DATA, 1)
+
+
+def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: int) -> Any:
+    """`jax.vmap(partial(fn, replicated))(xs)` in chunks of bounded memory, sharded over the mesh.
 
     Under `jax.set_mesh(data_mesh())` each device maps its share of the leading axis; with no
     mesh, or one device, all of it runs where it is. A sequence's result does not depend on
     the chunk or the device that it falls into.
 
     Args:
-      fn: maps one element; closes over parameters, which are replicated.
+      fn: `fn(replicated, x)` of one element. On a mesh it must close over no traced array.
+      replicated: pytree that every element needs, such as parameters; whole on each device.
       xs: pytree whose leaves share their leading axis [n].
       chunk_size: how many elements are in work at a time on a device.
     """
     n = jax.tree.leaves(xs)[0].shape[0]
 
-    def on_device(xs):
+    def on_device(replicated, xs):
         count = jax.tree.leaves(xs)[0].shape[0]
+        one = lambda x: fn(replicated, x)
         if count <= chunk_size:
-            return jax.vmap(fn)(xs)
-        return jax.lax.map(fn, xs, batch_size=chunk_size)
+            return jax.vmap(one)(xs)
+        return jax.lax.map(one, xs, batch_size=chunk_size)
 
-    devices = dict(jax.sharding.get_abstract_mesh().shape).get(DATA, 1)
+    devices = num_devices()
     if devices == 1:
-        return on_device(xs)
+        return on_device(replicated, xs)
     padding = -n % devices
     pad = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], padding, axis=0)]) if padding else x
     sharded = jax.shard_map(
-        on_device, in_specs=PartitionSpec(DATA), out_specs=PartitionSpec(DATA), check_vma=False
+        on_device,
+        in_specs=(PartitionSpec(), PartitionSpec(DATA)),
+        out_specs=PartitionSpec(DATA),
+        check_vma=False,
     )
-    return jax.tree.map(lambda y: y[:n], sharded(jax.tree.map(pad, xs)))
+    return jax.tree.map(lambda y: y[:n], sharded(replicated, jax.tree.map(pad, xs)))
+
+
+def sum_over_shards(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
+    """`fn(replicated, xs)`, a sum over the sequences `xs` [n], as a sum over the devices.
+
+    Where n is no multiple of the number of devices, all of it runs where it is.
+    """
+    devices = num_devices()
+    if devices == 1 or jax.tree.leaves(xs)[0].shape[0] % devices:
+        return fn(replicated, xs)
+    sharded = jax.shard_map(
+        lambda replicated, xs: jax.lax.psum(fn(replicated, xs), DATA),
+        in_specs=(PartitionSpec(), PartitionSpec(DATA)),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    return sharded(replicated, xs)

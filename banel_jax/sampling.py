@@ -39,5 +39,9 @@ def sample_indices(
     chunk_size: int = CHUNK_SIZE,
 ) -> tuple[Sequences, Float[Array, " n"]]:
     """The sequences of these indices in the stream that `key` names."""
-    draw = lambda index: model.sample(jax.random.fold_in(key, index), params)
-    return map_sequences(draw, indices, chunk_size)
+
+    def draw(replicated, index):
+        key, params = replicated
+        return model.sample(jax.random.fold_in(key, index), params)
+
+    return map_sequences(draw, (key, params), indices, chunk_size)

@@ -37,8 +37,7 @@ def log_likelihood(
       length_normalised: divide by the number of scored tokens (Appendix B.2); static.
     """
     chunk_size = chunk_size or default_chunk_size(sequences.tokens.shape[-1])
-    score = lambda sequence: model.log_prob(params, sequence)
-    scores = map_sequences(score, sequences, chunk_size)
+    scores = map_sequences(model.log_prob, params, sequences, chunk_size)
     return normalise_length(scores, sequences) if length_normalised else scores
 
 

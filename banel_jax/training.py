@@ -1,5 +1,6 @@
 """Maximum likelihood: epochs of minibatches as one compiled scan."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from banel_jax import sampling, scoring
+from banel_jax.parallel import sum_over_shards
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 
@@ -86,32 +88,30 @@ def batch_loss(
     params: Params,
     sequences: Sequences,
     weights: Float[Array, " n"],
-    dropout_key: Key | None = None,
+    dropout_keys: Key | None = None,
 ) -> Float[Array, ""]:
-    """Sum of weighted negative log-likelihoods, in nats."""
-    if dropout_key is None:
-        score = jax.vmap(lambda s: model.log_prob(params, s))
-        return -jnp.sum(weights * score(sequences))
-    keys = jax.random.split(dropout_key, weights.shape[0])
-    score = jax.vmap(lambda s, k: model.log_prob(params, s, dropout_key=k))
-    return -jnp.sum(weights * score(sequences, keys))
+    """Sum of weighted negative log-likelihoods, in nats; a dropout key [n] for each sequence."""
+    score = lambda sequence, key: model.log_prob(params, sequence, dropout_key=key)
+    return -jnp.sum(weights * jax.vmap(score)(sequences, dropout_keys))
 
 
 def weighted_gradient(model, params, sequences, weights, key, micro_batch_size):
-    """(loss sum, gradient) of `batch_loss`, accumulated over micro-batches."""
-    gradient = jax.value_and_grad(lambda p, s, w, k: batch_loss(model, p, s, w, k))
-    n = weights.shape[0]
-    if not micro_batch_size or micro_batch_size == n:
-        return gradient(params, sequences, weights, key)
-    pieces = n // micro_batch_size
-    split = lambda x: x.reshape(pieces, micro_batch_size, *x.shape[1:])
+    """(loss sum, gradient) of `batch_loss`, over devices and, on each, over micro-batches."""
+    gradient = jax.value_and_grad(lambda params, batch: batch_loss(model, params, *batch))
 
-    def accumulate(total, piece):
-        return jax.tree.map(jnp.add, total, gradient(params, *piece)), None
+    def on_device(params, batch):
+        n = batch[1].shape[0]
+        size = math.gcd(n, micro_batch_size or n)
+        if size == n:
+            return gradient(params, batch)
+        pieces = jax.tree.map(lambda x: x.reshape(n // size, size, *x.shape[1:]), batch)
+        add = lambda total, piece: (jax.tree.map(jnp.add, total, gradient(params, piece)), None)
+        zero = (jnp.float32(0.0), jax.tree.map(jnp.zeros_like, params))
+        return jax.lax.scan(add, zero, pieces)[0]
 
-    zero = (jnp.float32(0.0), jax.tree.map(jnp.zeros_like, params))
-    xs = (*jax.tree.map(split, (sequences, weights)), jax.random.split(key, pieces))
-    return jax.lax.scan(accumulate, zero, xs)[0]
+    # A key a sequence: neither micro-batches nor devices change what is dropped.
+    keys = jax.random.split(key, weights.shape[0])
+    return sum_over_shards(on_device, params, (sequences, weights, keys))
 
 
 def fit(

@@ -10,7 +10,7 @@ from banel_jax.types import SequenceModel, Sequences
 
 # Attention over a cache costs its whole size at every step, so the cache grows in segments:
 # with S segments the average size is (S + 1) / 2S of the full one.
-SEGMENT = 32
+SEGMENT = 28
 
 
 class Network(NamedTuple):
@@ -20,7 +20,8 @@ class Network(NamedTuple):
       init: `init(key) -> params`.
       logits: `logits(params, tokens [length], dropout_key or None) -> float32 [length, V]`,
         row t predicting token t from the tokens before it.
-      init_cache: `init_cache(size) -> cache`, every leaf with the position as first axis.
+      init_cache: `init_cache(size) -> cache`, every leaf with the position as its last axis
+        but one, [..., size, K].
       step: `step(params, previous_token, position, cache) -> (logits [V], cache)`; the
         previous token at position 0 is V, the start.
     """
@@ -48,11 +49,12 @@ def sequence_model(
         return jnp.sum(jnp.where(sequence.mask, taken, 0.0))
 
     def sample(key, params, *, temperature=1.0):
-        def body(carry, position):
+        def body(carry, xs):
+            position, noise = xs
             previous, alive, total, cache = carry
             logits, cache = network.step(params, previous, position, cache)
             log_probs = jax.nn.log_softmax(logits / temperature)
-            token = jax.random.categorical(jax.random.fold_in(key, position), log_probs)
+            token = jnp.argmax(log_probs + noise)  # the Gumbel-max trick
             token = jnp.where(alive, token, 0).astype(jnp.int32)
             total = total + jnp.where(alive, log_probs[token], 0.0)
             still = alive if eos_token is None else alive & (token != eos_token)
@@ -66,13 +68,15 @@ def sequence_model(
         )
         pieces = []
         for start in range(0, length, SEGMENT):
-            end = min(start + SEGMENT, length)
+            positions = jnp.arange(start, min(start + SEGMENT, length))
             if start:
-                grow = lambda leaf, n=end - start: jnp.pad(
-                    leaf, [(0, n)] + [(0, 0)] * (leaf.ndim - 1)
+                grow = lambda leaf, n=len(positions): jnp.pad(
+                    leaf, [(0, 0)] * (leaf.ndim - 2) + [(0, n), (0, 0)]
                 )
                 carry = (*carry[:3], jax.tree.map(grow, carry[3]))
-            carry, piece = jax.lax.scan(body, carry, jnp.arange(start, end))
+            # One draw a segment: random bits cost less in bulk than a few at every step.
+            noise = jax.random.gumbel(jax.random.fold_in(key, start), (len(positions), vocab_size))
+            carry, piece = jax.lax.scan(body, carry, (positions, noise))
             pieces.append(piece)
         tokens, mask = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
         return Sequences(tokens, mask), carry[2]

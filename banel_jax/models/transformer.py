@@ -87,15 +87,15 @@ class Block(nn.Module):
         h = self.attention_out(attended.reshape(x.shape))
         return self._mlp(x + self.drop(h, deterministic=deterministic), deterministic)
 
-    def step(self, x, cache, position):  # x [D], cache (k, v) each [S, H, K]
+    def step(self, x, cache, position):  # x [D], cache (k, v) each [H, S, K]
         q, k, v = self._qkv(x)
-        keys = jax.lax.dynamic_update_index_in_dim(cache[0], k, position, 0)
-        values = jax.lax.dynamic_update_index_in_dim(cache[1], v, position, 0)
-        scores = jnp.einsum("hk,shk->hs", q, keys, precision=self.config.precision)
+        keys = jax.lax.dynamic_update_index_in_dim(cache[0], k, position, 1)
+        values = jax.lax.dynamic_update_index_in_dim(cache[1], v, position, 1)
+        scores = jnp.einsum("hk,hsk->hs", q, keys, precision=self.config.precision)
         scores = scores.astype(jnp.float32) / q.shape[-1] ** 0.5
-        seen = jnp.arange(keys.shape[0]) <= position
+        seen = jnp.arange(keys.shape[1]) <= position
         weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)).astype(values.dtype)
-        attended = jnp.einsum("hs,shk->hk", weights, values, precision=self.config.precision)
+        attended = jnp.einsum("hs,hsk->hk", weights, values, precision=self.config.precision)
         x = x + self.attention_out(attended.reshape(-1))
         return self._mlp(x, deterministic=True), (keys, values)
 
@@ -149,7 +149,8 @@ def transformer(config: TransformerConfig) -> SequenceModel:
         return decoder.apply({"params": params}, tokens, deterministic=False, rngs=rngs)
 
     def init_cache(size):
-        shape = (size, config.num_heads, config.width // config.num_heads)
+        # Heads first: with positions first, XLA would transpose the cache at every step.
+        shape = (config.num_heads, size, config.width // config.num_heads)
         zeros = jnp.zeros(shape, config.dtype)
         return ((zeros, zeros),) * config.num_layers
 
