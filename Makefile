@@ -1,0 +1,61 @@
+# make demo   the main job          make test       the tests
+# make lint   ruff and mypy         make benchmark  speed of sampling, scoring, training
+#
+# All of it happens in .venv, which is made here with Python 3.11 or newer. To choose one:
+# make PYTHON=/path/to/python3 demo
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test lint benchmark clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m experiments.digits
+	$(BIN)/python -m experiments.two_circles
+
+test: $(VENV)/.test-installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Without PyTorch the table has the JAX rows alone; see the README for adding it.
+benchmark: $(VENV)/.installed
+	$(BIN)/python -m experiments.benchmark
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find banel_jax experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.made
+	@echo "installing banel_jax and what it needs into $(VENV); a few minutes the first time"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) install --editable ".[test]"
+	@touch $@
+
+$(VENV)/.made:
+	@chosen=; for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	  then chosen="$$python"; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+	  echo "error: no Python 3.11 or newer found ($(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1 | head -n 1)); install one, or name it:" \
+	    "make PYTHON=/path/to/python3 ..." >&2; exit 1; \
+	fi; \
+	if ! "$$chosen" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	  echo "error: $$chosen cannot make virtual environments; install its venv module" \
+	    "(Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; \
+	fi; \
+	echo "making $(VENV) with $$("$$chosen" --version)"; \
+	"$$chosen" -m venv --clear $(VENV)
+	@touch $@
