@@ -42,6 +42,18 @@ def best(
     return accepted, threshold, jnp.mean(log_ratios >= threshold)
 
 
+def above(
+    log_ratios: Float[Array, " n"], threshold: Float[Array, ""] | float, num_accepted: int
+) -> tuple[Int[Array, " m"], Float[Array, ""]]:
+    """The fixed region of Eq. 5: the first m of n at or above tau, and the share that is.
+
+    Where fewer than m are, the indices end with some that are not.
+    """
+    accepted = log_ratios >= threshold
+    order = jnp.argsort(~accepted, stable=True)
+    return order[:num_accepted], jnp.mean(accepted)
+
+
 def resample(key: Key, log_weights: Float[Array, " n"], num_samples: int) -> Int[Array, " m"]:
     """Importance resampling with replacement, the paper's soft alternative to the hard cut."""
     return jnp.sort(jax.random.categorical(key, log_weights, shape=(num_samples,)))

@@ -8,8 +8,8 @@ on where it was stopped.
 """
 
 import dataclasses
-
-from dataclasses import dataclass, field
+import time
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -48,6 +48,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# The best by the final value in the median of experiments/results/digits/search.jsonl.
+OURS_SETTING = BanelConfig(
+    kappa=1.5,
+    num_distilled=1000,
+    generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+    failure_training=TrainingConfig(epochs=10, learning_rate=1e-3),
+)
+FILTERING_SETTING = SequentialFilteringConfig(
+    failure_training=TrainingConfig(epochs=10, learning_rate=1e-3),
+    max_filters=2,
+    acceptance_floor=1e-3,
+)
+
+
 @dataclass(frozen=True)
 class BroadenConfig:
     """Settings of the broadened base.
@@ -58,7 +72,9 @@ class BroadenConfig:
     """
 
     num_samples: int = 10_000
-    training: TrainingConfig = TrainingConfig(epochs=20, batch_size=100, patience=3)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=20, batch_size=100, patience=3)
+    )
 
 
 @dataclass(frozen=True)
@@ -88,15 +104,8 @@ class Config:
     num_candidates: int = 250
     base: Literal["prior", "broadened"] = "prior"
     failure_dropout: float = 0.1
-    ours: BanelConfig = BanelConfig(
-        num_distilled=1000,
-        generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
-        failure_training=TrainingConfig(epochs=5, learning_rate=1e-3),
-        failure_start="fresh",
-    )
-    filtering: SequentialFilteringConfig = SequentialFilteringConfig(
-        failure_training=TrainingConfig(epochs=5, learning_rate=1e-3), failure_start="fresh"
-    )
+    ours: BanelConfig = field(default_factory=lambda: OURS_SETTING)
+    filtering: SequentialFilteringConfig = field(default_factory=lambda: FILTERING_SETTING)
     broaden: BroadenConfig = field(default_factory=BroadenConfig)
     output: str = "runs/digits"
     task: DigitsConfig = field(default_factory=DigitsConfig)
@@ -166,33 +175,203 @@ def base_of(config: Config, task: Task) -> Base:
 
 def run_method(
     config: Config, name: str, task: Task, base: Base, folder: Path
-) -> dict[str, np.ndarray]:
-    """All seeds of a method through the one loop; metrics [seeds, rounds]."""
+) -> tuple[dict[str, np.ndarray], Any, Algorithm]:
+    """All seeds of a method through the one loop.
+
+    Returns:
+      Metrics [seeds, rounds] by name, the last state of the first seed, and the algorithm.
+    """
     assert task.targets is not None
     algorithm = build(config, name, task)
     evaluate = success_rate.exact_evaluation(algorithm, task.targets)
-    runs = []
+    setting = algorithms(config).get(name)
+    settings = asdict(setting) if setting else {}
+    runs: list[loop.RunResult] = []
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         result = loop.run(
             algorithm,
             base.params,
             task.reward_fn,
-            loop.RunConfig(config.rounds, seed),
+            loop.RunConfig(config.rounds, seed, checkpoint_every=5),
             folder / _slug(name) / f"seed_{seed}",
             evaluate=evaluate,
-            configuration={
-                "method": name,
-                "settings": dataclasses.asdict(algorithms(config)[name])
-                if name in algorithms(config)
-                else {},
-                "task": dataclasses.asdict(config.task),
-            },
+            configuration={"method": name, "settings": settings, "task": asdict(config.task)},
             description=f"{name}, seed {seed}",
         )
-        runs.append(result.metrics)
-    names = runs[0][0]
-    return {n: np.array([[record[n] for record in run] for run in runs]) for n in names}
+        runs.append(result)
+    names = runs[0].metrics[0]
+    metrics = {n: np.array([[record[n] for record in run.metrics] for run in runs]) for n in names}
+    return metrics, runs[0].state, algorithm
 
 
 def _slug(name: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_")
+
+
+def fixed_temperatures(task: Task, base: Base) -> dict[float, float]:
+    """log10 success rate at single temperatures; picking the best of them is looking."""
+    at = lambda t: log10_rate(tempering.tempered(task.prior, t), base.params, task)
+    return {t: at(t) for t in TEMPERATURES}
+
+
+def summarise(metrics: dict[str, np.ndarray], base: float, num_candidates: int) -> dict[str, Any]:
+    """Numbers over seeds of one method; rates and gains as factors, not logarithms."""
+    rates = metrics["log10_success_rate"]
+    candidate_rates = 10.0 ** metrics["log10_filtered_success_rate"]
+    expected = [report.expected_evaluations(r, num_candidates) for r in candidate_rates]
+    gain = 10.0 ** (rates - base)
+    return {
+        "final": report.seed_spread(10.0 ** rates[:, -1]),
+        "final_over_base": report.seed_spread(gain[:, -1]),
+        "median_of_rounds_over_base": report.seed_spread(np.median(gain, axis=1)),
+        "best_over_base": report.seed_spread(gain.max(1)),
+        "successes_met": report.seed_spread(metrics["num_successes"][:, -1]),
+        "expected_evaluations_to_first_success": report.seed_spread(expected),
+        "log10_success_rate_by_round": report.seed_spread(rates),
+        "log10_filter_gain_by_round": report.seed_spread(metrics["log10_filter_gain"]),
+        "log10_distillation_gain_by_round": report.seed_spread(metrics["log10_distillation_gain"]),
+    }
+
+
+def table(config: Config, summary: dict[str, Any], seconds: dict[str, float]) -> list[dict]:
+    best = max(summary[n]["final_over_base"]["median"] for n in CONTROLS if n in summary)
+    return [
+        {
+            "method": name + (" (control)" if name in CONTROLS else ""),
+            "final x base": report.format_spread(s["final_over_base"]["values"]),
+            "final": s["final"]["median"],
+            "median of rounds": s["median_of_rounds_over_base"]["median"],
+            "best": s["best_over_base"]["median"],
+            "x best control": s["final_over_base"]["median"] / best,
+            "successes met": int(np.sum(s["successes_met"]["values"])),
+            "first success": s["expected_evaluations_to_first_success"]["median"],
+            "NRE": config.rounds * config.num_candidates,
+            "seconds": seconds[name],
+        }
+        for name, s in summary.items()
+    ]
+
+
+def in_words(config: Config, summary: dict[str, Any], base: Base) -> str:
+    """What the negative evidence adds beyond the controls, whatever the result is."""
+    final = {name: s["final_over_base"]["median"] for name, s in summary.items()}
+    learners = [n for n in (PUBLISHED, OURS, FILTERING) if n in final]
+    if not learners:
+        return "Only controls were run."
+    control = max((n for n in CONTROLS if n in final), key=lambda n: final[n])
+    best = max(learners, key=lambda n: final[n])
+    ratio = final[best] / final[control]
+    spread = summary[best]["final_over_base"]
+    verdict = (
+        f"adds a factor of {ratio:.2g} to"
+        if ratio > 1.1
+        else "adds nothing to"
+        if ratio > 0.9
+        else "does worse than"
+    )
+    met = sum(int(np.sum(summary[n]["successes_met"]["values"])) for n in learners)
+    surprise = config.rounds * config.num_candidates * 10.0**base.log10_rate
+    return (
+        f"Negative evidence ({best}) {verdict} the best control ({control}), by the final value:\n"
+        f"{final[best]:.2g} times the base in the median, {spread['min']:.2g} to "
+        f"{spread['max']:.2g} over seeds, against {final[control]:.2g}.\n"
+        f"BaNEL's runs met {met} success{'' if met == 1 else 'es'}. Were nothing learnt, "
+        f"{config.rounds * config.num_candidates:,} evaluations at this base rate would meet "
+        f"{surprise:.2g};\nthat many nats is all that failures alone can tell, and what lies "
+        "beyond it is the failure model's bias."
+    )
+
+
+PRESETS = {
+    "demo": Config(),
+    "smoke": Config(
+        rounds=2,
+        seeds=2,
+        num_candidates=40,
+        ours=BanelConfig(num_candidates=40, num_distilled=80),
+        task=DigitsConfig(num_target_variants=500, pretraining=TrainingConfig(epochs=3)),
+    ),
+    "paper": Config(rounds=30, seeds=5),
+}
+
+
+def main(config: Config) -> None:
+    started = time.perf_counter()
+    output = Path(config.output)
+    task = digits(config.task, output)
+    base = base_of(config, task)
+    prior_rate = log10_rate(task.prior, task.prior_params, task)
+    assert task.targets is not None
+    print(
+        f"{task.targets.tokens.shape[0]:,} targets; success rate of the prior "
+        f"{10**prior_rate:.3g}, exact; base: {config.base}, {10**base.log10_rate:.3g}"
+    )
+    summary, seconds, results, images = {}, {}, {}, {}
+    for name in (METHODS[i] for i in config.methods):
+        start = time.perf_counter()
+        metrics, state, algorithm = run_method(config, name, task, base, output)
+        seconds[name] = time.perf_counter() - start
+        results[name] = metrics
+        summary[name] = summarise(metrics, base.log10_rate, config.num_candidates)
+        if name in (PRIOR, PUBLISHED, OURS, FILTERING):
+            images[name] = images_of(task, algorithm, state)
+        print(f"  {name}: {seconds[name]:.0f} s", flush=True)
+    temperatures = fixed_temperatures(task, base)
+    best_t = max(temperatures, key=lambda t: temperatures[t])
+    print()
+    report.print_table(table(config, summary, seconds), COLUMNS)
+    words = in_words(config, summary, base)
+    print(
+        f"\nBest single temperature, chosen by looking: T = {best_t:g}, "
+        f"{10 ** (temperatures[best_t] - base.log10_rate):.3g} times the base.\n"
+        "Success rates are exact. final x base: median over seeds [lowest, highest]; median of\n"
+        "rounds and best: times the base; successes met: all seeds; first success: expected\n"
+        "evaluations until then; seconds: all seeds, compilation included.\n\n" + words
+    )
+    figures = output / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    images["targets"] = task.render(jax.tree.map(lambda x: x[_spread_rows(x)], task.targets))
+    draw(config, figures, results, images, base)
+    report.write_json(
+        output / "summary.json",
+        report.provenance(started)
+        | {"config": asdict(config), "log10_prior_success_rate": prior_rate}
+        | {"log10_base_success_rate": base.log10_rate, "conclusion": words}
+        | {"log10_success_rate_by_temperature": temperatures}
+        | {"methods": summary, "seconds": seconds},
+    )
+    print(
+        f"\nwritten: {figures}/{{success_rate,decomposition,samples}}.png, "
+        f"{output / 'summary.json'} ({time.perf_counter() - started:.0f} s in all)"
+    )
+
+
+def draw(config: Config, figures: Path, results: dict, images: dict, base: Base) -> None:
+    digits_figures.success_rate(
+        figures / "success_rate.png",
+        {name: metrics["log10_success_rate"] for name, metrics in results.items()},
+        CONTROLS,
+        base.log10_rate,
+        config.num_candidates,
+    )
+    learners = [name for name in results if name not in (PRIOR, LADDER)]
+    if learners:
+        split = {
+            name: {part: results[name][f"log10_{part}_gain"] for part in ("filter", "distillation")}
+            for name in learners
+        }
+        digits_figures.decomposition(figures / "decomposition.png", split, config.num_candidates)
+    digits_figures.samples(figures / "samples.png", images)
+
+
+def images_of(task: Task, algorithm: Algorithm, state: Any) -> np.ndarray:
+    draw_key = jax.random.key(0)
+    return task.render(jax.jit(algorithm.sample, static_argnums=2)(draw_key, state, 64))
+
+
+def _spread_rows(rows) -> np.ndarray:
+    return np.linspace(0, rows.shape[0] - 1, 64).astype(int)
+
+
+if __name__ == "__main__":
+    flags.run(main, PRESETS["demo"], PRESETS)

@@ -2,7 +2,7 @@
 
     python -m experiments.digits_search
 
-runs each setting of the grid below on seeds that the table does not use, and appends a line a
+runs each setting of GRID on seeds that the table does not use, and appends a line a
 trial to `experiments/results/digits/search.jsonl`; trials that are there already are skipped.
 """
 
@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,39 @@ from banel_jax.tasks.digits import digits
 from banel_jax.training import TrainingConfig
 from experiments import digits as digits_experiment
 from experiments import flags, report
+
+# What is varied, by method; what a trial does not name is as in DEFAULTS.
+DEFAULTS = dict(
+    filter_factor=2, kappa=1.0, failure_start="base", failure_epochs=10, max_filters=2,
+    num_distilled=1000, past_filters=0, rejection="best", threshold=0.0,
+)  # fmt: skip
+GRID: list[tuple[str, dict[str, Any]]] = [
+    (digits_experiment.FILTERING, {}),
+    (digits_experiment.FILTERING, dict(kappa=1.5)),
+    (digits_experiment.FILTERING, dict(kappa=1.5, max_filters=1, filter_factor=4)),
+    (digits_experiment.FILTERING, dict(max_filters=3)),
+    (digits_experiment.FILTERING, dict(kappa=1.5, max_filters=3)),
+    (digits_experiment.FILTERING, dict(kappa=1.5, failure_start="fresh", failure_epochs=40)),
+    (digits_experiment.OURS, {}),
+    (digits_experiment.OURS, dict(kappa=1.5)),
+    (digits_experiment.OURS, dict(filter_factor=4)),
+    (digits_experiment.OURS, dict(filter_factor=4, kappa=1.5)),
+    (digits_experiment.OURS, dict(filter_factor=8, kappa=1.5)),
+    (digits_experiment.OURS, dict(kappa=1.5, past_filters=1)),
+    (digits_experiment.OURS, dict(filter_factor=4, failure_start="fresh", failure_epochs=40)),
+    (digits_experiment.OURS, dict(kappa=1.5, num_distilled=250)),
+    (digits_experiment.FILTERING, dict(rejection="threshold", filter_factor=4, max_filters=10)),
+    (
+        digits_experiment.FILTERING,
+        dict(rejection="threshold", threshold=-1.0, filter_factor=4, max_filters=10),
+    ),
+    (
+        digits_experiment.FILTERING,
+        dict(rejection="threshold", threshold=-2.0, filter_factor=4, max_filters=10),
+    ),
+    (digits_experiment.OURS, dict(rejection="threshold")),
+    (digits_experiment.OURS, dict(rejection="threshold", threshold=-1.0)),
+]
 
 
 @dataclass(frozen=True)
@@ -40,64 +74,35 @@ class Config:
     output: str = "experiments/results/digits/search.jsonl"
     cache: str = "runs/digits"
     first: int = 0
-    last: int = 1000
+    last: int = len(GRID)
 
 
-def trials(config: Config) -> list[tuple[str, dict, digits_experiment.Config]]:
-    """(method, what is varied, configuration) of every trial."""
-    found = []
-
-    def add(method, **varied):
-        c = config.experiment
-        epochs = varied.get("failure_epochs", 5)
-        failures = dict(
-            filter_factor=float(varied.get("filter_factor", 2)),
-            kappa=varied.get("kappa", 1.0),
-            failure_start=varied.get("failure_start", "fresh"),
-            failure_training=TrainingConfig(epochs=epochs, learning_rate=1e-3),
+def with_setting(
+    config: digits_experiment.Config, method: str, varied: dict[str, Any]
+) -> digits_experiment.Config:
+    """The experiment's configuration with one method's settings changed."""
+    v = DEFAULTS | varied
+    failures = dict(
+        filter_factor=float(v["filter_factor"]),
+        kappa=v["kappa"],
+        rejection=v["rejection"],
+        threshold=v["threshold"],
+        failure_start=v["failure_start"],
+        failure_training=TrainingConfig(epochs=v["failure_epochs"], learning_rate=1e-3),
+    )
+    if method == digits_experiment.FILTERING:
+        filtering = SequentialFilteringConfig(
+            max_filters=v["max_filters"], acceptance_floor=1e-3, **failures
         )
-        if method == digits_experiment.FILTERING:
-            setting = SequentialFilteringConfig(
-                max_filters=varied.get("max_filters", 4), acceptance_floor=1e-3, **failures
-            )
-            c = dataclasses.replace(c, filtering=setting)
-        else:
-            setting = BanelConfig(
-                num_distilled=varied.get("num_distilled", 1000),
-                generator_training=TrainingConfig(
-                    epochs=varied.get("generator_epochs", 4),
-                    learning_rate=varied.get("generator_learning_rate", 1e-3),
-                ),
-                past_filters=varied.get("past_filters", 0),
-                **failures,
-            )
-            c = dataclasses.replace(c, ours=setting)
-        found.append((method, varied, c))
-
-    for max_filters in (2, 4):
-        for kappa in (1.0, 1.5):
-            for start, epochs in (("fresh", 5), ("fresh", 15), ("base", 5)):
-                add(
-                    digits_experiment.FILTERING,
-                    max_filters=max_filters,
-                    kappa=kappa,
-                    failure_start=start,
-                    failure_epochs=epochs,
-                )
-    for factor in (2, 8):
-        for kappa in (1.0, 1.5):
-            for start, epochs in (("fresh", 5), ("base", 5)):
-                add(
-                    digits_experiment.OURS,
-                    filter_factor=factor,
-                    kappa=kappa,
-                    failure_start=start,
-                    failure_epochs=epochs,
-                )
-    add(digits_experiment.FILTERING, filter_factor=8, max_filters=1, kappa=1.0)
-    add(digits_experiment.FILTERING, filter_factor=8, max_filters=1, kappa=1.5)
-    add(digits_experiment.FILTERING, filter_factor=4, max_filters=2, kappa=1.5)
-    return found
+        return dataclasses.replace(config, filtering=filtering)
+    ours = BanelConfig(
+        num_distilled=v["num_distilled"],
+        generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+        past_filters=v["past_filters"],
+        acceptance_floor=1e-3,
+        **failures,
+    )
+    return dataclasses.replace(config, ours=ours)
 
 
 def main(config: Config) -> None:
@@ -107,14 +112,17 @@ def main(config: Config) -> None:
         done = {json.loads(line)["trial"] for line in output.read_text().splitlines()}
     task = digits(config.experiment.task, config.cache)
     base = digits_experiment.base_of(config.experiment, task)
-    for number, (method, varied, setting) in enumerate(trials(config)):
+    for number, (method, varied) in enumerate(GRID):
         if number in done or not config.first <= number < config.last:
             continue
+        setting = with_setting(config.experiment, method, varied)
         started = time.perf_counter()
-        record = {"trial": number, "method": method, "varied": varied}
+        record = {"trial": number, "method": method, "setting": DEFAULTS | varied}
         try:
             with tempfile.TemporaryDirectory() as folder:
-                metrics = digits_experiment.run_method(setting, method, task, base, Path(folder))
+                metrics, *_ = digits_experiment.run_method(
+                    setting, method, task, base, Path(folder)
+                )
         except ValueError as error:
             record["error"] = str(error)
         else:

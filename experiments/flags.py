@@ -37,12 +37,21 @@ def define(defaults: Config, flag_values: flags.FlagValues = flags.FLAGS) -> Cal
     return _define(defaults, "", flag_values)
 
 
-def run(main: Callable[[Config], Any], defaults: Config) -> None:
+def run(
+    main: Callable[[Config], Any], defaults: Config, presets: dict[str, Config] | None = None
+) -> None:
     """Parses the flags into a configuration and runs `main` on it.
+
+    Args:
+      main: the program.
+      defaults: of every flag.
+      presets: other defaults by name, for `--preset=NAME`; flags given beside it go before.
 
     A ValueError or OSError is a user's mistake and ends the program with one line;
     `--verbosity=1` shows where it came from.
     """
+    if presets:
+        defaults = _chosen_preset(presets, defaults)
     read = define(defaults)
 
     def checked(argv):
@@ -59,6 +68,19 @@ def run(main: Callable[[Config], Any], defaults: Config) -> None:
             sys.exit(f"error: {error}")
 
     app.run(checked)
+
+
+def _chosen_preset(presets, defaults):
+    """The preset named in the arguments, from which all other flags take their defaults."""
+    names = ", ".join(presets)
+    flags.DEFINE_string("preset", None, f"settings to start from: {names}", module_name=sys.argv[0])
+    chosen = [a for a in sys.argv[1:] if re.match(r"--?preset\b", a)]
+    if not chosen:
+        return defaults
+    name = chosen[-1].partition("=")[2]
+    if name not in presets:
+        sys.exit(f"error: {chosen[-1]!r} names no preset; give --preset=NAME with one of {names}")
+    return presets[name]
 
 
 def _define(defaults, prefix, flag_values):

@@ -33,8 +33,12 @@ class SequentialFilteringConfig:
 
     Attributes:
       num_candidates: m, reward evaluations a round.
-      filter_factor: f, survivors of the earlier filters drawn a candidate; the newest filter's
-        threshold is set so that it accepts one in f. f = 1 samples the prior for ever.
+      filter_factor: f, survivors of the earlier filters drawn a candidate. f = 1 with `best`
+        samples the prior for ever.
+      rejection: `best` sets each filter's threshold so that it accepts one in f; `threshold`
+        accepts where the ratio is at least `threshold`, and stops the run where fewer than
+        one in f pass.
+      threshold: tau in nats, for `threshold`.
       kappa: sharpness of the failure models in the ratio (Eq. 5).
       length_normalised: scores a token instead of a sequence (Appendix B.2).
       failure_training: the fit of each failure model.
@@ -47,6 +51,8 @@ class SequentialFilteringConfig:
 
     num_candidates: int = 250
     filter_factor: float = 2.0
+    rejection: Literal["best", "threshold"] = "best"
+    threshold: float = 0.0
     kappa: float = 1.0
     length_normalised: bool = False
     failure_training: TrainingConfig = field(
@@ -60,6 +66,7 @@ class SequentialFilteringConfig:
 
     def __post_init__(self):
         check_filter(self.num_candidates, self.filter_factor, self.kappa)
+        one_of("rejection", self.rejection, ("best", "threshold"))
         one_of("failure_start", self.failure_start, ("base", "carry", "fresh"))
         if not 0 < self.acceptance_floor <= 1:
             raise ValueError(f"acceptance_floor={self.acceptance_floor} is not in (0, 1]")
@@ -155,8 +162,12 @@ def sequential_filtering(
         proposals, found, filters = draw(key, state, proposed)
         # The first failure model is fitted to the first batch: until then there is no filter.
         ratios = jnp.where(state.round == 0, 0.0, ratio(state.failure_model, proposals))
-        accepted, threshold, share = rejection.best(ratios, m)
-        share = jnp.where(state.round == 0, 1.0, share)
+        if c.rejection == "best":
+            accepted, threshold, share = rejection.best(ratios, m)
+            share = jnp.where(state.round == 0, 1.0, share)
+        else:
+            threshold = jnp.where(state.round == 0, -jnp.inf, c.threshold)
+            accepted, share = rejection.above(ratios, threshold, m)
         log_acceptance = filters.log_acceptance() + jnp.log(share)
         report = {
             "acceptance": jnp.exp(log_acceptance),
@@ -168,6 +179,8 @@ def sequential_filtering(
         report["entropy"] += filters.log_acceptance()
         report["kl_to_base"] -= filters.log_acceptance()
         candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
+        passed = ratios[accepted] >= threshold
+        candidates = candidates.replace(mask=candidates.mask & passed[:, None])
         state = state.replace(filters=filters, threshold=threshold, share=share, report=report)
         return candidates, state
 
