@@ -56,9 +56,7 @@ OURS_SETTING = BanelConfig(
     failure_training=TrainingConfig(epochs=10, learning_rate=1e-3),
 )
 FILTERING_SETTING = SequentialFilteringConfig(
-    failure_training=TrainingConfig(epochs=10, learning_rate=1e-3),
-    max_filters=2,
-    acceptance_floor=1e-3,
+    failure_training=TrainingConfig(epochs=10, learning_rate=1e-3), max_filters=10
 )
 
 
@@ -292,6 +290,10 @@ PRESETS = {
         task=DigitsConfig(num_target_variants=500, pretraining=TrainingConfig(epochs=3)),
     ),
     "paper": Config(rounds=30, seeds=5),
+    "sparse": Config(
+        output="runs/digits_sparse",
+        task=DigitsConfig(side=8, grey_levels=2, num_target_variants=5000),
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; controls are dashed.
-COLOURS = ("#000000", "#999999", "#56B4E9", "#0072B2", "#F0E442", "#D55E00", "#009E73")
+COLOURS = ("#000000", "#999999", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#009E73")
 
 
 def success_rate(

@@ -25,35 +25,27 @@ from experiments import flags, report
 
 # What is varied, by method; what a trial does not name is as in DEFAULTS.
 DEFAULTS = dict(
-    filter_factor=2, kappa=1.0, failure_start="base", failure_epochs=10, max_filters=2,
+    filter_factor=2, kappa=1.0, failure_start="base", failure_epochs=10, max_filters=10,
     num_distilled=1000, past_filters=0, rejection="best", threshold=0.0,
 )  # fmt: skip
+_1, _2 = digits_experiment.FILTERING, digits_experiment.OURS
 GRID: list[tuple[str, dict[str, Any]]] = [
-    (digits_experiment.FILTERING, {}),
-    (digits_experiment.FILTERING, dict(kappa=1.5)),
-    (digits_experiment.FILTERING, dict(kappa=1.5, max_filters=1, filter_factor=4)),
-    (digits_experiment.FILTERING, dict(max_filters=3)),
-    (digits_experiment.FILTERING, dict(kappa=1.5, max_filters=3)),
-    (digits_experiment.FILTERING, dict(kappa=1.5, failure_start="fresh", failure_epochs=40)),
-    (digits_experiment.OURS, {}),
-    (digits_experiment.OURS, dict(kappa=1.5)),
-    (digits_experiment.OURS, dict(filter_factor=4)),
-    (digits_experiment.OURS, dict(filter_factor=4, kappa=1.5)),
-    (digits_experiment.OURS, dict(filter_factor=8, kappa=1.5)),
-    (digits_experiment.OURS, dict(kappa=1.5, past_filters=1)),
-    (digits_experiment.OURS, dict(filter_factor=4, failure_start="fresh", failure_epochs=40)),
-    (digits_experiment.OURS, dict(kappa=1.5, num_distilled=250)),
-    (digits_experiment.FILTERING, dict(rejection="threshold", filter_factor=4, max_filters=10)),
-    (
-        digits_experiment.FILTERING,
-        dict(rejection="threshold", threshold=-1.0, filter_factor=4, max_filters=10),
-    ),
-    (
-        digits_experiment.FILTERING,
-        dict(rejection="threshold", threshold=-2.0, filter_factor=4, max_filters=10),
-    ),
-    (digits_experiment.OURS, dict(rejection="threshold")),
-    (digits_experiment.OURS, dict(rejection="threshold", threshold=-1.0)),
+    (_1, {}),
+    (_2, {}),
+    (_2, dict(filter_factor=4)),
+    (_2, dict(past_filters=4)),
+    (_2, dict(filter_factor=4, num_distilled=2000)),
+    (_2, dict(rejection="threshold", threshold=0.5)),
+    (_1, dict(kappa=1.5)),
+    (_1, dict(failure_start="fresh", failure_epochs=40)),
+    (_1, dict(rejection="threshold", filter_factor=4)),
+    (_1, dict(rejection="threshold", threshold=-0.5, filter_factor=4)),
+    (_2, dict(filter_factor=4, kappa=0.7)),
+    (_2, dict(rejection="threshold", threshold=0.0)),
+    (_2, dict(past_filters=4, num_distilled=2000)),
+    (_1, dict(max_filters=5)),
+    (_1, dict(failure_epochs=20)),
+    (_2, dict(filter_factor=8)),
 ]
 
 
@@ -92,14 +84,14 @@ def with_setting(
     )
     if method == digits_experiment.FILTERING:
         filtering = SequentialFilteringConfig(
-            max_filters=v["max_filters"], acceptance_floor=1e-3, **failures
+            max_filters=v["max_filters"], acceptance_floor=1e-4, **failures
         )
         return dataclasses.replace(config, filtering=filtering)
     ours = BanelConfig(
         num_distilled=v["num_distilled"],
         generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
         past_filters=v["past_filters"],
-        acceptance_floor=1e-3,
+        acceptance_floor=1e-4,
         **failures,
     )
     return dataclasses.replace(config, ours=ours)

@@ -15,6 +15,8 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
 TINY = digits.DigitsConfig(
+    side=8,
+    grey_levels=2,
     num_target_variants=300,
     augmented_copies=2,
     num_layers=1,
@@ -68,6 +70,18 @@ def test_rounding_to_grey_levels():
     assert rows(digits.tokenise(pixels, image))[0][:8] == (0, 0, 1, 1, 0, 0, 1, 1)
     grey = dataclasses.replace(pixels, grey_levels=4)
     assert rows(digits.tokenise(grey, image))[0][:8] == (0, 1, 2, 3, 0, 1, 2, 3)
+
+
+def test_blocks_of_pixels_are_averaged_before_rounding():
+    image = np.zeros((1, 8, 8))
+    image[0, :2, :2] = [[1, 1], [1, 0]]  # a block of mean 3/4
+    image[0, 0, 2] = 0.7  # one of mean 0.175, just above half a level
+    config = dataclasses.replace(TINY, side=4, grey_levels=4, patch=1)
+    sequence = digits.tokenise(config, image)
+    assert rows(sequence)[0] == (2, 1) + (0,) * 14
+    drawn = digits.render(config, sequence)
+    assert drawn.shape == (1, 4, 4)
+    np.testing.assert_allclose(drawn[0, 0], [2 / 3, 1 / 3, 0, 0], rtol=1e-6)
 
 
 def test_affine_variants_are_what_they_say():
