@@ -27,6 +27,7 @@ from experiments import flags, report
 DEFAULTS = dict(
     filter_factor=2, kappa=1.0, failure_start="base", failure_epochs=10, max_filters=10,
     num_distilled=1000, past_filters=0, rejection="best", threshold=0.0,
+    generator_epochs=4,
 )  # fmt: skip
 _1, _2 = digits_experiment.FILTERING, digits_experiment.OURS
 GRID: list[tuple[str, dict[str, Any]]] = [
@@ -44,8 +45,9 @@ GRID: list[tuple[str, dict[str, Any]]] = [
     (_2, dict(rejection="threshold", threshold=0.0)),
     (_2, dict(past_filters=4, num_distilled=2000)),
     (_1, dict(max_filters=5)),
+    (_2, dict(past_filters=10, num_distilled=2000)),
+    (_2, dict(past_filters=10, num_distilled=2000, generator_epochs=15)),
     (_1, dict(failure_epochs=20)),
-    (_2, dict(filter_factor=8)),
 ]
 
 
@@ -89,7 +91,7 @@ def with_setting(
         return dataclasses.replace(config, filtering=filtering)
     ours = BanelConfig(
         num_distilled=v["num_distilled"],
-        generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+        generator_training=TrainingConfig(epochs=v["generator_epochs"], learning_rate=1e-3),
         past_filters=v["past_filters"],
         acceptance_floor=1e-4,
         **failures,
