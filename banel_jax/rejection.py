@@ -4,6 +4,7 @@ A filter is a failure model with a threshold tau: it rejects x where
 log p_theta(x) - kappa log p_phi(x) < tau. Thresholds and ratios are in nats throughout.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -255,5 +256,5 @@ def rejection_sample(
     found = jax.tree.map(lambda x: x[:num_samples], work.found)
     missing = jnp.arange(num_samples) >= number
     sequences = found.sequences.replace(mask=found.sequences.mask & ~missing[:, None])
-    filters = filters.replace(tested=work.tested, passed=work.passed)
+    filters = dataclasses.replace(filters, tested=work.tested, passed=work.passed)
     return found._replace(sequences=sequences), number, filters

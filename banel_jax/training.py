@@ -71,7 +71,7 @@ class FitInfo(NamedTuple):
 
 # fit(key, params, sequences [n], weights [n], validation_weights [n]) -> (params, FitInfo)
 Fit = Callable[
-    [Key, Params, Sequences, Float[Array, " n"], Float[Array, " n"]], tuple[Params, FitInfo]
+    [Key, Params, Sequences, Float[Array, " n"], Float[Array, " n"] | None], tuple[Params, FitInfo]
 ]
 
 
@@ -205,7 +205,7 @@ def fit(
     )  # fmt: skip
     carry, losses = jax.lax.scan(scan_epoch, carry, jax.random.split(key, config.epochs))
     final = carry[2] if validation_weights is not None and config.keep_best else carry[0]
-    return final, FitInfo(*losses, epochs_run=carry[5])
+    return final, FitInfo(losses[0], losses[1], carry[5])
 
 
 def broaden(

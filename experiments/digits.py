@@ -50,10 +50,10 @@ COLUMNS = (
 
 # The best by the final value in the median of experiments/results/digits/search.jsonl.
 OURS_SETTING = BanelConfig(
-    kappa=1.5,
-    num_distilled=1000,
-    generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+    num_distilled=2000,
+    generator_training=TrainingConfig(epochs=15, learning_rate=1e-3),
     failure_training=TrainingConfig(epochs=10, learning_rate=1e-3),
+    past_filters=10,
 )
 FILTERING_SETTING = SequentialFilteringConfig(
     failure_training=TrainingConfig(epochs=10, learning_rate=1e-3), max_filters=10
@@ -91,7 +91,8 @@ class Config:
       ours: Algorithm 2; num_candidates and failure_rounds are set from the run.
       filtering: Algorithm 1; likewise.
       broaden: the broadened base.
-      output: folder of the runs, the figures and summary.json.
+      output: folder of the figures and summary.json.
+      runs: folder of the pretrained prior and of the runs themselves; empty for `output`.
       task: the digits.
     """
 
@@ -106,6 +107,7 @@ class Config:
     filtering: SequentialFilteringConfig = field(default_factory=lambda: FILTERING_SETTING)
     broaden: BroadenConfig = field(default_factory=BroadenConfig)
     output: str = "runs/digits"
+    runs: str = ""
     task: DigitsConfig = field(default_factory=DigitsConfig)
 
     def __post_init__(self):
@@ -121,9 +123,9 @@ class Config:
 
 def algorithms(config: Config) -> dict[str, Any]:
     """The settings of every method that has any."""
-    common = dict(num_candidates=config.num_candidates)
+    common: dict[str, Any] = dict(num_candidates=config.num_candidates)
     published = BanelConfig(**common)
-    memory = dict(failure_rounds=config.rounds, **common)
+    memory: dict[str, Any] = dict(failure_rounds=config.rounds, **common)
     ours = dataclasses.replace(config.ours, **memory)
     return {
         PUBLISHED_CONTROL: dataclasses.replace(published, filter_factor=1.0),
@@ -232,7 +234,8 @@ def summarise(metrics: dict[str, np.ndarray], base: float, num_candidates: int) 
 
 
 def table(config: Config, summary: dict[str, Any], seconds: dict[str, float]) -> list[dict]:
-    best = max(summary[n]["final_over_base"]["median"] for n in CONTROLS if n in summary)
+    controls = [summary[n]["final_over_base"]["median"] for n in CONTROLS if n in summary]
+    best = max(controls, default=np.nan)
     return [
         {
             "method": name + (" (control)" if name in CONTROLS else ""),
@@ -254,8 +257,10 @@ def in_words(config: Config, summary: dict[str, Any], base: Base) -> str:
     """What the negative evidence adds beyond the controls, whatever the result is."""
     final = {name: s["final_over_base"]["median"] for name, s in summary.items()}
     learners = [n for n in (PUBLISHED, OURS, FILTERING) if n in final]
-    if not learners:
-        return "Only controls were run."
+    if not learners or not set(final) & set(CONTROLS):
+        return (
+            "What the evidence adds cannot be told: no control, or nothing but controls, was run."
+        )
     control = max((n for n in CONTROLS if n in final), key=lambda n: final[n])
     best = max(learners, key=lambda n: final[n])
     ratio = final[best] / final[control]
@@ -273,10 +278,9 @@ def in_words(config: Config, summary: dict[str, Any], base: Base) -> str:
         f"Negative evidence ({best}) {verdict} the best control ({control}), by the final value:\n"
         f"{final[best]:.2g} times the base in the median, {spread['min']:.2g} to "
         f"{spread['max']:.2g} over seeds, against {final[control]:.2g}.\n"
-        f"BaNEL's runs met {met} success{'' if met == 1 else 'es'}. Were nothing learnt, "
-        f"{config.rounds * config.num_candidates:,} evaluations at this base rate would meet "
-        f"{surprise:.2g};\nthat many nats is all that failures alone can tell, and what lies "
-        "beyond it is the failure model's bias."
+        f"BaNEL's runs met {met} success{'' if met == 1 else 'es'} in all. Plain sampling expects "
+        f"{surprise:.2g} in the\nevaluations of one run; where that is well below 1, failures can "
+        "tell next to nothing."
     )
 
 
@@ -300,7 +304,8 @@ PRESETS = {
 def main(config: Config) -> None:
     started = time.perf_counter()
     output = Path(config.output)
-    task = digits(config.task, output)
+    runs = Path(config.runs or config.output)
+    task = digits(config.task, runs)
     base = base_of(config, task)
     prior_rate = log10_rate(task.prior, task.prior_params, task)
     assert task.targets is not None
@@ -308,10 +313,13 @@ def main(config: Config) -> None:
         f"{task.targets.tokens.shape[0]:,} targets; success rate of the prior "
         f"{10**prior_rate:.3g}, exact; base: {config.base}, {10**base.log10_rate:.3g}"
     )
-    summary, seconds, results, images = {}, {}, {}, {}
+    summary: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    results: dict[str, dict[str, np.ndarray]] = {}
+    images: dict[str, np.ndarray] = {}
     for name in (METHODS[i] for i in config.methods):
         start = time.perf_counter()
-        metrics, state, algorithm = run_method(config, name, task, base, output)
+        metrics, state, algorithm = run_method(config, name, task, base, runs)
         seconds[name] = time.perf_counter() - start
         results[name] = metrics
         summary[name] = summarise(metrics, base.log10_rate, config.num_candidates)

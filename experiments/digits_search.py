@@ -24,7 +24,7 @@ from experiments import digits as digits_experiment
 from experiments import flags, report
 
 # What is varied, by method; what a trial does not name is as in DEFAULTS.
-DEFAULTS = dict(
+DEFAULTS: dict[str, Any] = dict(
     filter_factor=2, kappa=1.0, failure_start="base", failure_epochs=10, max_filters=10,
     num_distilled=1000, past_filters=0, rejection="best", threshold=0.0,
     generator_epochs=4,
@@ -76,7 +76,7 @@ def with_setting(
 ) -> digits_experiment.Config:
     """The experiment's configuration with one method's settings changed."""
     v = DEFAULTS | varied
-    failures = dict(
+    failures: dict[str, Any] = dict(
         filter_factor=float(v["filter_factor"]),
         kappa=v["kappa"],
         rejection=v["rejection"],

@@ -32,7 +32,8 @@ class Block(nn.Module):
         return x + self.mlp_out(hidden)
 
     def forward(self, x):
-        return self._rest(x, F.scaled_dot_product_attention(*self._qkv(x), is_causal=True))
+        q, k, v = self._qkv(x)
+        return self._rest(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     def step(self, x, cache, position):  # x [B, 1, D]; cache [2, B, H, L, K], written in place
         q, k, v = self._qkv(x)
@@ -75,7 +76,7 @@ class Decoder(nn.Module):
         x = self.token_embedding(previous) + self.position_embedding.weight[position]
         x = x[:, None]
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.step(x, cache, position)
+            x = block.step(x, cache, position)  # type: ignore[operator]
         return self.head(self.final_norm(x[:, 0]))
 
 
