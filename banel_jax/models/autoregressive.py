@@ -70,10 +70,7 @@ def sequence_model(
         for start in range(0, length, SEGMENT):
             positions = jnp.arange(start, min(start + SEGMENT, length))
             if start:
-                grow = lambda leaf, n=len(positions): jnp.pad(
-                    leaf, [(0, 0)] * (leaf.ndim - 2) + [(0, n), (0, 0)]
-                )
-                carry = (*carry[:3], jax.tree.map(grow, carry[3]))
+                carry = (*carry[:3], _grow(carry[3], len(positions)))
             # One draw a segment: random bits cost less in bulk than a few at every step.
             noise = jax.random.gumbel(jax.random.fold_in(key, start), (len(positions), vocab_size))
             carry, piece = jax.lax.scan(body, carry, (positions, noise))
@@ -82,3 +79,9 @@ def sequence_model(
         return Sequences(tokens, mask), carry[2]
 
     return SequenceModel(network.init, log_prob, sample)
+
+
+def _grow(cache, n):
+    """Room for n more positions, on the last axis but one."""
+    pad = lambda leaf: jnp.pad(leaf, [(0, 0)] * (leaf.ndim - 2) + [(0, n), (0, 0)])
+    return jax.tree.map(pad, cache)

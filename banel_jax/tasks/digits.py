@@ -267,7 +267,9 @@ def render(config: DigitsConfig, sequences: Sequences) -> Float[np.ndarray, "n s
     tokens = np.asarray(sequences.tokens)
     pixels = tokens[..., None] // _place_values(config) % config.grey_levels
     pixels = pixels.reshape(-1, side, side, patch, patch).swapaxes(2, 3)
-    return (pixels.reshape(-1, config.side, config.side) / (config.grey_levels - 1)).astype(np.float32)
+    return (pixels.reshape(-1, config.side, config.side) / (config.grey_levels - 1)).astype(
+        np.float32
+    )
 
 
 def _place_values(config):
