@@ -1,0 +1,54 @@
+"""Success rates against hand counts, binomial tails and published intervals."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from banel_jax import success_rate
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "published"),
+    [(5, 10_000, ("0.00016", "0.0011")), (25, 60_000, ("0.00026", "0.00061"))],
+)
+def test_clopper_pearson_as_published(successes, n, published):
+    for bound, text in zip(success_rate.clopper_pearson(successes, n), published, strict=True):
+        digits = len(text.partition(".")[2])
+        assert np.floor(bound * 10**digits) == int(text.replace(".", ""))  # the paper truncates
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 10), (5, 10), (3, 1000), (999, 1000)])
+def test_clopper_pearson_bounds_leave_the_tails_that_define_them(successes, n):
+    low, high = success_rate.clopper_pearson(successes, n, alpha=0.1)
+    np.testing.assert_allclose(stats.binom.sf(successes - 1, n, low), 0.05, rtol=1e-6)
+    np.testing.assert_allclose(stats.binom.cdf(successes, n, high), 0.05, rtol=1e-6)
+
+
+def test_clopper_pearson_at_the_ends():
+    low, high = success_rate.clopper_pearson(0, 100)
+    assert low == 0 and high == pytest.approx(1 - 0.025 ** (1 / 100))
+    low, high = success_rate.clopper_pearson(100, 100)
+    assert high == 1 and low == pytest.approx(0.025 ** (1 / 100))
+    for successes, n in ((-1, 5), (6, 5), (0, 0)):
+        with pytest.raises(ValueError, match="successes="):
+            success_rate.clopper_pearson(successes, n)
+
+
+def test_the_posterior_success_rate_by_hand():
+    # Ten equally likely sequences, three of them successes; R holds four, one a success.
+    assert success_rate.posterior_success_rate(0.3, 0.4, 1 / 4) == pytest.approx(2 / 6)
+    assert success_rate.posterior_success_rate(0.3, 0.0, 0.0) == pytest.approx(0.3)
+
+
+def test_rates_far_below_the_smallest_float_do_not_underflow():
+    log_probs = jnp.array([-59.0, -59.0, -300.0])
+    np.testing.assert_allclose(success_rate.log_success_rate(log_probs), -59 + np.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shares", "carrying"), [([0.95, 0.05], 1), ([0.5, 0.3, 0.15, 0.05], 3), ([0.25] * 4, 4)]
+)
+def test_how_many_targets_carry_the_rate(shares, carrying):
+    log_probs = jnp.log(jnp.array(shares)) - 100
+    assert int(success_rate.num_carrying(log_probs)) == carrying
