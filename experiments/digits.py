@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from banel_jax import loop, scoring, success_rate, training
+from banel_jax import loop, run_folder, scoring, success_rate, training
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.sequential_filtering import (
@@ -318,9 +318,12 @@ def main(config: Config) -> None:
     results: dict[str, dict[str, np.ndarray]] = {}
     images: dict[str, np.ndarray] = {}
     for name in (METHODS[i] for i in config.methods):
-        start = time.perf_counter()
         metrics, state, algorithm = run_method(config, name, task, base, runs)
-        seconds[name] = time.perf_counter() - start
+        seconds[name] = sum(
+            sum(record.values()) - record["round"]
+            for file in (runs / _slug(name)).glob("seed_*/timings.jsonl")
+            for record in run_folder.read_records(file)
+        )
         results[name] = metrics
         summary[name] = summarise(metrics, base.log10_rate, config.num_candidates)
         if name in (PRIOR, PUBLISHED, OURS, FILTERING):

@@ -77,15 +77,16 @@ def decomposition(path: Path, gains: dict[str, dict[str, np.ndarray]], num_candi
 def samples(path: Path, images: dict[str, np.ndarray]) -> None:
     """Grids of samples side by side; images [n, height, width] in [0, 1] by title."""
     side = 8
+    shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")  # frames, unlike any grey
     figure, panels = plt.subplots(
         1, len(images), figsize=(3.2 * len(images), 3.5), layout="constrained", squeeze=False
     )
     for axes, (name, batch) in zip(panels[0], images.items(), strict=True):
         _, height, width = batch.shape
-        framed = np.pad(batch[: side * side], [(0, 0), (0, 1), (0, 1)], constant_values=0.35)
+        framed = np.pad(batch[: side * side], [(0, 0), (0, 1), (0, 1)], constant_values=np.nan)
         grid = framed.reshape(side, side, height + 1, width + 1).swapaxes(1, 2)
         grid = grid.reshape(side * (height + 1), side * (width + 1))[:-1, :-1]
-        axes.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(grid, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(name, fontsize=10)
         axes.axis("off")
     figure.savefig(path, dpi=150)
