@@ -1,0 +1,63 @@
+"""Work over a mesh of several devices gives the numbers of one device."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from banel_jax.parallel import data_mesh, map_sequences, sum_over_shards
+
+PROGRAM = """
+import jax, jax.numpy as jnp, numpy as np
+from banel_jax import parallel, training
+from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.types import Sequences
+
+model = transformer(TransformerConfig(4, 9, 1, 2, 8, dropout=0.2))
+params = jax.tree.map(lambda x: 4 * x, model.init(jax.random.key(0)))
+tokens = jax.random.randint(jax.random.key(1), (24, 9), 0, 4)
+batch = Sequences(tokens, jnp.ones(tokens.shape, bool))
+weights = jnp.arange(24.0)
+
+def work(n):
+    rows = jax.tree.map(lambda x: x[:n], (batch, weights))
+    gradient = jax.jit(lambda p: training.weighted_gradient(model, p, *rows, jax.random.key(2), 4))
+    return jax.tree.leaves(gradient(params))
+
+def doubled(n):
+    scale = lambda replicated, x: {"twice": replicated * x, "sum": jnp.sum(x)}
+    rows = jnp.arange(3.0 * n).reshape(n, 3)
+    return jax.tree.leaves(parallel.map_sequences(scale, jnp.float32(2), rows, 2))
+
+for n in (24, 23):
+    one = work(n) + doubled(n)
+    with jax.set_mesh(parallel.data_mesh()):
+        assert parallel.num_devices() == jax.device_count() == 3
+        several = work(n) + doubled(n)
+    assert parallel.num_devices() == 1
+    for a, b in zip(one, several, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+"""
+
+
+def test_several_devices_give_the_numbers_of_one():
+    flags = "--xla_force_host_platform_device_count=3"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, timeout=300)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
+def test_maps_every_element_once(chunk_size):
+    xs = {"a": jnp.arange(7), "b": jnp.arange(14.0).reshape(7, 2)}
+    found = map_sequences(lambda r, x: r + x["a"] * x["b"], jnp.float32(1), xs, chunk_size)
+    np.testing.assert_array_equal(found, 1 + np.arange(7)[:, None] * np.arange(14).reshape(7, 2))
+
+
+def test_a_mesh_of_one_device_is_no_mesh():
+    with jax.set_mesh(data_mesh(jax.devices()[:1])):
+        assert sum_over_shards(lambda r, x: r * jnp.sum(x), 2, jnp.arange(5)) == 20

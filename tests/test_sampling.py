@@ -1,0 +1,142 @@
+"""The sampler: exact frequencies, its own likelihoods, randomness tied to the index."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from banel_jax import sampling, scoring
+from banel_jax.models import autoregressive, tempering
+from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.types import Sequences
+
+DRAWS = 20000
+END = 2
+
+
+def tiny(eos_token=None):
+    """Vocabulary 3, length 4, far from uniform: (model, params)."""
+    model = transformer(TransformerConfig(3, 4, 1, 2, 8, eos_token=eos_token))
+    return model, jax.tree.map(lambda x: 6 * x, model.init(jax.random.key(4)))
+
+
+def outcomes(eos_token):
+    """Every outcome once, in the sampler's own form: padding is token 0, masked out."""
+    found = set()
+    for tokens in itertools.product(range(3), repeat=4):
+        length = tokens.index(eos_token) + 1 if eos_token in tokens else 4
+        found.add(
+            (tokens[:length] + (0,) * (4 - length), (True,) * length + (False,) * (4 - length))
+        )
+    tokens, mask = zip(*sorted(found), strict=True)
+    return Sequences(jnp.asarray(tokens, jnp.int32), jnp.asarray(mask))
+
+
+def identify(sequences):
+    """A number for each outcome: tokens and length as digits."""
+    tokens, mask = np.asarray(sequences.tokens), np.asarray(sequences.mask)
+    return tokens @ 3 ** np.arange(4) * 5 + mask.sum(-1)
+
+
+@pytest.mark.parametrize("eos_token,count", [(None, 81), (END, 31)])
+def test_probabilities_of_all_outcomes_sum_to_one(eos_token, count):
+    model, params = tiny(eos_token)
+    every = outcomes(eos_token)
+    assert len(every.tokens) == count
+    scores = np.asarray(scoring.log_likelihood(model, params, every), np.float64)
+    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("eos_token", [None, END])
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_frequencies_match_the_likelihood(eos_token, temperature):
+    base, params = tiny(eos_token)
+    model = tempering.tempered(base, temperature)
+    every = outcomes(eos_token)
+    drawn, _ = sampling.sample(model, jax.random.key(0), params, DRAWS, 4096)
+    ids = identify(every)
+    observed = np.array([(identify(drawn) == i).sum() for i in ids])
+    assert observed.sum() == DRAWS, "an outcome that is not in the list"
+    p = np.exp(np.asarray(scoring.log_likelihood(model, params, every), np.float64))
+    # Outcomes expected fewer than 5 times share one cell. The bound errs once in 10,000 seeds.
+    rare = p * DRAWS < 5
+    cells = lambda x: np.append(x[~rare], x[rare].sum())[: None if rare.any() else -1]
+    found = stats.chisquare(cells(observed), cells(p / p.sum() * DRAWS))
+    assert found.pvalue > 1e-4
+
+
+@pytest.mark.parametrize("eos_token,temperature", [(None, 1.0), (3, 0.6)])
+def test_likelihoods_equal_the_scorers(eos_token, temperature):
+    length = autoregressive.SEGMENT + 5
+    base = transformer(TransformerConfig(9, length, 1, 2, 16, eos_token=eos_token))
+    params = jax.tree.map(lambda x: 4 * x, base.init(jax.random.key(1)))
+    model = tempering.tempered(base, temperature)
+    drawn, log_probs = sampling.sample(model, jax.random.key(2), params, 12, 5)
+    scores = scoring.log_likelihood(model, params, drawn)
+    np.testing.assert_allclose(log_probs, scores, rtol=1e-5, atol=1e-4)
+
+
+def test_neither_n_nor_the_chunk_changes_a_sample():
+    model, params = tiny()
+    key = jax.random.key(5)
+    whole, _ = sampling.sample(model, key, params, 40, 40)
+    for n, chunk in ((40, 7), (13, 256)):
+        part, log_probs = sampling.sample(model, key, params, n, chunk)
+        np.testing.assert_array_equal(part.tokens, whole.tokens[:n])
+        assert log_probs.shape == (n,)
+    some = jnp.asarray([31, 4, 4, 0])
+    picked, _ = sampling.sample_indices(model, key, params, some)
+    np.testing.assert_array_equal(picked.tokens, whole.tokens[some])
+    alone, _ = model.sample(jax.random.fold_in(key, 17), params)
+    np.testing.assert_array_equal(alone.tokens, whole.tokens[17])
+
+
+def test_keys_differ_and_repeat():
+    model, params = tiny()
+    draw = lambda seed: np.asarray(
+        sampling.sample(model, jax.random.key(seed), params, 64)[0].tokens
+    )
+    np.testing.assert_array_equal(draw(0), draw(0))
+    assert (draw(0) != draw(1)).any()
+    assert len(np.unique(draw(0), axis=0)) > 1
+
+
+def test_samples_inside_other_jax_code():
+    model, params = tiny()
+    keys = jax.random.split(jax.random.key(7), 3)
+    many = jax.jit(jax.vmap(lambda key: sampling.sample(model, key, params, 6, 4)[0].tokens))(keys)
+    for key, tokens in zip(keys, many, strict=True):
+        np.testing.assert_array_equal(tokens, sampling.sample(model, key, params, 6, 4)[0].tokens)
+
+
+PROGRAM = """
+import contextlib, jax, numpy as np
+from banel_jax import parallel, sampling, scoring
+from banel_jax.models.transformer import TransformerConfig, transformer
+model = transformer(TransformerConfig(5, 6, 1, 2, 8))
+params = jax.tree.map(lambda x: 4 * x, model.init(jax.random.key(0)))
+
+def work(mesh):
+    with jax.set_mesh(mesh) if mesh else contextlib.nullcontext():
+        drawn, log_probs = sampling.sample(model, jax.random.key(1), params, 19, 4)
+        return drawn.tokens, log_probs, scoring.log_likelihood(model, params, drawn, 4)
+
+assert jax.device_count() == 8
+tokens, *scores = work(None)
+for devices in (3, 8):
+    others, *found = work(parallel.data_mesh(jax.devices()[:devices]))
+    np.testing.assert_array_equal(others, tokens)
+    np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-5)
+"""
+
+
+def test_the_number_of_devices_changes_no_sample():
+    flags = "--xla_force_host_platform_device_count=8"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, timeout=300)
