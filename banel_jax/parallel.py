@@ -1,6 +1,7 @@
 """Work on sequences, spread over the devices of the mesh in force."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -38,23 +39,34 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
 
     def on_device(replicated, xs):
         count = jax.tree.leaves(xs)[0].shape[0]
-        one = lambda x: fn(replicated, x)
-        if count <= chunk_size:
-            return jax.vmap(one)(xs)
-        return jax.lax.map(one, xs, batch_size=chunk_size)
+        # Even chunks, the last one padded: a smaller last chunk would be a second program.
+        chunks = max(1, -(-count // chunk_size))
+        size = -(-count // chunks)
+        batch = jax.vmap(lambda x: fn(replicated, x))
+        if chunks == 1:
+            return batch(xs)
+        split = lambda x: _pad(x, chunks * size).reshape(chunks, size, *x.shape[1:])
+        mapped = jax.lax.map(batch, jax.tree.map(split, xs))
+        return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:count], mapped)
 
     devices = num_devices()
     if devices == 1:
         return on_device(replicated, xs)
-    padding = -n % devices
-    pad = lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], padding, axis=0)]) if padding else x
+    padded = n + -n % devices
     sharded = jax.shard_map(
         on_device,
         in_specs=(PartitionSpec(), PartitionSpec(DATA)),
         out_specs=PartitionSpec(DATA),
         check_vma=False,
     )
-    return jax.tree.map(lambda y: y[:n], sharded(replicated, jax.tree.map(pad, xs)))
+    return jax.tree.map(
+        lambda y: y[:n], sharded(replicated, jax.tree.map(partial(_pad, n=padded), xs))
+    )
+
+
+def _pad(x, n):
+    """The last element repeated until there are n."""
+    return jnp.concatenate([x, jnp.repeat(x[-1:], n - x.shape[0], axis=0)]) if n > x.shape[0] else x
 
 
 def sum_over_shards(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:

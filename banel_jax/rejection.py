@@ -134,6 +134,23 @@ def add_filter(
     )
 
 
+def forget_counts(filters: Filters) -> Filters:
+    """The same filters, with nothing known of their acceptance."""
+    zeros = jnp.zeros_like(filters.tested)
+    return dataclasses.replace(filters, tested=zeros, passed=zeros)
+
+
+def give_up(candidates: Sequences, found: Int[Array, ""] | int, proposed: int) -> Sequences:
+    """Empties the masks of the same share of the candidates as of the proposals were not found.
+
+    Below the acceptance floor no candidate may be paid for, even where enough were found to
+    make up the number: they would not be the best of all that was to be proposed.
+    """
+    number = candidates.mask.shape[0]
+    enough = jnp.arange(1, number + 1) <= found / proposed * number
+    return candidates.replace(mask=candidates.mask & enough[:, None])  # type: ignore[attr-defined]
+
+
 def passes_all(
     passes: Callable[[Int[Array, ""], Any], Bool[Array, " n"]], filters: Filters, proposals: Any
 ) -> Bool[Array, " n"]:

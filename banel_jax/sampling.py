@@ -9,12 +9,18 @@ from jaxtyping import Array, Float, Int
 from banel_jax.parallel import map_sequences
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
-CHUNK_SIZE = 256
+# On CPU the cache of a chunk should stay near the core; elsewhere wide chunks fill the device.
+CHUNK_SIZE = {"cpu": 64}
+
+
+def default_chunk_size() -> int:
+    """How many sequences to draw at a time on the default backend."""
+    return CHUNK_SIZE.get(jax.default_backend(), 512)
 
 
 @partial(jax.jit, static_argnames=("model", "n", "chunk_size"))
 def sample(
-    model: SequenceModel, key: Key, params: Params, n: int, chunk_size: int = CHUNK_SIZE
+    model: SequenceModel, key: Key, params: Params, n: int, chunk_size: int | None = None
 ) -> tuple[Sequences, Float[Array, " n"]]:
     """Draws n sequences and their log-likelihoods in nats.
 
@@ -26,7 +32,7 @@ def sample(
       key: consumed once.
       params: of the model.
       n: number of sequences; static.
-      chunk_size: how many are in work at a time on a device; static.
+      chunk_size: how many are in work at a time on a device (static); None for a default.
     """
     return sample_indices(model, key, params, jnp.arange(n), chunk_size)
 
@@ -36,7 +42,7 @@ def sample_indices(
     key: Key,
     params: Params,
     indices: Int[Array, " n"],
-    chunk_size: int = CHUNK_SIZE,
+    chunk_size: int | None = None,
 ) -> tuple[Sequences, Float[Array, " n"]]:
     """The sequences of these indices in the stream that `key` names."""
 
@@ -44,4 +50,4 @@ def sample_indices(
         key, params = replicated
         return model.sample(jax.random.fold_in(key, index), params)
 
-    return map_sequences(draw, (key, params), indices, chunk_size)
+    return map_sequences(draw, (key, params), indices, chunk_size or default_chunk_size())

@@ -21,15 +21,18 @@ def log_success_rate(target_log_probs: Float[Array, " n"]) -> Float[Array, ""]:
 
 def num_carrying(target_log_probs: Float[Array, " n"], share: float = 0.9) -> Float[Array, ""]:
     """How many targets carry `share` of the success rate: a rate carried by one is fragile."""
-    log_shares = target_log_probs - jax.nn.logsumexp(target_log_probs)
-    cumulative = jnp.cumsum(jnp.sort(jnp.exp(log_shares), descending=True))
-    return jnp.sum(cumulative < share) + 1
+    log_rate = jax.nn.logsumexp(target_log_probs)
+    cumulative = jnp.cumsum(jnp.sort(jnp.exp(target_log_probs - log_rate), descending=True))
+    number = jnp.minimum(jnp.sum(cumulative < share) + 1, target_log_probs.shape[0])
+    return jnp.where(jnp.isfinite(log_rate), number, 0)  # no target can occur: none carries
 
 
 def clopper_pearson(successes: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
     """The exact 1 - alpha confidence interval of a success rate, from k successes in n."""
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"successes={successes} must be between 0 and n={n}, and n at least 1")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha} is not in (0, 1)")
     low = stats.beta.ppf(alpha / 2, successes, n - successes + 1) if successes else 0.0
     high = stats.beta.ppf(1 - alpha / 2, successes + 1, n - successes) if successes < n else 1.0
     return float(low), float(high)

@@ -1,6 +1,5 @@
 """Maximum likelihood: epochs of minibatches as one compiled scan."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,7 +25,8 @@ class TrainingConfig:
       weight_decay: of AdamW; 0 is Adam.
       warmup_steps: optimiser steps of linear warm-up.
       clip_norm: bound of the gradient's global norm; 0 for none.
-      micro_batch_size: gradients are accumulated over pieces of this size; 0 for whole batches.
+      micro_batch_size: gradients are accumulated over pieces of at most this size on each
+        device; 0 for the size that the scorer takes.
       keep_best: with validation sequences, end with the parameters of the epoch that scored
         best on them (the start counts as epoch 0).
       patience: with validation sequences, epochs without an improvement before the rest of
@@ -45,10 +45,12 @@ class TrainingConfig:
 
     def __post_init__(self):
         for name in ("batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("epochs", "weight_decay", "warmup_steps", "clip_norm", "micro_batch_size"):
-            if getattr(self, name) < 0:
+        for name in (
+            "epochs", "weight_decay", "warmup_steps", "clip_norm", "micro_batch_size", "patience",
+        ):  # fmt: skip
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(
@@ -60,8 +62,8 @@ class TrainingConfig:
 class FitInfo(NamedTuple):
     """Losses by epoch, mean negative log-likelihood in nats a sequence, float32 [epochs].
 
-    Epochs that were skipped repeat the last value. `validation_loss` is NaN without
-    validation sequences; `epochs_run` counts the epochs that ran.
+    Epochs that were skipped repeat the last value. `validation_loss` is NaN where no sequence
+    has validation weight; `epochs_run` counts the epochs that ran.
     """
 
     train_loss: Float[Array, " epochs"]
@@ -92,7 +94,8 @@ def batch_loss(
 ) -> Float[Array, ""]:
     """Sum of weighted negative log-likelihoods, in nats; a dropout key [n] for each sequence."""
     score = lambda sequence, key: model.log_prob(params, sequence, dropout_key=key)
-    return -jnp.sum(weights * jax.vmap(score)(sequences, dropout_keys))
+    scores = jax.vmap(score)(sequences, dropout_keys)
+    return -jnp.sum(jnp.where(weights > 0, weights * scores, 0.0))  # 0 of -inf is 0
 
 
 def weighted_gradient(model, params, sequences, weights, key, micro_batch_size):
@@ -101,7 +104,8 @@ def weighted_gradient(model, params, sequences, weights, key, micro_batch_size):
 
     def on_device(params, batch):
         n = batch[1].shape[0]
-        size = math.gcd(n, micro_batch_size or n)
+        limit = micro_batch_size or scoring.default_chunk_size(batch[0].tokens.shape[-1])
+        size = max(d for d in range(1, min(n, limit) + 1) if n % d == 0)
         if size == n:
             return gradient(params, batch)
         pieces = jax.tree.map(lambda x: x.reshape(n // size, size, *x.shape[1:]), batch)
@@ -152,12 +156,14 @@ def fit(
     count = jnp.sum(weights > 0)
     steps = -(-count // batch)
 
+    validating = validation_weights is not None and jnp.sum(validation_weights) > 0
+
     def validate(params):
         if validation_weights is None:
             return jnp.float32(jnp.nan)
         scores = scoring.log_likelihood(model, params, sequences)
         scores = jnp.where(validation_weights > 0, scores * validation_weights, 0.0)
-        return -jnp.sum(scores) / jnp.maximum(jnp.sum(validation_weights), 1e-9)
+        return -jnp.sum(scores) / jnp.sum(validation_weights)
 
     def epoch(carry, key):
         params, opt_state, best, best_loss, since, run, _ = carry
@@ -184,7 +190,8 @@ def fit(
         )
         train_loss = total / jnp.maximum(jnp.sum(weights), 1e-9)
         loss = validate(params)
-        better = loss < best_loss
+        # Where no row has validation weight the latest is kept, as without validation.
+        better = (loss < best_loss) | jnp.logical_not(validating)
         best = jax.tree.map(lambda old, new: jnp.where(better, new, old), best, params)
         since = jnp.where(better, 0, since + 1)
         best_loss = jnp.where(better, loss, best_loss)

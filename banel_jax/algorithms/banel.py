@@ -5,6 +5,7 @@ p_phi relative to the base (Eqs. 5 and 6), has the rest evaluated, fits the fail
 the failures, and distils what passed the filter into the generator.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -90,6 +91,18 @@ class BanelConfig:
             raise ValueError(f"failure_rounds={self.failure_rounds} must be at least 1")
         if self.past_filters < 0:
             raise ValueError(f"past_filters={self.past_filters} must not be negative")
+        if self.past_filters and self.rejection == "importance":
+            raise ValueError(
+                f"past_filters={self.past_filters} needs rejection=best or threshold: importance "
+                "weights leave no filter to keep"
+            )
+        if self.past_filters and self.ratio_against == "generator":
+            raise ValueError(
+                f"past_filters={self.past_filters} needs ratio_against=base: the generator that an "
+                "earlier filter compared with is gone"
+            )
+        if math.isnan(self.threshold):
+            raise ValueError("threshold=nan must be a number of nats")
 
     @property
     def distilled(self) -> int:
@@ -104,10 +117,10 @@ class BanelConfig:
 def check_filter(num_candidates: int, filter_factor: float, kappa: float) -> None:
     if num_candidates < 1:
         raise ValueError(f"num_candidates={num_candidates} must be at least 1")
-    if filter_factor < 1:
-        raise ValueError(f"filter_factor={filter_factor} must be at least 1")
-    if kappa < 0:
-        raise ValueError(f"kappa={kappa} must not be negative")
+    if not 1 <= filter_factor < math.inf:
+        raise ValueError(f"filter_factor={filter_factor} must be at least 1, and finite")
+    if not 0 <= kappa < math.inf:
+        raise ValueError(f"kappa={kappa} must not be negative, and finite")
     whole("num_candidates * filter_factor", num_candidates * filter_factor)
 
 
@@ -124,10 +137,12 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 def failure_weights(
     failures: Float[Array, " n"], holdout: float
 ) -> tuple[Float[Array, " n"], Float[Array, " n"] | None]:
-    """Splits the failures (1) from empty rows (0) into training and validation weights."""
+    """Splits the rows into training and validation, evenly spread; failures are 1, the rest 0."""
     if not holdout:
         return failures, None
-    held_out = (jnp.arange(failures.shape[0]) % round(1 / holdout) == 0).astype(jnp.float32)
+    n = failures.shape[0]
+    marks = [math.floor(i * holdout + 1e-9) for i in range(n + 1)]
+    held_out = jnp.diff(jnp.array(marks, jnp.float32))
     return failures * (1 - held_out), failures * held_out
 
 
@@ -277,7 +292,8 @@ def banel(
 
     def ask(key, state):
         draw_key, select_key = jax.random.split(key)
-        filters = state.filters
+        # The generator has changed since, so what earlier rounds counted is no estimate for it.
+        filters = rejection.forget_counts(state.filters)
         if c.rejection == "threshold":
             threshold = jnp.where(state.round == 0, -jnp.inf, c.threshold)
             filters = rejection.add_filter(filters, state.failure_model, threshold)
@@ -286,8 +302,10 @@ def banel(
         accepted, threshold, log_accepted = accept(select_key, state, ratios)
         batch = jax.tree.map(lambda x: x[accepted], proposals.sequences)
         log_acceptance = filters.log_acceptance()
+        log_normaliser = log_acceptance + log_accepted
+        hard = c.rejection != "importance"  # weights reject nothing
         report = {
-            "acceptance": jnp.exp(log_acceptance) * kept / proposed,
+            "acceptance": jnp.exp(log_normaliser if hard else log_acceptance),
             "effective_sample_size": rejection.effective_sample_size(ratios),
             "proposals_found": jnp.float32(found) / proposed,
             **diagnostics.proposal_diagnostics(*proposals),
@@ -296,10 +314,11 @@ def banel(
             batch=batch,
             filters=filters,
             threshold=threshold,
-            log_normaliser=log_acceptance + log_accepted,
+            log_normaliser=log_normaliser,
             report=report,
         )
-        return jax.tree.map(lambda x: x[:m], batch), state
+        candidates = jax.tree.map(lambda x: x[:m], batch)
+        return rejection.give_up(candidates, found, proposed), state
 
     def tell(key, state, candidates, rewards):
         failure_key, start_key, generator_key = jax.random.split(key, 3)
@@ -308,9 +327,7 @@ def banel(
         filters, failure_params, info = state.filters, state.failure_model, {}
         if c.filters:
             if c.rejection != "threshold" and filters.capacity:
-                added = rejection.add_filter(
-                    filters, failure_params, state.threshold, kept / proposed
-                )
+                added = rejection.add_filter(filters, failure_params, state.threshold)
                 filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), filters, added)
             start = {"base": state.base, "carry": failure_params}.get(c.failure_start)
             if start is None:

@@ -166,7 +166,7 @@ def sequential_filtering(
             accepted, threshold, share = rejection.best(ratios, m)
             share = jnp.where(state.round == 0, 1.0, share)
         else:
-            threshold = jnp.where(state.round == 0, -jnp.inf, c.threshold)
+            threshold = jnp.where(state.round == 0, -jnp.inf, jnp.float32(c.threshold))
             accepted, share = rejection.above(ratios, threshold, m)
         log_acceptance = filters.log_acceptance() + jnp.log(share)
         report = {
@@ -182,7 +182,7 @@ def sequential_filtering(
         passed = ratios[accepted] >= threshold
         candidates = candidates.replace(mask=candidates.mask & passed[:, None])
         state = state.replace(filters=filters, threshold=threshold, share=share, report=report)
-        return candidates, state
+        return rejection.give_up(candidates, found, proposed), state
 
     def tell(key, state, candidates, rewards):
         failure_key, start_key = jax.random.split(key)

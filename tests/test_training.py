@@ -1,0 +1,151 @@
+"""Fitting: weights, accumulation, early stopping and one optimiser step by hand."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from banel_jax import sampling, scoring, training
+from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.training import TrainingConfig
+
+MODEL = transformer(TransformerConfig(vocab_size=5, length=4, num_layers=1, num_heads=2, width=8))
+N = 24
+
+
+@pytest.fixture(scope="module")
+def params():
+    return jax.tree.map(lambda x: 3 * x, MODEL.init(jax.random.key(0)))
+
+
+@pytest.fixture(scope="module")
+def data():
+    other = jax.tree.map(lambda x: 5 * x, MODEL.init(jax.random.key(9)))
+    return sampling.sample(MODEL, jax.random.key(1), other, N)[0]
+
+
+def fit(config, *arguments):
+    return jax.jit(partial(training.fit, MODEL, config))(jax.random.key(2), *arguments)
+
+
+def close(one, other, data, atol=1e-3):
+    """Models are compared by their scores: Adam turns gradients that are zero but for rounding,
+    such as those of the keys' biases, into whole steps that change nothing else."""
+    scores = [scoring.log_likelihood(MODEL, p, data) for p in (one, other)]
+    np.testing.assert_allclose(*scores, atol=atol)
+
+
+def test_one_step_is_adam_on_the_weighted_mean(params, data):
+    weights = jnp.linspace(0.5, 2.0, N)
+
+    def loss(p):
+        return -jnp.sum(weights * scoring.log_likelihood(MODEL, p, data)) / jnp.sum(weights)
+
+    gradient = jax.grad(loss)(params)
+    scale = min(1.0, 1.0 / float(optax.global_norm(gradient)))
+    # Adam's first step: the learning rate times g / (|g| + eps), and decoupled weight decay.
+    expected = jax.tree.map(
+        lambda p, g: p - 0.01 * (scale * g / (jnp.abs(scale * g) + 1e-8) + 0.1 * p),
+        params,
+        gradient,
+    )
+    config = TrainingConfig(epochs=1, batch_size=N, learning_rate=0.01, weight_decay=0.1)
+    fitted, info = fit(config, params, data, weights)
+    # Where the gradient is of the size of its rounding, its sign is not known.
+    jax.tree.map(
+        lambda a, b, g: np.testing.assert_allclose(
+            np.where(jnp.abs(g) > 1e-5, a, 0), np.where(jnp.abs(g) > 1e-5, b, 0), atol=1e-4
+        ),
+        fitted,
+        expected,
+        gradient,
+    )
+    np.testing.assert_allclose(info.train_loss[0], loss(params), rtol=1e-5)
+
+
+def test_rows_of_weight_0_are_left_out(params, data):
+    config = TrainingConfig(epochs=3, batch_size=N, learning_rate=1e-2)
+    half = jnp.arange(N) < N // 2
+    garbage = data.replace(tokens=jnp.where(half[:, None], data.tokens, 4 - data.tokens))
+    one, _ = fit(config, params, data, half.astype(jnp.float32))
+    other, _ = fit(config, params, garbage, half.astype(jnp.float32))
+    close(one, other, data)
+    alone = jax.tree.map(lambda x: x[: N // 2], data)
+    close(one, fit(config, params, alone, jnp.ones(N // 2))[0], data)
+
+
+def test_an_epoch_takes_the_steps_that_the_rows_in_use_need(params, data):
+    """With a learning rate that shows, twice the rows in use move the model about twice."""
+    config = TrainingConfig(epochs=1, batch_size=4, learning_rate=1e-4)
+    moved = []
+    for rows in (8, 24):
+        fitted, _ = fit(config, params, data, (jnp.arange(N) < rows).astype(jnp.float32))
+        # Adam's first steps are all of about the learning rate in every coordinate.
+        deltas = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), fitted, params)
+        moved.append(max(float(d) for d in jax.tree.leaves(deltas)))
+    assert 1.9e-4 <= moved[0] <= 2.1e-4 and 4e-4 < moved[1] <= 6.1e-4
+
+
+def test_micro_batches_add_up_to_the_batch(params, data):
+    weights = jnp.linspace(0.0, 1.0, N)
+    whole = TrainingConfig(epochs=2, batch_size=12, learning_rate=1e-3)
+    pieces = TrainingConfig(epochs=2, batch_size=12, learning_rate=1e-3, micro_batch_size=3)
+    close(*(fit(c, params, data, weights)[0] for c in (whole, pieces)), data)
+
+
+def test_the_best_epoch_on_validation_rows_is_kept(params, data):
+    held_out = (jnp.arange(N) % 4 == 0).astype(jnp.float32)
+    config = TrainingConfig(epochs=40, batch_size=6, learning_rate=3e-2)
+    kept, info = fit(config, params, data, 1 - held_out, held_out)
+    nats = lambda p: -np.sum(held_out * scoring.log_likelihood(MODEL, p, data)) / held_out.sum()
+    best = min(float(jnp.min(info.validation_loss)), nats(params))
+    np.testing.assert_allclose(nats(kept), best, rtol=1e-5)
+    assert best < float(info.validation_loss[-1]) - 0.1  # it overfits, so that this tests something
+
+
+def test_patience_ends_the_epochs_early(params, data):
+    held_out = (jnp.arange(N) % 4 == 0).astype(jnp.float32)
+    config = TrainingConfig(epochs=40, batch_size=6, learning_rate=3e-2, patience=3)
+    _, info = fit(config, params, data, 1 - held_out, held_out)
+    run = int(info.epochs_run)
+    losses = np.asarray(info.validation_loss)
+    assert run < 40 and run - 1 - losses[:run].argmin() == 3
+    np.testing.assert_array_equal(losses[run:], losses[run - 1])
+
+
+def test_without_epochs_or_weights_nothing_moves(params, data):
+    for config, weights in (
+        (TrainingConfig(epochs=0), jnp.ones(N)),
+        (TrainingConfig(epochs=2, batch_size=6), jnp.zeros(N)),
+    ):
+        fitted, info = fit(config, params, data, weights)
+        jax.tree.map(np.testing.assert_array_equal, fitted, params)
+        assert not np.isnan(info.train_loss).any()
+
+
+def test_the_key_decides_and_vmap_over_keys_is_one_by_one(params, data):
+    config = TrainingConfig(epochs=2, batch_size=6, learning_rate=1e-3)
+    run = jax.jit(lambda key: training.fit(MODEL, config, key, params, data, jnp.ones(N))[0])
+    keys = jax.random.split(jax.random.key(7), 2)
+    jax.tree.map(np.testing.assert_array_equal, run(keys[0]), run(keys[0]))
+    together = jax.vmap(run)(keys)
+    for row in range(2):
+        close(jax.tree.map(lambda x, row=row: x[row], together), run(keys[row]), data)
+    assert not np.array_equal(together["token_embedding"][0], together["token_embedding"][1])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (dict(batch_size=0), "batch_size=0"),
+        (dict(learning_rate=0.0), "learning_rate=0.0"),
+        (dict(epochs=-1), "epochs=-1"),
+        (dict(batch_size=50, micro_batch_size=7), "multiple of micro_batch_size=7"),
+    ],
+)
+def test_wrong_settings_are_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**setting)
