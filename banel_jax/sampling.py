@@ -10,7 +10,7 @@ from banel_jax.parallel import map_sequences
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 # On CPU the cache of a chunk should stay near the core; elsewhere wide chunks fill the device.
-CHUNK_SIZE = {"cpu": 64}
+CHUNK_SIZE = {"cpu": 32}
 
 
 def default_chunk_size() -> int:

@@ -39,9 +39,9 @@ MODELS = {
 COUNTS = {"sampling": 500, "scoring": 1000, "training": 250}
 BATCH = 50
 TORCH_CHUNKS = {
-    "sampling": (250, 500),
-    "scoring": (5, 10, 50, 250),
-    "training": (10, 25, 50),
+    "sampling": (50, 100, 250, 500),
+    "scoring": (5, 10, 25, 50),
+    "training": (5, 10, 25, 50),
 }
 COLUMNS = ("work", "model", "implementation", "value", "unit", "ceiling_fraction", "ratio")
 
@@ -89,16 +89,23 @@ def flops(model: TransformerConfig, work: str) -> float:
 
 
 def ceiling() -> float:
-    """The machine's float32 matrix product speed through XLA, FLOP/s: the best of some sizes."""
+    """The machine's float32 matrix product speed through XLA, FLOP/s: the best of some sizes.
+
+    Both on one host device and with the rows of the product split over one device a core.
+    """
     best = 0.0
-    product = jax.jit(lambda a: a @ a)
+    mesh = parallel.data_mesh(jax.devices()[:CORES])
+    rows = jax.NamedSharding(mesh, jax.P(parallel.DATA))
+    product = jax.jit(lambda a, b: a @ b)
     for size in (1024, 2048, 4096):
         a = jnp.ones((size, size))
-        product(a).block_until_ready()
-        for _ in range(3):
-            start = time.perf_counter()
-            product(a).block_until_ready()
-            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+        split = jax.device_put(a, rows), jax.device_put(a, jax.NamedSharding(mesh, jax.P()))
+        for operands in ((a, a), split):
+            product(*operands).block_until_ready()
+            for _ in range(3):
+                start = time.perf_counter()
+                product(*operands).block_until_ready()
+                best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
 
 
