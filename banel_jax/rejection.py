@@ -257,7 +257,9 @@ def rejection_sample(
         return jax.lax.cond(deepest >= 0, apply_filter, draw, work, deepest)
 
     def unfinished(work):
-        return (work.num_found < num_samples) & (work.proposed < limit)
+        # What is drawn at the limit is still to be filtered.
+        left = (work.proposed < limit) | jnp.any(work.waiting >= chunk)
+        return (work.num_found < num_samples) & left
 
     work = Work(
         queues=room(capacity, 2 * chunk),

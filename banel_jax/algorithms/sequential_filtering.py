@@ -5,6 +5,7 @@ prior restricted to what no filter rejects. That posterior is exact, at the pric
 its acceptance falls by the filter factor each round.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -74,6 +75,8 @@ class SequentialFilteringConfig:
             raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
         if self.failure_rounds < 1 or self.max_filters < 1:
             raise ValueError("failure_rounds and max_filters must be at least 1")
+        if math.isnan(self.threshold):
+            raise ValueError("threshold=nan must be a number of nats")
 
 
 @struct.dataclass
