@@ -202,3 +202,27 @@ def test_passes_all_is_the_product_of_those_in_force():
     for num_filters in range(4):
         kept = rejection.passes_all(passes, start(num_filters), propose(jnp.asarray(numbers)))
         np.testing.assert_array_equal(numbers[kept], survivors(num_filters, numbers))
+
+
+@pytest.mark.parametrize(
+    ("found", "left"), [(12, 6), (11, 5), (7, 3), (1, 0), (0, 0)]
+)  # of 12 proposals for 6 candidates
+def test_a_round_below_the_floor_is_given_up(found, left):
+    candidates = Sequences(jnp.zeros((6, 2), int), jnp.ones((6, 2), bool))
+    mask = rejection.give_up(candidates, jnp.int32(found), 12).mask
+    np.testing.assert_array_equal(mask.sum(axis=1), [2] * left + [0] * (6 - left))
+
+
+def test_forgotten_counts_leave_the_filters_in_force():
+    filters = filled((1, -1.0, 0.5, 8.0), (2, -2.0, 0.25, 4.0))
+    forgotten = rejection.forget_counts(filters)
+    np.testing.assert_array_equal(forgotten.tested, [0, 0])
+    np.testing.assert_array_equal(forgotten.passed, [0, 0])
+    np.testing.assert_array_equal(forgotten.thresholds, [-1, -2])
+    assert int(forgotten.count) == 2
+
+
+def test_above_takes_the_first_at_or_above_the_threshold():
+    accepted, share = rejection.above(jnp.array([0.0, 2.0, 1.0, -1.0, 3.0]), 1.0, 2)
+    np.testing.assert_array_equal(accepted, [1, 2])
+    assert float(share) == pytest.approx(3 / 5)

@@ -52,3 +52,13 @@ def test_rates_far_below_the_smallest_float_do_not_underflow():
 def test_how_many_targets_carry_the_rate(shares, carrying):
     log_probs = jnp.log(jnp.array(shares)) - 100
     assert int(success_rate.num_carrying(log_probs)) == carrying
+
+
+def test_targets_that_cannot_occur_carry_nothing():
+    assert int(success_rate.num_carrying(jnp.full(3, -jnp.inf))) == 0
+    assert int(success_rate.num_carrying(jnp.log(jnp.array([0.7, 0.3])), share=1.0)) == 2
+
+
+def test_alpha_is_a_probability():
+    with pytest.raises(ValueError, match=r"alpha=1\.5"):
+        success_rate.clopper_pearson(1, 10, alpha=1.5)

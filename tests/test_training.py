@@ -9,8 +9,10 @@ import optax
 import pytest
 
 from banel_jax import sampling, scoring, training
+from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig
+from banel_jax.types import Sequences
 
 MODEL = transformer(TransformerConfig(vocab_size=5, length=4, num_layers=1, num_heads=2, width=8))
 N = 24
@@ -137,12 +139,32 @@ def test_the_key_decides_and_vmap_over_keys_is_one_by_one(params, data):
     assert not np.array_equal(together["token_embedding"][0], together["token_embedding"][1])
 
 
+def test_without_a_failure_held_out_training_goes_on(params, data):
+    """Validation rows that all have weight 0 are as none: the latest parameters are kept."""
+    config = TrainingConfig(epochs=3, batch_size=6, learning_rate=1e-2, patience=1)
+    plain, _ = fit(config, params, data, jnp.ones(N))
+    fitted, info = fit(config, params, data, jnp.ones(N), jnp.zeros(N))
+    close(fitted, plain, data)
+    assert float(info.epochs_run) == 3
+    assert np.isnan(info.validation_loss).all()
+
+
+def test_an_impossible_row_of_weight_0_does_no_harm():
+    model = table(2, 1)
+    impossible = Sequences(jnp.array([[0], [1]]), jnp.ones((2, 1), bool))
+    start = jnp.array([0.0, -jnp.inf])
+    loss = training.batch_loss(model, start, impossible, jnp.array([1.0, 0.0]))
+    assert float(loss) == 0.0
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         (dict(batch_size=0), "batch_size=0"),
         (dict(learning_rate=0.0), "learning_rate=0.0"),
+        (dict(learning_rate=float("nan")), "learning_rate=nan"),
         (dict(epochs=-1), "epochs=-1"),
+        (dict(patience=-1), "patience=-1"),
         (dict(batch_size=50, micro_batch_size=7), "multiple of micro_batch_size=7"),
     ],
 )
