@@ -16,7 +16,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from banel_jax import diagnostics, rejection, sampling, scoring, training
-from banel_jax.training import Fit, TrainingConfig
+from banel_jax.training import Fit, FitInfo, TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
 
@@ -144,6 +144,16 @@ def failure_weights(
     marks = [math.floor(i * holdout + 1e-9) for i in range(n + 1)]
     held_out = jnp.diff(jnp.array(marks, jnp.float32))
     return failures * (1 - held_out), failures * held_out
+
+
+def fit_report(fitted: FitInfo) -> dict[str, Array]:
+    """The failure model's fit, to log; losses are NaN where it had no epoch."""
+    last = lambda losses: losses[-1] if losses.size else jnp.float32(jnp.nan)
+    return {
+        "failure_train_loss": last(fitted.train_loss),
+        "failure_validation_loss": last(fitted.validation_loss),
+        "failure_epochs": fitted.epochs_run,
+    }
 
 
 REPORT = (
@@ -336,11 +346,7 @@ def banel(
             failure_params, fitted = fit_failure_model(
                 failure_key, start, failures.sequences, weights, held_out
             )
-            info = {
-                "failure_train_loss": fitted.train_loss[-1],
-                "failure_validation_loss": fitted.validation_loss[-1],
-                "failure_epochs": fitted.epochs_run,
-            }
+            info = fit_report(fitted)
 
         # Nothing was filtered in the first round, so there is nothing to distil.
         use = jnp.ones((kept,)).at[:m].set(1 - rewards if c.drop_successes else 1.0)

@@ -21,6 +21,7 @@ from banel_jax.algorithms.banel import (
     Failures,
     check_filter,
     failure_weights,
+    fit_report,
     no_failures,
     one_of,
 )
@@ -205,9 +206,7 @@ def sequential_filtering(
         info = {
             "successes": jnp.sum(rewards),
             **state.report,
-            "failure_train_loss": fitted.train_loss[-1],
-            "failure_validation_loss": fitted.validation_loss[-1],
-            "failure_epochs": fitted.epochs_run,
+            **fit_report(fitted),
         }
         state = state.replace(
             round=state.round + 1,
