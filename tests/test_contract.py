@@ -177,8 +177,7 @@ def test_candidates_and_info_have_the_form_that_the_loop_expects(name):
 
 
 @every_algorithm
-def test_tell_leaves_the_candidates_and_rewards_of_a_round_out_of_reach_of_ask(name):
-    """What `ask` draws depends on the state alone: asking twice gives the same candidates."""
+def test_asking_twice_gives_the_same_candidates(name):
     functions, (_, _, state, _) = compiled(name), played(name)[2]
     key = jax.random.key(11)
     assert_equal(functions.ask(key, state), functions.ask(key, state))
