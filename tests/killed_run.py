@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -18,10 +19,12 @@ from banel_jax.loop import RunConfig, run
 CONFIG = RunConfig(rounds=12, seed=11, oracle_batch_size=2)
 
 
-def die_after(seconds: float) -> None:
-    """SIGKILL to this very process, whatever it is doing then."""
+def die_after(seconds: float, begun: Callable[[], bool] = lambda: True) -> None:
+    """SIGKILL to this very process so long after `begun`, whatever it is doing then."""
 
     def kill():
+        while not begun():
+            time.sleep(0)
         time.sleep(seconds)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -55,13 +58,14 @@ class LoggedOracle:
         return reward(sequences)
 
 
-def dying_checkpoints(at_save: int, seconds: float) -> None:
-    """Makes this process die some moments after the given save has begun."""
+def dying_checkpoints(folder: Path, at_save: int, seconds: float) -> None:
+    """Makes this process die some moments after the given save began to write."""
     save, saves = Checkpoints.save, iter(range(1, 1000))
 
     def save_and_die(self, rounds, state):
         if next(saves) == at_save:
-            die_after(seconds)
+            old = set(folder.glob("checkpoints/*"))
+            die_after(seconds, lambda: bool(set(folder.glob("checkpoints/*")) - old))
             save(self, rounds, state)
             self.wait()
             signal.pause()  # the save was quicker: die between it and the next round
@@ -70,15 +74,18 @@ def dying_checkpoints(at_save: int, seconds: float) -> None:
     Checkpoints.save = save_and_die
 
 
-def main(folder: Path, cache: Path, moment: str | None, seed: int) -> None:
-    """Runs `folder` to its end, or to the moment: `oracle`, `checkpoint`, `any` or None."""
+def main(folder: Path, cache: Path, moment: str | None, seed: int, seconds: float) -> None:
+    """Runs `folder` to its end, or to the moment: `oracle`, `checkpoint`, `any` or None.
+
+    `seconds` is how long a whole run takes.
+    """
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     rng = random.Random(seed)
     die_at = rng.randint(1, 5) if moment == "oracle" else None
     if moment == "checkpoint":
-        dying_checkpoints(rng.randint(1, 2), rng.uniform(0, 0.15))
+        dying_checkpoints(folder, rng.randint(1, 2), rng.choice([0, rng.uniform(0, 0.1)]))
     if moment == "any":
-        die_after(rng.uniform(0, 1.5))
+        die_after(rng.uniform(0, seconds))
     run(learner(), PRIOR, LoggedOracle(folder, die_at), CONFIG, folder, evaluate=evaluate)

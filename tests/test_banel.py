@@ -91,8 +91,7 @@ both = pytest.mark.parametrize("config", [one, two])
 equal = np.testing.assert_array_equal
 
 
-@pytest.mark.parametrize("kappa", [0.0, 0.7])
-@pytest.mark.parametrize("against", ["base", "generator"])
+@pytest.mark.parametrize(("against", "kappa"), [("base", 0.0), ("base", 0.7), ("generator", 0.7)])
 def test_the_best_by_the_ratio_pass_in_the_order_they_were_drawn(against, kappa):
     run = Run(3, two(filter_factor=3, num_distilled=20, kappa=kappa, ratio_against=against))
     state, asked = run.before[2], run.asked[2]
