@@ -8,9 +8,14 @@ import jax.numpy as jnp
 
 from banel_jax.types import SequenceModel, Sequences
 
-# Attention over a cache costs its whole size at every step, so the cache grows in segments:
-# with S segments the average size is (S + 1) / 2S of the full one.
-SEGMENT = 28
+
+def segment_size(length: int) -> int:
+    """Positions by which the cache grows.
+
+    Attention over a cache costs its whole size at every step: with S segments the average
+    size is (S + 1) / 2S of the full one. More of them take longer to compile.
+    """
+    return max(8, -(-length // 8))
 
 
 class Network(NamedTuple):
@@ -60,19 +65,20 @@ def sequence_model(
             still = alive if eos_token is None else alive & (token != eos_token)
             return (token, still, total, cache), (token, alive)
 
-        carry = (
-            jnp.int32(vocab_size),
-            jnp.bool_(True),
-            jnp.float32(0.0),
-            network.init_cache(min(SEGMENT, length)),
-        )
+        segment = segment_size(length)
+        cache = network.init_cache(min(segment, length))
+        carry = (jnp.int32(vocab_size), jnp.bool_(True), jnp.float32(0.0), cache)
         pieces = []
-        for start in range(0, length, SEGMENT):
-            positions = jnp.arange(start, min(start + SEGMENT, length))
-            if start:
-                carry = (*carry[:3], _grow(carry[3], len(positions)))
+        for start in range(0, length, segment):
+            positions = jnp.arange(start, min(start + segment, length))
             # One draw a segment: random bits cost less in bulk than a few at every step.
             noise = jax.random.gumbel(jax.random.fold_in(key, start), (len(positions), vocab_size))
+            if start:
+                carry = (*carry[:3], _grow(carry[3], len(positions)))
+            else:  # outside the scan, the step that all sequences share is taken once by vmap
+                carry, first = body(carry, (positions[0], noise[0]))
+                pieces.append(jax.tree.map(lambda x: x[None], first))
+                positions, noise = positions[1:], noise[1:]
             carry, piece = jax.lax.scan(body, carry, (positions, noise))
             pieces.append(piece)
         tokens, mask = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
