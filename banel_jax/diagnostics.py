@@ -16,17 +16,25 @@ def duplicate_rate(sequences: Sequences) -> Float[Array, ""]:
 
 
 def proposal_diagnostics(
+    log_acceptance: Float[Array, ""] | float,
     sequences: Sequences,
     generator_scores: Float[Array, " n"],
     base_scores: Float[Array, " n"],
 ) -> dict[str, jax.Array]:
-    """Estimates from n samples of the generator, in nats a sequence.
+    """Estimates from n proposals: samples of the generator that passed the filters in force.
+
+    Args:
+      log_acceptance: log of the share of the generator's samples that pass, in nats; the
+        density of what passes is the generator's over that share.
+      sequences: [n, length].
+      generator_scores, base_scores: their log-likelihoods in nats.
 
     Returns:
-      `entropy` of the generator, `kl_to_base` = KL(generator, base), `duplicate_rate`.
+      `entropy` of the proposals in nats a sequence, `kl_to_base` = KL(proposals, base) in
+      nats, `duplicate_rate`.
     """
     return {
-        "entropy": -jnp.mean(generator_scores),
-        "kl_to_base": jnp.mean(generator_scores - base_scores),
+        "entropy": log_acceptance - jnp.mean(generator_scores),
+        "kl_to_base": jnp.mean(generator_scores - base_scores) - log_acceptance,
         "duplicate_rate": duplicate_rate(sequences),
     }

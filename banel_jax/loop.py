@@ -146,7 +146,7 @@ def run(
     that is complete is read and returned.
 
     The folder holds `config.json`, `metrics.jsonl` (a line a round), `timings.jsonl` (seconds
-    a round), `oracle.sqlite` (the ledger) and `checkpoints/`.
+    a round), `oracle.sqlite` (the ledger), `checkpoints/` and at the end `summary.json`.
 
     Args:
       algorithm: what learns. Its functions are compiled once, so pass the same object to
@@ -158,8 +158,8 @@ def run(
       evaluate: `evaluate(asked_state, state) -> dict` of scalars, a JAX function of the states
         after `ask` and after `tell`; its values join the round's metrics. Pass the same object
         to every run.
-      configuration: the rest of the experiment's resolved configuration, as JSON values; a
-        folder of another one is refused.
+      configuration: of the experiment, as JSON values, beside the settings of the run and of
+        the algorithm; a folder of another one is refused, naming the fields that differ.
       description: stands before the progress bar.
 
     Raises:
@@ -174,6 +174,7 @@ def run(
     num_candidates = check_budget(steps, abstract_state, config)
     configuration = {
         **(configuration or {}),
+        "algorithm": run_folder.plain(dict(algorithm.settings)),
         "run": asdict(config) | {"num_candidates": num_candidates},
         "prior_params": f"{checksum(prior_params):08x}",
     }
@@ -191,6 +192,7 @@ def run(
         done, state = restored or (0, None)
         metrics = take_up_records(folder, ledger, done, num_candidates)
         if done == config.rounds:
+            summarise(folder, ledger, metrics)
             return RunResult(state, metrics)
         if state is None:
             state = steps.init(key, prior_params)
@@ -205,7 +207,26 @@ def run(
             timing["checkpoint"] = time.perf_counter() - start
             run_folder.append_record(folder / "timings.jsonl", timing)
         checkpoints.wait()
+        summarise(folder, ledger, metrics)
     return RunResult(state, metrics)
+
+
+def summarise(folder: Path, ledger: Ledger, metrics: list[dict[str, float]]) -> None:
+    """Writes `summary.json`: what was paid and met, the last round, and where the time went."""
+    timings = run_folder.read_records(folder / "timings.jsonl")
+    phases = [name for name in timings[0] if name != "round"] if timings else []
+    rows, successes = ledger.totals()
+    summary = {
+        "rounds": len(metrics),
+        "num_reward_evaluations": rows,
+        "num_successes": successes,
+        "evaluations_to_first_success": ledger.first_success(),
+        "asked_again_after_a_stop": ledger.repeated_attempts(),
+        "seconds": {name: round(sum(t[name] for t in timings), 3) for name in phases},
+        "last_round": run_folder.finite(metrics[-1]),
+    }
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    run_folder.write_atomically(folder / "summary.json", text)
 
 
 def check_budget(steps: Steps, abstract_state: State, config: RunConfig) -> int:
@@ -256,7 +277,7 @@ def one_round(
 
     index = jnp.int32(round)
     candidates, asked = lap(steps.ask(key, index, state))
-    check_found(round, candidates)
+    check_found(round, np.asarray(found(candidates)))
     rewards = lap(oracle.evaluate(round, candidates))
     state, info = lap(steps.tell(key, index, asked, candidates, jnp.asarray(rewards)))
     evaluation = lap(compiled_evaluate(evaluate)(asked, state) if evaluate else {})
@@ -269,15 +290,20 @@ def one_round(
     return state, record, {"round": round, **seconds}
 
 
-def check_found(round: int, candidates: Sequences) -> None:
-    """A candidate of empty mask is one that was not found: rejection hit its floor."""
-    found = np.any(np.asarray(candidates.mask), axis=1)
-    if not found.all():
+def check_found(round: int, found: Any) -> None:
+    """Raises where a candidate is missing; found is bool [m]."""
+    if not np.all(found):
         raise ValueError(
-            f"in round {round} only {found.sum()} of {len(found)} candidates passed the filters "
-            "before the acceptance floor was reached; nothing of it was evaluated. Lower "
-            "acceptance_floor, kappa or the filter factor, or keep fewer filters"
+            f"in round {round} only {np.sum(found)} of {len(found)} candidates were found that "
+            "pass the filters; nothing of it was evaluated. Let more pass (lower the threshold or "
+            "kappa, keep fewer filters) or look longer (lower acceptance_floor; for Algorithm 1 "
+            "with a fixed threshold raise filter_factor)"
         )
+
+
+def found(candidates: Sequences) -> jax.Array:
+    """bool [m]; a candidate of empty mask is one that was not found: rejection hit its floor."""
+    return jnp.any(candidates.mask, axis=1)
 
 
 COUNTS = ("num_reward_evaluations", "num_successes")
@@ -312,7 +338,10 @@ def compiled_run(
 
     Returns:
       A function of (keys [seeds], prior_params) that returns the final states, each leaf
-      [seeds, ...], and the metrics by name, [seeds, rounds].
+      [seeds, ...], and the metrics by name, [seeds, rounds]. It raises ValueError where `run`
+      would, if only at the end: for a candidate that was not found above the acceptance floor
+      or a reward that is neither 0 nor 1. Under a caller's own jit it cannot: there such
+      candidates are neither counted nor rewarded.
     """
 
     def one_seed(key: Key, prior_params: Params):
@@ -323,23 +352,27 @@ def compiled_run(
             state, counts = carry
             keys = round_keys(key, round)
             candidates, asked = barrier(strong(algorithm.ask(keys.ask, state)))
+            present = found(candidates)
             rewards = barrier(jnp.asarray(reward_fn(candidates), jnp.float32))
             if rewards.shape != candidates.tokens.shape[:1]:
                 raise ValueError(
                     f"the reward function returned shape {rewards.shape} for "
                     f"{candidates.tokens.shape[0]} candidates; it must return one reward each"
                 )
+            sound = jnp.all((rewards == 0) | (rewards == 1))
+            rewards = jnp.where(present, rewards, 0.0)
             told = algorithm.tell(keys.tell, asked, candidates, rewards)
             state, info = barrier(strong(told))
             evaluation = evaluate(asked, state) if evaluate else {}
-            counts += jnp.array([rewards.shape[0], jnp.sum(rewards)], jnp.int32)
+            counts += jnp.array([jnp.sum(present), jnp.sum(rewards)], jnp.int32)
             record = {"round": round, **dict(zip(COUNTS, counts, strict=True))}
-            return (state, counts), barrier(record | merge(info, evaluation))
+            record = barrier(record | merge(info, evaluation))
+            return (state, counts), (record, {"found": present, "sound": sound})
 
         state = barrier(strong(algorithm.init(init_key(key), prior_params)))
         carry = (state, jnp.zeros(2, jnp.int32))
-        (state, _), metrics = jax.lax.scan(one_round, carry, jnp.arange(rounds))
-        return state, metrics
+        (state, _), records = jax.lax.scan(one_round, carry, jnp.arange(rounds))
+        return state, *records
 
     if seeds_at_once is not None and seeds_at_once < 1:
         raise ValueError(f"seeds_at_once={seeds_at_once} must be at least 1")
@@ -358,4 +391,17 @@ def compiled_run(
         batches = jax.lax.map(jax.vmap(each), keys.reshape(-1, seeds_at_once))
         return jax.tree.map(lambda x: x.reshape(keys.shape[0], *x.shape[2:]), batches)
 
-    return every_seed
+    def experiment(keys: Key, prior_params: Params):
+        states, metrics, checks = every_seed(keys, prior_params)
+        if not isinstance(checks["sound"], jax.core.Tracer):  # under a caller's jit it cannot raise
+            for seed, round in np.argwhere(~np.asarray(checks["sound"])):
+                raise ValueError(
+                    f"the reward function answered neither 0 nor 1 in round {round} of seed "
+                    f"number {seed}; a reward is 0 or 1"
+                )
+            for seed in np.asarray(checks["found"]):
+                for round, present in enumerate(seed):
+                    check_found(round, present)
+        return states, metrics
+
+    return experiment

@@ -18,8 +18,14 @@ def data_mesh(devices=None) -> jax.sharding.Mesh:
 
 
 def num_devices() -> int:
-    """Devices on the `data` axis of the mesh in force; 1 without a mesh."""
-    return dict(jax.sharding.get_abstract_mesh().shape).get(DATA, 1)
+    """Devices on the `data` axis of the mesh in force; 1 where there is nothing to spread over.
+
+    That is so without a mesh, and inside a caller's own `jax.shard_map` or `jax.pmap`, where
+    each device runs its share already. Meshes of explicit axes are left to their owner.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    sizes, types = dict(mesh.shape), dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    return sizes[DATA] if types.get(DATA) == AxisType.Auto else 1
 
 
 def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: int) -> Any:
@@ -46,7 +52,8 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
         if chunks == 1:
             return batch(xs)
         split = lambda x: _pad(x, chunks * size).reshape(chunks, size, *x.shape[1:])
-        mapped = jax.lax.map(batch, jax.tree.map(split, xs))
+        # A gradient through the map keeps no chunk's activations: memory stays that of one.
+        mapped = jax.lax.map(jax.checkpoint(batch), jax.tree.map(split, xs))
         return jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:])[:count], mapped)
 
     devices = num_devices()

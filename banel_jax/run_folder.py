@@ -1,6 +1,7 @@
 """A run's folder: held by one process, bound to one configuration, never half-written."""
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -65,6 +66,20 @@ def hold(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def plain(value: Any) -> Any:
+    """Settings as JSON values: dataclasses become dicts, types their names."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return getattr(value, "__qualname__", None) or str(value)
+
+
 def identity(configuration: Mapping[str, Any]) -> str:
     """A short name of a configuration: equal ones have the same, others another."""
     text = json.dumps(configuration, sort_keys=True)
@@ -111,10 +126,15 @@ def check_configuration(path: Path, configuration: Mapping[str, Any]) -> bool:
     return True
 
 
+def finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with NaN and infinities, which JSON lacks, as strings."""
+    fix = lambda x: str(x) if isinstance(x, float) and not math.isfinite(x) else x
+    return {name: fix(value) for name, value in record.items()}
+
+
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Appends one JSON line, durable on return. NaN and infinities become strings."""
-    finite = lambda x: str(x) if isinstance(x, float) and not math.isfinite(x) else x
-    line = json.dumps({name: finite(value) for name, value in record.items()}, allow_nan=False)
+    line = json.dumps(finite(record), allow_nan=False)
     new = not path.exists()
     with path.open("a") as file:
         file.write(line + "\n")

@@ -1,6 +1,7 @@
 """Ancestral sampling in batches."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,12 @@ def default_chunk_size(length: int) -> int:
 
 @partial(jax.jit, static_argnames=("model", "n", "chunk_size"))
 def sample(
-    model: SequenceModel, key: Key, params: Params, n: int, chunk_size: int | None = None
+    model: SequenceModel,
+    key: Key,
+    params: Params,
+    n: int,
+    chunk_size: int | None = None,
+    temperature: Any = None,
 ) -> tuple[Sequences, Float[Array, " n"]]:
     """Draws n sequences and their log-likelihoods in nats.
 
@@ -35,8 +41,10 @@ def sample(
       params: of the model.
       n: number of sequences; static.
       chunk_size: how many are in work at a time on a device (static); None for a default.
+      temperature: T of each conditional p(token | prefix)^(1/T), a positive number, not
+        static: another T needs no compilation. None is the model as it is.
     """
-    return sample_indices(model, key, params, jnp.arange(n), chunk_size)
+    return sample_indices(model, key, params, jnp.arange(n), chunk_size, temperature)
 
 
 def sample_indices(
@@ -45,14 +53,17 @@ def sample_indices(
     params: Params,
     indices: Int[Array, " n"],
     chunk_size: int | None = None,
+    temperature: Any = None,
 ) -> tuple[Sequences, Float[Array, " n"]]:
     """The sequences of these indices in the stream that `key` names."""
 
     def draw(replicated, index):
-        key, params = replicated
-        return model.sample(jax.random.fold_in(key, index), params)
+        key, params, tempered = replicated
+        return model.sample(jax.random.fold_in(key, index), params, **tempered)
+
+    tempered = {} if temperature is None else {"temperature": temperature}
 
     if chunk_size is None:
         sequence, _ = jax.eval_shape(model.sample, key, params)
         chunk_size = default_chunk_size(sequence.tokens.shape[-1])
-    return map_sequences(draw, (key, params), indices, chunk_size)
+    return map_sequences(draw, (key, params, tempered), indices, chunk_size)

@@ -1,6 +1,7 @@
 """Log-likelihoods and their ratios: reusable alone from any JAX code."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ def log_likelihood(
     sequences: Sequences,
     chunk_size: int | None = None,
     length_normalised: bool = False,
+    temperature: Any = None,
 ) -> Float[Array, " n"]:
     """log p(x) in nats of each of n sequences, float32.
 
@@ -35,9 +37,13 @@ def log_likelihood(
       sequences: [n, length].
       chunk_size: how many are in work at a time on a device (static); None for a default.
       length_normalised: divide by the number of scored tokens (Appendix B.2); static.
+      temperature: T of each conditional p(token | prefix)^(1/T), a positive number, not
+        static: another T needs no compilation. None is the model as it is.
     """
+    score = lambda replicated, x: model.log_prob(replicated[0], x, **replicated[1])
+    tempered = {} if temperature is None else {"temperature": temperature}
     chunk_size = chunk_size or default_chunk_size(sequences.tokens.shape[-1])
-    scores = map_sequences(model.log_prob, params, sequences, chunk_size)
+    scores = map_sequences(score, (params, tempered), sequences, chunk_size)
     return normalise_length(scores, sequences) if length_normalised else scores
 
 
@@ -49,5 +55,8 @@ def normalise_length(scores: Float[Array, " n"], sequences: Sequences) -> Float[
 def log_ratio(
     prior_scores: Float[Array, " n"], failure_scores: Float[Array, " n"], kappa: float
 ) -> Float[Array, " n"]:
-    """log p_theta(x) - kappa log p_phi(x), the ranking of Eq. 5, in nats."""
-    return prior_scores - kappa * failure_scores
+    """log p_theta(x) - kappa log p_phi(x), the ranking of Eq. 5, in nats.
+
+    At kappa = 0 it is the prior's score, whatever the failure model says, be it -inf.
+    """
+    return prior_scores - jnp.where(kappa == 0, 0.0, kappa * failure_scores)

@@ -4,12 +4,15 @@ Rates of 1e-26 do not fit in a float32, so rates are passed as natural logarithm
 written for people is in decades (log10).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 from scipy import stats
 
-from banel_jax.types import Algorithm, Sequences, State
+from banel_jax.types import Algorithm, Key, Sequences, State
 
 LN10 = 2.302585092994046
 
@@ -19,7 +22,7 @@ def log_success_rate(target_log_probs: Float[Array, " n"]) -> Float[Array, ""]:
     return jax.nn.logsumexp(target_log_probs)
 
 
-def num_carrying(target_log_probs: Float[Array, " n"], share: float = 0.9) -> Float[Array, ""]:
+def num_carrying(target_log_probs: Float[Array, " n"], share: float = 0.9) -> Int[Array, ""]:
     """How many targets carry `share` of the success rate: a rate carried by one is fragile."""
     log_rate = jax.nn.logsumexp(target_log_probs)
     cumulative = jnp.cumsum(jnp.sort(jnp.exp(target_log_probs - log_rate), descending=True))
@@ -55,29 +58,76 @@ def posterior_success_rate(prior_rate: float, rejected: float, rejected_rate: fl
 def exact_evaluation(algorithm: Algorithm, targets: Sequences):
     """The evaluation of a round where all sequences of reward 1 are known.
 
+    Args:
+      algorithm: what learns.
+      targets: the sequences of reward 1 [n, length]; a duplicate counts once.
+
     Returns:
       `evaluate(asked_state, state) -> dict` of float32 scalars, all rates in decades:
       `log10_success_rate` of the model after the round; `log10_filtered_success_rate` of the
-      distribution that the candidates were drawn from; `log10_filter_gain` (filtered over
-      unfiltered, at most log10 f in a round); `log10_distillation_gain` (after the round
-      over filtered); `mean_target_log_prob` in nats, which no few targets dominate;
-      `targets_accepted`, the share of targets that passed the filter;
+      distribution that the candidates were drawn from; `log10_filter_gain` of the round's
+      filter (what it let through over what it was given, at most log10 f);
+      `log10_past_filters_gain` of the earlier filters still in force (what they let through
+      over what the generator draws); `log10_distillation_gain` (after the round over
+      filtered); `mean_target_log_prob` in nats, which no few targets dominate;
+      `targets_accepted`, the share of targets that passed the filters;
       `num_carrying_targets`, how many carry 90% of the rate after the round.
     """
+    targets = distinct(targets)
+    proposal_log_prob = algorithm.proposal_log_prob or algorithm.log_prob
 
     def evaluate(asked: State, state: State) -> dict[str, Array]:
         before = algorithm.log_prob(asked, targets)
+        proposed = proposal_log_prob(asked, targets)
         filtered = algorithm.candidate_log_prob(asked, targets)
         after = algorithm.log_prob(state, targets)
-        rates = [log_success_rate(x) / LN10 for x in (before, filtered, after)]
+        rates = [log_success_rate(x) / LN10 for x in (before, proposed, filtered, after)]
         return {
-            "log10_success_rate": rates[2],
-            "log10_filtered_success_rate": rates[1],
-            "log10_filter_gain": rates[1] - rates[0],
-            "log10_distillation_gain": rates[2] - rates[1],
+            "log10_success_rate": rates[3],
+            "log10_filtered_success_rate": rates[2],
+            "log10_filter_gain": rates[2] - rates[1],
+            "log10_past_filters_gain": rates[1] - rates[0],
+            "log10_distillation_gain": rates[3] - rates[2],
             "mean_target_log_prob": jnp.mean(after),
             "targets_accepted": jnp.mean(jnp.isfinite(filtered)),
             "num_carrying_targets": num_carrying(after),
         }
+
+    return evaluate
+
+
+def distinct(sequences: Sequences) -> Sequences:
+    """Each of the sequences [n, length] once, in order; what is not scored does not tell apart."""
+    tokens, mask = np.asarray(sequences.tokens), np.asarray(sequences.mask)
+    _, first = np.unique(np.where(mask, tokens, -1), axis=0, return_index=True)
+    return jax.tree.map(lambda x: x[np.sort(first)], sequences)
+
+
+def monte_carlo_evaluation(
+    algorithm: Algorithm,
+    reward_fn: Callable[[Sequences], Float[Array, " n"]],
+    n: int,
+    key: Key,
+):
+    """The evaluation of a round where successes cannot be enumerated: by n samples.
+
+    It is for benchmarks whose reward is a JAX function and costs nothing: these rewards pass
+    through no counted oracle and reach no algorithm.
+
+    Args:
+      algorithm: what learns.
+      reward_fn: `reward_fn(sequences [n]) -> float32 [n]` in {0, 1}, a JAX function.
+      n: samples of the model after each round; static.
+      key: of the samples, the same in every round, so that rounds differ by the model alone.
+
+    Returns:
+      `evaluate(asked_state, state) -> dict`: `evaluation_successes`, how many of the n
+      succeeded, and `success_rate`; `clopper_pearson(evaluation_successes, n)` is its interval.
+    """
+
+    def evaluate(asked: State, state: State) -> dict[str, Array]:
+        del asked
+        successes = jnp.sum(reward_fn(algorithm.sample(key, state, n)))
+        return {"evaluation_successes": successes, "success_rate": successes / n}
 
     return evaluate

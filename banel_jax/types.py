@@ -4,7 +4,7 @@ Letters for dimensions, here and in the whole package: n sequences, m candidates
 paid for in a round, f the filter factor, length tokens in a sequence, V the vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -51,7 +51,7 @@ class SequenceModel(NamedTuple):
     """A generative model with a tractable likelihood, as pure functions of ONE sequence.
 
     Batches come from `jax.vmap`; `sampling.sample` and `scoring.log_likelihood` do it in
-    chunks of bounded memory. Any triple of functions with these signatures is a model.
+    chunks of bounded memory. Any three functions with these signatures are a model.
 
     Attributes:
       init: `init(key) -> params`.
@@ -61,11 +61,14 @@ class SequenceModel(NamedTuple):
         key asks for the training-time likelihood; models without dropout ignore it.
       sample: `sample(key, params, *, temperature=1.0) -> (sequence, log_prob)`, one draw by
         ancestral sampling and its log-likelihood at that temperature.
+      settings: what determines the functions (a frozen dataclass, say), for a run's record;
+        a run is not resumed with others. None says nothing of them.
     """
 
     init: Callable[[Key], Params]
     log_prob: LogProb
     sample: Sample
+    settings: Hashable = None
 
 
 class Algorithm(NamedTuple):
@@ -82,9 +85,14 @@ class Algorithm(NamedTuple):
       sample: `sample(key, state, n) -> Sequences [n]`, from the model as it stands; for
         evaluation alone, n static.
       log_prob: `log_prob(state, sequences [n]) -> float32 [n]`, the log-likelihood in nats
-        of what `sample` draws from (where its normaliser is estimated, info says so).
+        of what `sample` draws from; exact, but for a filter's normaliser where there is one,
+        which is estimated from the proposals.
       candidate_log_prob: the same for the distribution that the candidates of the latest
         `ask` were drawn from; takes the state that `ask` returned.
+      proposal_log_prob: the same for what the newest filter was given, before it rejected;
+        takes the state that `ask` returned. None where that is what `sample` draws from.
+      settings: pairs (name, frozen dataclass or plain value) that determine the functions,
+        for a run's record; a run is not resumed with others.
     """
 
     init: Callable[[Key, Params], State]
@@ -93,6 +101,8 @@ class Algorithm(NamedTuple):
     sample: Callable[[Key, State, int], Sequences]
     log_prob: Callable[[State, Sequences], Float[Array, " n"]]
     candidate_log_prob: Callable[[State, Sequences], Float[Array, " n"]]
+    proposal_log_prob: Callable[[State, Sequences], Float[Array, " n"]] | None = None
+    settings: tuple[tuple[str, Hashable], ...] = ()
 
 
 class Task(NamedTuple):

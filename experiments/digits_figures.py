@@ -9,7 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; controls are dashed.
-COLOURS = ("#000000", "#999999", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#009E73")
+COLOURS = ("#000000", "#999999", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#009E73", "#B8A000")
+PARTS = {
+    "filter": "#D55E00",
+    "past_filters": "#009E73",
+    "distillation": "#0072B2",
+}
 
 
 def success_rate(
@@ -51,7 +56,8 @@ def decomposition(path: Path, gains: dict[str, dict[str, np.ndarray]], num_candi
 
     Args:
       path: of the PNG.
-      gains: by method, then `filter` and `distillation`: decades a round [seeds, rounds].
+      gains: by method, then by the keys of PARTS: decades a round [seeds, rounds]. Past
+        filters are drawn where there are any.
       num_candidates: m.
     """
     figure, panels = plt.subplots(
@@ -59,17 +65,20 @@ def decomposition(path: Path, gains: dict[str, dict[str, np.ndarray]], num_candi
         squeeze=False,
     )  # fmt: skip
     for axes, (name, split) in zip(panels[0], gains.items(), strict=True):
-        for part, colour in (("filter", "#D55E00"), ("distillation", "#0072B2")):
+        for part, colour in PARTS.items():
+            if part == "past_filters" and not np.any(split[part]):
+                continue
             total = np.cumsum(np.clip(np.nan_to_num(split[part]), -4, 4), axis=1)
             evaluations = num_candidates * np.arange(1, total.shape[1] + 1)
-            axes.plot(evaluations, np.median(total, 0), color=colour, label=part)
+            axes.plot(evaluations, np.median(total, 0), color=colour, label=part.replace("_", " "))
             axes.fill_between(evaluations, total.min(0), total.max(0), color=colour, alpha=0.15)
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("reward evaluations")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("gain so far, decades")
-    panels[0, 0].legend(fontsize=8, frameon=False)
+    labelled = max(panels[0], key=lambda axes: len(axes.lines))  # the panel with every part
+    labelled.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -77,6 +77,7 @@ def with_setting(
     """The experiment's configuration with one method's settings changed."""
     v = DEFAULTS | varied
     failures: dict[str, Any] = dict(
+        failure_rounds=digits_experiment.ALL_ROUNDS,
         filter_factor=float(v["filter_factor"]),
         kappa=v["kappa"],
         rejection=v["rejection"],

@@ -82,7 +82,7 @@ class Decoder(nn.Module):
 
 def log_prob(model, tokens, forward=None):
     """log p(x) in nats, [B]; `forward` may be a compiled form of the model."""
-    logits = (forward or model)(tokens)
+    logits = (model if forward is None else forward)(tokens)
     losses = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
     return -losses.view(tokens.shape).sum(1)
 

@@ -200,7 +200,7 @@ def main(config: Config) -> None:
             {
                 "method": name,
                 "final": report.format_spread(s["final"]["values"]),
-                "best": s["best"]["median"],
+                "best": report.format_spread(s["best"]["values"]),
                 "last ten": s["last_ten_median"]["median"],
                 "worst fall": s["fall_after_peak"]["max"],
                 "overlap": s["overlap_with_target"]["median"],
@@ -249,11 +249,15 @@ def in_words(summary: dict, constant: dict[str, float]) -> str:
     control, rate = max(
         [*constant.items(), (NO_FILTER, final[NO_FILTER])], key=lambda pair: pair[1]
     )
+    by_chance = summary[NO_FILTER]["best"]
     return (
         f"Negative evidence with all failures kept ends at {final[ALL_FAILURES]:.3f} (median), "
         f"{final[ALL_FAILURES] / rate:.3g} times the best control ({control}, {rate:.4f}) and "
-        f"{final[ALL_FAILURES] / constant['prior']:.3g} times the base;\nwith the latest "
-        f"round's failures alone at {final[PUBLISHED]:.3f}, the worst seed falling by "
+        f"{final[ALL_FAILURES] / constant['prior']:.3g} times the base.\n"
+        f"At its best round f = 1 has {by_chance['median']:.4f} in the median and "
+        f"{by_chance['max']:.4f} on its best seed, {by_chance['median'] / constant['prior']:.2g} "
+        f"and {by_chance['max'] / constant['prior']:.2g} times the base.\nWith the latest "
+        f"round's failures alone BaNEL ends at {final[PUBLISHED]:.3f}, the worst seed falling by "
         f"{summary[PUBLISHED]['fall_after_peak']['max']:.2f} after its peak "
         f"(all kept: {summary[ALL_FAILURES]['fall_after_peak']['max']:.2f}).\n"
         "The price is breadth: keeping a fixed share narrows on after success, to an overlap of\n"

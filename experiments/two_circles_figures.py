@@ -25,46 +25,60 @@ def rewarded(task: Task) -> np.ndarray:
     return region
 
 
-def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 6) -> None:
-    """One column a round, of the first seed: candidates, failure model, posterior.
+def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 10) -> None:
+    """A column for each round of the first seed: candidates over proposals, failures, posterior.
 
     Args:
       path: of the PNG.
       metrics: from `two_circles.run`.
       task: for the rewards and the grid.
-      columns: rounds shown, from the first.
+      columns: rounds side by side; the others follow below.
     """
     count = metrics["candidates"].shape[1]
     columns = min(columns, count)
+    blocks = -(-count // columns)
     region = rewarded(task)
     figure, axes = plt.subplots(
-        3, columns, figsize=(2.15 * columns + 0.5, 7.1), squeeze=False, layout="constrained"
+        3 * blocks,
+        columns,
+        figsize=(1.5 * columns + 0.6, 5.2 * blocks),
+        squeeze=False,
+        layout="constrained",
     )
-    for column in range(columns):
-        x, y = metrics["candidates"][0, column].T
+    for axis in axes.flat:
+        axis.axis("off")
+    for round in range(count):
+        block, column = divmod(round, columns)
+        top, middle, bottom = axes[3 * block : 3 * block + 3, column]
+        x, y = metrics["candidates"][0, round].T
         hit = region[x, y]
-        top, middle, bottom = axes[:, column]
+        proposals = metrics["generator"][0, round - 1] if round else np.asarray(task.prior_params)
+        _density(top, proposals, FAINT)
         # Points share bins; a little jitter lets their number be seen.
-        jitter = np.random.default_rng(column).uniform(-0.35, 0.35, (2, len(x)))
+        jitter = np.random.default_rng(round).uniform(-0.35, 0.35, (2, len(x)))
         for chosen, colour in ((~hit, FAILURE), (hit, SUCCESS)):
-            top.scatter(
-                *(np.stack([x, y]) + jitter)[:, chosen], s=5, c=colour, linewidths=0, alpha=0.75
-            )
-        top.set_title(f"Round {column + 1}\n{hit.mean():.0%} of {len(x)} succeed", fontsize=9)
-        _density(middle, metrics["failure_model"][0, column], FAILURE)
-        following = min(column + 1, count - 1)
-        posterior = metrics["proposal"][0, following]
-        if column + 1 == count:
-            posterior = metrics["generator"][0, column]
+            top.scatter(*(np.stack([x, y]) + jitter)[:, chosen], s=3, c=colour, linewidths=0)
+        top.set_title(f"Round {round + 1}: {hit.mean():.0%}", fontsize=9)
+        _density(middle, metrics["failure_model"][0, round], FAILURE)
+        # What the next round's candidates come from; after the last one, the generator.
+        last = round + 1 == count
+        posterior = metrics["generator"][0, round] if last else metrics["proposal"][0, round + 1]
         _density(bottom, posterior, LEARNT)
         share = np.exp(posterior)[region].sum() / np.exp(posterior).sum()
-        bottom.set_xlabel(f"success rate {share:.3f}", fontsize=9)
+        bottom.set_xlabel(f"rate {share:.3f}", fontsize=8)
         for axis in (top, middle, bottom):
+            axis.axis("on")
             _frame(axis, region)
-    labels = ("Candidates\n(failures blue, successes red)", "Failure model", "Posterior")
-    for axis, label in zip(axes[:, 0], labels, strict=True):
-        axis.set_ylabel(label, fontsize=10)
-    figure.savefig(path, dpi=130)
+    labels = ("Proposals, candidates", "Failure model", "Posterior")
+    for block in range(blocks):
+        for axis, label in zip(axes[3 * block : 3 * block + 3, 0], labels, strict=True):
+            axis.set_ylabel(label, fontsize=9)
+    figure.suptitle(
+        "Candidates: failures blue, successes red (their share above), over the proposals in grey. "
+        "Red outline: where the reward is 1.",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 

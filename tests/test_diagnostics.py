@@ -37,7 +37,7 @@ def test_a_batch_in_exact_proportions_has_the_enumerated_entropy_and_divergence(
     p, q = counts / counts.sum(), table_probabilities(table_params(1))
     rows = np.repeat(np.arange(len(EVERY)), counts)
     report = diagnostics.proposal_diagnostics(
-        sequences(EVERY[rows]), jnp.log(jnp.array(p[rows])), jnp.log(jnp.array(q[rows]))
+        0.0, sequences(EVERY[rows]), jnp.log(jnp.array(p[rows])), jnp.log(jnp.array(q[rows]))
     )
     some = counts > 0
     expected = {
@@ -54,10 +54,29 @@ def test_samples_estimate_the_enumerated_entropy_and_divergence():
     generator, base, n = table_params(2), table_params(3), 4000
     drawn, scores = sampling.sample(TABLE, jax.random.key(0), generator, n)
     report = diagnostics.proposal_diagnostics(
-        drawn, scores, scoring.log_likelihood(TABLE, base, drawn)
+        0.0, drawn, scores, scoring.log_likelihood(TABLE, base, drawn)
     )
     p, q = table_probabilities(generator), table_probabilities(base)
     for name, values in (("entropy", -np.log(p)), ("kl_to_base", np.log(p / q))):
         mean = (p * values).sum()
         error = np.sqrt((p * (values - mean) ** 2).sum() / n)
         assert abs(float(report[name]) - mean) < 4 * error
+
+
+def test_what_filters_let_through_has_the_entropy_of_the_restricted_distribution():
+    """Counts stand for the sequences that pass; p is the generator's, over all of them."""
+    p, q = (table_probabilities(table_params(seed)) for seed in (4, 5))
+    passed = np.random.default_rng(1).random(len(EVERY)) < 0.4
+    restricted = np.where(passed, p, 0) / p[passed].sum()
+    counts = np.round(restricted * 20_000).astype(int)
+    rows = np.repeat(np.arange(len(EVERY)), counts)
+    report = diagnostics.proposal_diagnostics(
+        jnp.log(p[passed].sum()),
+        sequences(EVERY[rows]),
+        jnp.log(jnp.array(p[rows])),
+        jnp.log(jnp.array(q[rows])),
+    )
+    r = restricted[passed]
+    np.testing.assert_allclose(report["entropy"], -(r * np.log(r)).sum(), rtol=2e-3)
+    divergence = (r * np.log(r / q[passed])).sum()
+    np.testing.assert_allclose(report["kl_to_base"], divergence, rtol=2e-3)

@@ -12,9 +12,12 @@ import tiny_run
 from tiny_run import PRIOR, M, evaluate, learner, reward, same
 
 from banel_jax import loop, run_folder
+from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.checkpoint import Checkpoints
 from banel_jax.loop import RunConfig, compiled_run, run
 from banel_jax.oracle import BudgetExceeded, LedgerError, OracleError
+from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
 ROUNDS = 6
@@ -80,7 +83,8 @@ def test_a_run_is_ask_pay_tell_by_hand(uninterrupted):
 def test_the_folder_holds_what_the_docstring_says(uninterrupted):
     folder, result = uninterrupted
     assert {p.name for p in folder.iterdir()} == {
-        "checkpoints", "config.json", "metrics.jsonl", "oracle.sqlite", "timings.jsonl",
+        "checkpoints", "config.json", "metrics.jsonl", "oracle.sqlite", "summary.json",
+        "timings.jsonl",
     }  # fmt: skip
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text(folder).splitlines()]
     assert [line["round"] for line in lines] == list(range(ROUNDS))
@@ -398,3 +402,77 @@ def test_the_tiny_model_is_normalised():
     every = Sequences(jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool))
     log_probs = ALGORITHM.log_prob({"params": PRIOR}, every)
     np.testing.assert_allclose(np.exp(log_probs).sum(), 1, rtol=1e-5)
+
+
+def filtering(**settings):
+    """Algorithm 2 whose filter lets through only what is rare among the failures."""
+    settings = dict(num_candidates=M, filter_factor=2, kappa=1.0) | settings
+    fit = TrainingConfig(epochs=2, batch_size=3, learning_rate=0.3)
+    return banel(
+        tiny_run.MODEL, BanelConfig(generator_training=fit, failure_training=fit, **settings)
+    )
+
+
+def test_a_folder_of_another_algorithm_is_refused_by_its_settings(tmp_path):
+    begin = lambda algorithm, reward_fn: run(
+        algorithm, PRIOR, reward_fn, RunConfig(rounds=2), tmp_path / "a"
+    )
+    begin(filtering(), reward)
+    begin(filtering(), refuse)  # the same settings, another object
+    changed = r"algorithm\.settings\.kappa is 1\.0 there and 0\.2 here\. Choose"
+    with pytest.raises(ValueError, match=changed):
+        begin(filtering(kappa=0.2), refuse)
+    with pytest.raises(ValueError, match=r"algorithm\.name is banel there"):
+        begin(prior_sampling(tiny_run.MODEL, M), refuse)
+
+
+def test_the_summary_says_what_was_paid_and_met(uninterrupted, tmp_path):
+    folder, result = uninterrupted
+    summary = json.loads(text(folder, "summary.json"))
+    key, paid, first = jax.random.key(3), 0, None
+    state = ALGORITHM.init(loop.init_key(key), PRIOR)
+    for round in range(ROUNDS):  # the first success, by running the rounds by hand
+        keys = loop.round_keys(key, round)
+        candidates, asked = ALGORITHM.ask(keys.ask, state)
+        rewards = [float(sum(t) >= 5) for t in candidates.tokens.tolist()]
+        if first is None and 1.0 in rewards:
+            first = paid + rewards.index(1.0) + 1
+        paid += M
+        state, _ = ALGORITHM.tell(keys.tell, asked, candidates, jnp.array(rewards))
+    assert summary["evaluations_to_first_success"] == first
+    assert summary["num_reward_evaluations"] == summary["rounds"] * M == ROUNDS * M
+    assert summary["num_successes"] == result.metrics[-1]["num_successes"]
+    assert summary["last_round"]["unknown"] == "nan" and summary["asked_again_after_a_stop"] == 0
+    assert set(summary["seconds"]) == {"ask", "oracle", "tell", "evaluate", "checkpoint"}
+    (folder / "summary.json").unlink()  # as if killed just before it
+    go(folder, reward_fn=refuse)
+    assert json.loads(text(folder, "summary.json")) == summary
+
+    go(tmp_path / "none", reward_fn=lambda s: np.zeros(len(s.tokens)))
+    assert (
+        json.loads(text(tmp_path / "none", "summary.json"))["evaluations_to_first_success"] is None
+    )
+
+
+# A threshold that nothing can reach: the first round is unfiltered, the second finds nothing.
+UNREACHABLE = dict(rejection="threshold", threshold=30.0, acceptance_floor=0.01)
+
+
+def test_the_compiled_form_pays_for_no_candidate_that_was_not_found(tmp_path):
+    algorithm, seeds = filtering(**UNREACHABLE), jax.random.split(jax.random.key(0), 2)
+    with pytest.raises(ValueError, match=r"in round 1 only 0 of 6 candidates were found"):
+        run(algorithm, PRIOR, reward, RunConfig(rounds=3), tmp_path / "loop")
+    everything = lambda sequences: jnp.ones(len(sequences.tokens))
+    experiment = compiled_run(algorithm, everything, 3)
+    with pytest.raises(ValueError, match=r"in round 1 only 0 of 6 candidates were found"):
+        experiment(seeds, PRIOR)
+    _, metrics = jax.jit(experiment)(seeds, PRIOR)  # where it cannot raise
+    np.testing.assert_array_equal(metrics["num_reward_evaluations"], [[M, M, M]] * 2)
+    np.testing.assert_array_equal(metrics["num_successes"], [[M, M, M]] * 2)
+
+
+@pytest.mark.parametrize("wrong", [0.5, 2.0, jnp.nan])
+def test_the_compiled_form_refuses_rewards_that_are_neither_0_nor_1(wrong):
+    answer = lambda sequences: jnp.full(len(sequences.tokens), wrong).at[0].set(1.0)
+    with pytest.raises(ValueError, match="neither 0 nor 1 in round 0 of seed number 0"):
+        compiled_run(ALGORITHM, answer, 2)(jax.random.split(jax.random.key(0), 1), PRIOR)

@@ -61,3 +61,49 @@ def test_maps_every_element_once(chunk_size):
 def test_a_mesh_of_one_device_is_no_mesh():
     with jax.set_mesh(data_mesh(jax.devices()[:1])):
         assert sum_over_shards(lambda r, x: r * jnp.sum(x), 2, jnp.arange(5)) == 20
+
+
+OWN = """
+import jax, jax.numpy as jnp, numpy as np
+from functools import partial
+from jax.sharding import PartitionSpec as P
+from banel_jax import parallel, scoring
+from banel_jax.models.table import table
+from banel_jax.types import Sequences
+
+model = table(3, 2)
+params = jnp.arange(9.0).reshape(3, 3)
+tokens = jax.random.randint(jax.random.key(1), (8, 2), 0, 3)
+batch = Sequences(tokens, jnp.ones(tokens.shape, bool))
+score = partial(scoring.log_likelihood, model)
+alone = score(params, batch)
+mesh = parallel.data_mesh()
+mapped = jax.shard_map(score, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"))
+np.testing.assert_allclose(jax.jit(mapped)(params, batch), alone, rtol=1e-6)
+halves = jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), batch)
+found = jax.pmap(score, axis_name="data", in_axes=(None, 0))(params, halves)
+np.testing.assert_allclose(found.ravel(), alone, rtol=1e-6)
+with jax.set_mesh(jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))):
+    np.testing.assert_allclose(score(params, batch), alone, rtol=1e-6)
+"""
+
+
+def test_the_scorer_works_inside_the_callers_own_parallel_code():
+    flags = "--xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", OWN], env=environment, check=True, timeout=300)
+
+
+def test_a_gradient_keeps_the_memory_of_one_chunk():
+    weights = jnp.eye(64)
+
+    def total(weights, n):
+        deep = lambda w, x: jnp.sum(jnp.tanh(w @ jnp.tanh(w @ jnp.tanh(w @ x))))
+        return jnp.sum(map_sequences(deep, weights, jnp.ones((n, 64)), 8))
+
+    def temporary(n):
+        compiled = jax.jit(jax.grad(total), static_argnums=1).lower(weights, n).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    row = 64 * 4  # what a sequence takes itself, in bytes
+    assert temporary(4096) - temporary(1024) < 2.5 * row * (4096 - 1024)

@@ -141,3 +141,23 @@ def test_the_number_of_devices_changes_no_sample():
     flags = "--xla_force_host_platform_device_count=8"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, timeout=300)
+
+
+def test_a_temperature_is_that_of_the_tempered_model_and_compiles_nothing_anew():
+    model, params = tiny()
+    key = jax.random.key(8)
+    for temperature in (0.6, 1.0, 2.5):
+        same = tempering.tempered(model, temperature)
+        drawn, log_probs = sampling.sample(model, key, params, 30, None, temperature)
+        expected, expected_log_probs = sampling.sample(same, key, params, 30)
+        np.testing.assert_array_equal(drawn.tokens, expected.tokens)
+        np.testing.assert_allclose(log_probs, expected_log_probs, rtol=1e-5)
+        scores = scoring.log_likelihood(model, params, drawn, temperature=temperature)
+        np.testing.assert_allclose(scores, expected_log_probs, rtol=1e-5, atol=1e-5)
+    before = sampling.sample._cache_size(), scoring.log_likelihood._cache_size()
+    sampling.sample(model, key, params, 30, None, 1.3)
+    scoring.log_likelihood(model, params, drawn, temperature=1.3)
+    assert (sampling.sample._cache_size(), scoring.log_likelihood._cache_size()) == before
+    # The same wrapper twice is one object, so it is compiled once as well.
+    assert tempering.tempered(model, 1.3) is tempering.tempered(model, 1.3)
+    assert tempering.ladder(model, [1, 2]) is tempering.ladder(model, (1.0, 2.0))

@@ -104,3 +104,9 @@ def test_a_second_call_compiles_nothing(sequences):
     first = len(traces)
     scoring.log_likelihood(model, jnp.float32(2), sequences)
     assert len(traces) == first > 0
+
+
+def test_without_weight_the_failure_model_may_be_impossible():
+    prior, failure = jnp.array([-1.0, -2.0]), jnp.array([-jnp.inf, -3.0])
+    np.testing.assert_array_equal(scoring.log_ratio(prior, failure, 0.0), [-1.0, -2.0])
+    np.testing.assert_array_equal(scoring.log_ratio(prior, failure, 1.0), [np.inf, 1.0])

@@ -103,4 +103,36 @@ def test_a_failure_model_without_epochs_is_where_it_started(make, config):
     candidates, state = algorithm.ask(jax.random.key(0), algorithm.init(jax.random.key(0), PRIOR))
     state, info = algorithm.tell(jax.random.key(1), state, candidates, jnp.zeros(V))
     np.testing.assert_array_equal(state.failure_model, PRIOR)
-    assert float(info["failure_epochs"]) == 0 and np.isnan(info["failure_train_loss"])
+    assert float(info["failure_epochs"]) == 0
+    loss = -np.log(table_probabilities(PRIOR)[index(candidates)]).mean()
+    np.testing.assert_allclose(info["failure_train_loss"], loss, rtol=1e-5)
+    assert np.isnan(info["failure_validation_loss"]) and np.isnan(info["failure_gap"])
+
+
+def test_the_gap_of_the_failure_model_is_that_of_its_final_parameters():
+    """Losses over what it was fitted to and over what was held out, without the package."""
+    settings = BanelConfig(num_candidates=40, failure_holdout=0.25)
+    algorithm = banel(TABLE, settings, fit_failure_model=next_failure_model)
+    candidates, state = algorithm.ask(jax.random.key(0), algorithm.init(jax.random.key(0), PRIOR))
+    rewards = (np.arange(40) % 7 == 0).astype(np.float32)
+    state, info = algorithm.tell(jax.random.key(1), state, candidates, jnp.asarray(rewards))
+    losses = -np.log(table_probabilities(state.failure_model)[index(candidates)])
+    held_out = np.arange(40) % 4 == 3  # one in four, evenly spread
+    train, validation = (losses[(rewards == 0) & rows].mean() for rows in (~held_out, held_out))
+    np.testing.assert_allclose(info["failure_train_loss"], train, rtol=1e-5)
+    np.testing.assert_allclose(info["failure_validation_loss"], validation, rtol=1e-5)
+    np.testing.assert_allclose(info["failure_gap"], validation - train, rtol=1e-4, atol=1e-5)
+
+
+def test_beyond_its_capacity_the_posterior_still_sums_to_one():
+    """Dropping a filter changes what the others meet, so their acceptance is counted anew."""
+    settings = SequentialFilteringConfig(max_filters=1, **SHARED)
+    algorithm = sequential_filtering(TABLE, settings, fit_failure_model=next_failure_model)
+    for _, asked, state in play(algorithm):
+        assert int(state.filters.count) <= 1
+        for log_probs in (
+            algorithm.log_prob(state, ALL),
+            algorithm.candidate_log_prob(asked, ALL),
+        ):
+            # 4.5 standard deviations of a share of one half among 2 M draws are 0.036.
+            np.testing.assert_allclose(np.exp(np.asarray(log_probs)).sum(), 1, atol=0.07)

@@ -1,11 +1,15 @@
 """Success rates against hand counts, binomial tails and published intervals."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from enumeration import TABLE, sequences, table_params, table_probabilities
 from scipy import stats
 
 from banel_jax import success_rate
+from banel_jax.algorithms.prior_sampling import prior_sampling
+from banel_jax.types import Sequences
 
 
 @pytest.mark.parametrize(
@@ -62,3 +66,31 @@ def test_targets_that_cannot_occur_carry_nothing():
 def test_alpha_is_a_probability():
     with pytest.raises(ValueError, match=r"alpha=1\.5"):
         success_rate.clopper_pearson(1, 10, alpha=1.5)
+
+
+def test_a_target_that_stands_twice_counts_once():
+    prior = table_params(0)
+    rows = [[0, 1, 2, 0], [2, 2, 1, 0], [0, 1, 2, 0], [0, 1, 2, 0]]
+    algorithm = prior_sampling(TABLE, 5)
+    state = algorithm.init(jax.random.key(0), prior)
+    found = success_rate.exact_evaluation(algorithm, sequences(rows))(state, state)
+    p = table_probabilities(prior)
+    expected = sum(p[np.array(row) @ 3 ** np.arange(4)[::-1]] for row in rows[:2])
+    np.testing.assert_allclose(10 ** float(found["log10_success_rate"]), expected, rtol=1e-4)
+    masked = Sequences(jnp.array([[1, 0], [1, 2]]), jnp.array([[True, False]] * 2))
+    assert success_rate.distinct(masked).tokens.tolist() == [[1, 0]]
+
+
+def test_monte_carlo_counts_the_successes_of_the_model_after_the_round():
+    prior, n = table_params(1), 5000
+    algorithm = prior_sampling(TABLE, 5)
+    state = algorithm.init(jax.random.key(0), prior)
+    reward = lambda s: (s.tokens[:, 0] == 2).astype(jnp.float32)
+    evaluate = success_rate.monte_carlo_evaluation(algorithm, reward, n, jax.random.key(3))
+    found = evaluate(None, state)
+    rate = table_probabilities(prior).reshape(3, -1).sum(1)[2]
+    low, high = success_rate.clopper_pearson(int(found["evaluation_successes"]), n, alpha=1e-4)
+    assert low < rate < high and 0.01 < rate < 0.99
+    drawn = algorithm.sample(jax.random.key(3), state, n)
+    assert int(found["evaluation_successes"]) == int((np.asarray(drawn.tokens)[:, 0] == 2).sum())
+    np.testing.assert_allclose(found["success_rate"], found["evaluation_successes"] / n)

@@ -146,14 +146,41 @@ def failure_weights(
     return failures * (1 - held_out), failures * held_out
 
 
-def fit_report(fitted: FitInfo) -> dict[str, Array]:
-    """The failure model's fit, to log; losses are NaN where it had no epoch."""
-    last = lambda losses: losses[-1] if losses.size else jnp.float32(jnp.nan)
+def fit_report(
+    failure_model: SequenceModel,
+    params: Any,
+    failures: "Failures",
+    held_out: Float[Array, " n"] | None,
+    fitted: FitInfo,
+) -> dict[str, Array]:
+    """The failure model's fit, to log: losses of its final parameters, without dropout.
+
+    Returns:
+      `failure_train_loss` and `failure_validation_loss`, mean negative log-likelihoods in nats
+      a sequence over the failures it was fitted to and those held out; `failure_gap`, the
+      second less the first; `failure_epochs` that ran. NaN where there is no such failure.
+    """
+    scores = scoring.log_likelihood(failure_model, params, failures.sequences)
+
+    def loss(weights):
+        total = jnp.sum(weights)
+        sum_ = jnp.sum(jnp.where(weights > 0, weights * scores, 0.0))
+        return jnp.where(total > 0, -sum_ / jnp.maximum(total, 1e-9), jnp.nan)
+
+    if held_out is None:
+        held_out = jnp.zeros_like(failures.weights)
+    train, validation = loss(failures.weights - held_out), loss(held_out)
     return {
-        "failure_train_loss": last(fitted.train_loss),
-        "failure_validation_loss": last(fitted.validation_loss),
+        "failure_train_loss": train,
+        "failure_validation_loss": validation,
+        "failure_gap": validation - train,
         "failure_epochs": fitted.epochs_run,
     }
+
+
+def fit_name(fit: Any) -> Any:
+    """What a run's record says of a fit that the caller brought."""
+    return getattr(fit, "settings", None) or getattr(fit, "__qualname__", type(fit).__qualname__)
 
 
 REPORT = (
@@ -232,6 +259,8 @@ def banel(
     """
     c = config
     failure_model = failure_model or model
+    brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}
+    fits = {name: fit_name(fit) for name, fit in brought.items() if fit}
     fit_generator = fit_generator or partial(training.fit, model, c.generator_training)
     fit_failure_model = fit_failure_model or partial(
         training.fit, failure_model, c.failure_training
@@ -239,6 +268,9 @@ def banel(
     m, kept = c.num_candidates, c.distilled
     proposed = kept if c.rejection == "threshold" else round(kept * c.filter_factor)
     score = partial(scoring.log_likelihood, model)
+    # A fixed threshold lets proposals through or not; they have no weights.
+    unweighted = ("effective_sample_size",) if c.rejection == "threshold" else ()
+    reported = [name for name in REPORT if name not in unweighted]
 
     def ratio(failure_params, proposals):
         """The ranking of Eq. 5 in nats."""
@@ -276,7 +308,9 @@ def banel(
             accepted, threshold, share = rejection.best(ratios, kept)
             return accepted, threshold, jnp.where(first, zero, jnp.log(share))
         if c.rejection == "importance":
-            accepted = rejection.resample(key, ratios, kept)
+            # Equal weights choose nothing: then what was drawn is taken in order, once each.
+            drawn = rejection.resample(key, ratios, kept)
+            accepted = jnp.where(first, jnp.arange(kept), drawn)
             return accepted, zero, jax.nn.logsumexp(ratios) - jnp.log(proposed)
         return jnp.arange(kept), jnp.float32(c.threshold), zero
 
@@ -297,7 +331,7 @@ def banel(
             batch=no_failures(model, prior_params, kept).sequences,
             threshold=jnp.float32(-jnp.inf),
             log_normaliser=zero,
-            report=dict.fromkeys(REPORT, zero),
+            report=dict.fromkeys(reported, zero),
         )
 
     def ask(key, state):
@@ -318,8 +352,9 @@ def banel(
             "acceptance": jnp.exp(log_normaliser if hard else log_acceptance),
             "effective_sample_size": rejection.effective_sample_size(ratios),
             "proposals_found": jnp.float32(found) / proposed,
-            **diagnostics.proposal_diagnostics(*proposals),
+            **diagnostics.proposal_diagnostics(log_acceptance, *proposals),
         }
+        report = {name: report[name] for name in reported}
         state = state.replace(
             batch=batch,
             filters=filters,
@@ -346,7 +381,7 @@ def banel(
             failure_params, fitted = fit_failure_model(
                 failure_key, start, failures.sequences, weights, held_out
             )
-            info = fit_report(fitted)
+            info = fit_report(failure_model, failure_params, failures, held_out, fitted)
 
         # Nothing was filtered in the first round, so there is nothing to distil.
         use = jnp.ones((kept,)).at[:m].set(1 - rewards if c.drop_successes else 1.0)
@@ -371,14 +406,25 @@ def banel(
     def log_prob(state, sequences):
         return score(state.generator, sequences)
 
-    def candidate_log_prob(state, sequences):
+    def restricted(state, filters, sequences):
+        """Proposals, and the generator's log-likelihoods of those that all the filters pass."""
         proposals = rejection.Proposals(
             sequences, score(state.generator, sequences), score(state.base, sequences)
         )
-        log_probs = proposals.generator_scores - state.log_normaliser
-        if state.filters.capacity:
-            passed = rejection.passes_all(partial(passes, state.filters), state.filters, proposals)
+        log_probs = proposals.generator_scores
+        if filters.capacity:
+            passed = rejection.passes_all(partial(passes, filters), filters, proposals)
             log_probs = jnp.where(passed, log_probs, -jnp.inf)
+        return proposals, log_probs
+
+    def proposal_log_prob(state, sequences):
+        newest = 1 if c.rejection == "threshold" else 0  # it is among the filters then
+        earlier = state.filters.replace(count=state.filters.count - newest)
+        return restricted(state, earlier, sequences)[1] - earlier.log_acceptance()
+
+    def candidate_log_prob(state, sequences):
+        proposals, log_probs = restricted(state, state.filters, sequences)
+        log_probs -= state.log_normaliser
         ratios = newest_ratio(state, proposals)
         if c.rejection == "importance":
             return log_probs + ratios
@@ -386,4 +432,9 @@ def banel(
             return jnp.where(ratios >= state.threshold, log_probs, -jnp.inf)
         return log_probs
 
-    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob)
+    settings = {"name": "banel", "settings": c, "model": model.settings}
+    settings |= {"failure_model": failure_model.settings, **fits}
+    return Algorithm(
+        init, ask, tell, sample, log_prob, candidate_log_prob, proposal_log_prob,
+        tuple(settings.items()),
+    )  # fmt: skip

@@ -40,4 +40,9 @@ def prior_sampling(model: SequenceModel, num_candidates: int) -> Algorithm:
     def log_prob(state, sequences):
         return scoring.log_likelihood(model, state.params, sequences)
 
-    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob=log_prob)
+    settings = {"name": "prior_sampling", "num_candidates": num_candidates}
+    settings |= {"model": model.settings}
+    return Algorithm(
+        init, ask, tell, sample, log_prob, candidate_log_prob=log_prob,
+        settings=tuple(settings.items()),
+    )  # fmt: skip

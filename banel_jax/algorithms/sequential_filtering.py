@@ -21,6 +21,7 @@ from banel_jax.algorithms.banel import (
     Failures,
     check_filter,
     failure_weights,
+    fit_name,
     fit_report,
     no_failures,
     one_of,
@@ -47,7 +48,8 @@ class SequentialFilteringConfig:
       failure_start: where it starts: at the prior (`base`), the last one (`carry`) or `fresh`.
       failure_rounds: fit to the failures of this many latest rounds; 1 as published.
       failure_holdout: share of the failures held out to stop that fit early; 0 for none.
-      max_filters: filters kept in force, the oldest dropped beyond it.
+      max_filters: filters kept in force, the oldest dropped beyond it; the acceptance of the
+        others is then estimated anew, which costs compute.
       acceptance_floor: give up below this acceptance.
     """
 
@@ -112,8 +114,13 @@ def sequential_filtering(
 ) -> Algorithm:
     """Algorithm 1 as ask and tell.
 
+    The newest failure model comes into force with the next `ask`, which sets its threshold.
+    So after n rounds `sample` and `log_prob` know n - 1 filters; for the n-th of the paper's
+    last line, ask once more: that costs no evaluation.
+
     `log_prob` is exact up to the acceptance, which is estimated from all proposals so far.
-    A candidate that could not be found above the acceptance floor has an empty mask.
+    A candidate that could not be found above the acceptance floor has an empty mask, and so
+    has a sequence of `sample`.
 
     Args:
       model: the prior's functions.
@@ -124,6 +131,7 @@ def sequential_filtering(
     """
     c = config
     failure_model = failure_model or model
+    fits = {"fit_failure_model": fit_name(fit_failure_model)} if fit_failure_model else {}
     fit_failure_model = fit_failure_model or partial(
         training.fit, failure_model, c.failure_training
     )
@@ -177,11 +185,8 @@ def sequential_filtering(
             "acceptance": jnp.exp(log_acceptance),
             "effective_sample_size": rejection.effective_sample_size(ratios),
             "proposals_found": jnp.float32(found) / proposed,
-            **diagnostics.proposal_diagnostics(*proposals),
+            **diagnostics.proposal_diagnostics(filters.log_acceptance(), *proposals),
         }
-        # The proposals are the prior's, restricted: their density is its own over the acceptance.
-        report["entropy"] += filters.log_acceptance()
-        report["kl_to_base"] -= filters.log_acceptance()
         candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
         passed = ratios[accepted] >= threshold
         candidates = candidates.replace(mask=candidates.mask & passed[:, None])
@@ -189,11 +194,19 @@ def sequential_filtering(
         return rejection.give_up(candidates, found, proposed), state
 
     def tell(key, state, candidates, rewards):
-        failure_key, start_key = jax.random.split(key)
-        added = rejection.add_filter(
-            state.filters, state.failure_model, state.threshold, state.share, float(proposed)
-        )
-        first = state.round == 0
+        failure_key, start_key, count_key = jax.random.split(key, 3)
+        first, full = state.round == 0, state.filters.count == c.max_filters
+
+        def add():
+            return rejection.add_filter(
+                state.filters, state.failure_model, state.threshold, state.share, float(proposed)
+            )
+
+        def add_and_count():  # each filter met only what the dropped one had let through
+            filters = rejection.forget_counts(add())
+            return draw(count_key, state.replace(filters=filters), proposed)[2]
+
+        added = jax.lax.cond(full, add_and_count, add)
         filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), state.filters, added)
         failures = state.failures.add(state.round, candidates, 1 - rewards)
         start = {"base": state.prior, "carry": state.failure_model}.get(c.failure_start)
@@ -206,7 +219,7 @@ def sequential_filtering(
         info = {
             "successes": jnp.sum(rewards),
             **state.report,
-            **fit_report(fitted),
+            **fit_report(failure_model, failure_params, failures, held_out, fitted),
         }
         state = state.replace(
             round=state.round + 1,
@@ -235,4 +248,8 @@ def sequential_filtering(
         passed |= state.round == 0
         return jnp.where(passed, log_probs - jnp.log(state.share), -jnp.inf)
 
-    return Algorithm(init, ask, tell, sample, log_prob, candidate_log_prob)
+    settings = {"name": "sequential_filtering", "settings": c, "model": model.settings}
+    settings |= {"failure_model": failure_model.settings, **fits}
+    return Algorithm(
+        init, ask, tell, sample, log_prob, candidate_log_prob, settings=tuple(settings.items())
+    )

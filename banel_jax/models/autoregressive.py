@@ -1,6 +1,6 @@
 """From a network that predicts the next token to a SequenceModel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +38,11 @@ class Network(NamedTuple):
 
 
 def sequence_model(
-    network: Network, vocab_size: int, length: int, eos_token: int | None = None
+    network: Network,
+    vocab_size: int,
+    length: int,
+    eos_token: int | None = None,
+    settings: Hashable = None,
 ) -> SequenceModel:
     """Ancestral sampling with a growing cache, and exact likelihoods, from a `Network`.
 
@@ -84,7 +88,7 @@ def sequence_model(
         tokens, mask = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
         return Sequences(tokens, mask), carry[2]
 
-    return SequenceModel(network.init, log_prob, sample)
+    return SequenceModel(network.init, log_prob, sample, settings)
 
 
 def _grow(cache, n):

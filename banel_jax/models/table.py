@@ -55,7 +55,7 @@ def table(vocab_size: int, length: int) -> SequenceModel:
         tokens = jnp.stack(prefix).astype(jnp.int32)
         return Sequences(tokens, jnp.ones(length, bool)), total
 
-    return SequenceModel(init, log_prob, sample)
+    return SequenceModel(init, log_prob, sample, settings=("table", vocab_size, length))
 
 
 def joint_log_prob(params: Params, temperature: float = 1.0) -> Float[Array, "..."]:
@@ -117,6 +117,7 @@ def smoothed_histogram(vocab_size: int, length: int, bandwidth: float, floor: fl
             held_out = _mean_loss(scores, validation_weights)
         return params, FitInfo(loss[None], held_out[None], jnp.float32(1))
 
+    fit.settings = ("smoothed_histogram", bandwidth, floor)  # type: ignore[attr-defined]
     return fit
 
 

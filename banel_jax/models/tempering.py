@@ -1,10 +1,11 @@
 """Tempering as a model: heated or cooled priors, which cost no reward evaluation."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from banel_jax.types import SequenceModel
 
@@ -18,10 +19,16 @@ def tempered(model: SequenceModel, temperature: float) -> SequenceModel:
       ValueError: if the temperature is not positive.
     """
     _check([temperature])
+    return _tempered(model, float(temperature))
+
+
+@lru_cache(64)  # one object for one model and temperature, so that nothing is compiled twice
+def _tempered(model, temperature):
     return SequenceModel(
         init=model.init,
         log_prob=partial(model.log_prob, temperature=temperature),
         sample=partial(model.sample, temperature=temperature),
+        settings=("tempered", temperature, model.settings),
     )
 
 
@@ -36,7 +43,12 @@ def ladder(model: SequenceModel, temperatures: Sequence[float] = LADDER) -> Sequ
       ValueError: if there is no temperature, or one is not positive.
     """
     _check(temperatures)
-    rungs = jnp.asarray(temperatures, jnp.float32)
+    return _ladder(model, tuple(map(float, temperatures)))
+
+
+@lru_cache(64)
+def _ladder(model, temperatures):
+    rungs = np.asarray(temperatures, np.float32)
 
     def mixture(params, sequence, dropout_key):
         at = lambda t: model.log_prob(params, sequence, temperature=t, dropout_key=dropout_key)
@@ -50,12 +62,12 @@ def ladder(model: SequenceModel, temperatures: Sequence[float] = LADDER) -> Sequ
         _refuse(temperature)
         # fold_in leaves `key` itself to the model: a ladder of one rung is that model exactly.
         rung = jax.random.randint(jax.random.fold_in(key, 0x7EA), (), 0, len(rungs))
-        sequence, log_prob = model.sample(key, params, temperature=rungs[rung])
+        sequence, log_prob = model.sample(key, params, temperature=jnp.asarray(rungs)[rung])
         if len(rungs) > 1:
             log_prob = mixture(params, sequence, None)
         return sequence, log_prob
 
-    return SequenceModel(model.init, log_prob, sample)
+    return SequenceModel(model.init, log_prob, sample, ("ladder", temperatures, model.settings))
 
 
 def _check(temperatures):

@@ -119,11 +119,14 @@ class Block(nn.Module):
         q, k, v = self._qkv(x)
         keys = jax.lax.dynamic_update_index_in_dim(cache[0], k, position, 1)
         values = jax.lax.dynamic_update_index_in_dim(cache[1], v, position, 1)
-        scores = jnp.einsum("hk,hsk->hs", q, keys, precision=self.config.precision)
-        scores = scores.astype(jnp.float32) / q.shape[-1] ** 0.5
+        precision = self.config.precision
+        scores = jnp.einsum(
+            "hk,hsk->hs", q, keys, precision=precision, preferred_element_type=jnp.float32
+        )
+        scores = scores / q.shape[-1] ** 0.5
         seen = jnp.arange(keys.shape[1]) <= position
         weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)).astype(values.dtype)
-        attended = jnp.einsum("hs,hsk->hk", weights, values, precision=self.config.precision)
+        attended = jnp.einsum("hs,hsk->hk", weights, values, precision=precision)
         x = x + self.attention_out(attended.reshape(-1))
         return self._mlp(x, deterministic=True), (keys, values)
 
@@ -190,4 +193,5 @@ def transformer(config: TransformerConfig) -> SequenceModel:
         vocab_size=config.vocab_size,
         length=config.length,
         eos_token=config.eos_token,
+        settings=config,
     )

@@ -156,6 +156,10 @@ class Ledger:
             2**62 if rounds is None else rounds,
         )
 
+    def first_success(self) -> int | None:
+        """How many rows were paid up to the first success, that one included; None if none."""
+        return self._one("SELECT min(row) + 1 FROM evaluations WHERE reward = 1")[0]
+
     def unanswered(self, rounds: int | None = None) -> int:
         """Rows that were started and have no answer: in flight when the run was stopped."""
         return self._one(
