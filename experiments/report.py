@@ -155,7 +155,9 @@ def _commit():
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        # What the command itself writes is no change to what made it.
+        code = [":/", ":(top,exclude)experiments/results"]
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *code)
         return git("rev-parse", "--short", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
