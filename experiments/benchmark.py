@@ -186,7 +186,7 @@ def fastest(runs: dict[str, Callable]) -> tuple[str, Callable]:
     return best, runs[best]
 
 
-def measure(config: Config, name: str, work: str, peak: float, with_torch: bool) -> list[dict]:
+def measure(config: Config, name: str, work: str, with_torch: bool) -> list[dict]:
     model = MODELS[name]
     run = jax_work(model, work)
     runs = {f"banel_jax, {CORES} host devices": on_mesh(run, CORES)}
@@ -209,7 +209,7 @@ def measure(config: Config, name: str, work: str, peak: float, with_torch: bool)
             "implementation": label,
             "value": COUNTS[work] / median[label],
             "unit": "sequences/s",
-            "ceiling_fraction": flops(model, work) / median[label] / peak,
+            "flops": flops(model, work) / median[label],
             "ratio": slowest / median[label] if slowest else None,
         }
         for label in runs
@@ -219,14 +219,17 @@ def measure(config: Config, name: str, work: str, peak: float, with_torch: bool)
 def main(config: Config) -> None:
     started = time.perf_counter()
     with_torch = importlib.util.find_spec("torch") is not None
-    peak = ceiling()
-    print(f"float32 matrix products through XLA: {peak / 1e9:.0f} GFLOP/s on {CORES} cores")
-    rows = []
+    # The machine's speed drifts, so its ceiling is taken before, between and after the works.
+    peaks, rows = [ceiling()], []
     for work in config.works:
         for name in config.models:
-            rows += measure(config, name, work, peak, with_torch)
+            rows += measure(config, name, work, with_torch)
+            peaks.append(ceiling())
             print(f"  {work}, model {name}: done", flush=True)
-    print()
+    peak = max(peaks)
+    for row in rows:
+        row["ceiling_fraction"] = row.pop("flops") / peak
+    print(f"\nfloat32 matrix products through XLA: {peak / 1e9:.0f} GFLOP/s on {CORES} cores\n")
     report.print_table(rows, COLUMNS)
     print(
         "\nceiling_fraction: FLOPs of the model a second over those of a large matrix product;\n"
