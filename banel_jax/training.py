@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -213,6 +213,50 @@ def fit(
     carry, losses = jax.lax.scan(scan_epoch, carry, jax.random.split(key, config.epochs))
     final = carry[2] if validation_weights is not None and config.keep_best else carry[0]
     return final, FitInfo(losses[0], losses[1], carry[5])
+
+
+# loss(params, rows [b], weights [b]) -> the mean over the rows of weight 1
+Loss = Callable[[Params, Any, Float[Array, " b"]], Float[Array, ""]]
+
+
+def minimise(
+    loss: Loss, config: TrainingConfig, key: Key, params: Params, opt_state: Any, rows: Any
+) -> tuple[Params, Any, Float[Array, " epochs"]]:
+    """Epochs of minibatch steps on any loss, for what learns otherwise than by likelihood.
+
+    Args:
+      loss: `loss(params, rows [b], weights [b]) -> float32`, the mean over a minibatch; the
+        weights are 1, but 0 for what fills up the last minibatch of an epoch.
+      config: settings; nothing is held out, so `keep_best` and `patience` have no meaning here.
+      key: consumed once.
+      params: where to start.
+      opt_state: of `optimizer(config)`, carried from call to call by whoever calls.
+      rows: a pytree whose leaves share their leading axis [n].
+
+    Returns:
+      (parameters, state of the optimiser, mean loss by epoch).
+    """
+    n = jax.tree.leaves(rows)[0].shape[0]
+    batch = min(config.batch_size, n)
+    optimise = optimizer(config)
+    gradient = jax.value_and_grad(loss)
+    inside = jnp.pad(jnp.ones(n), (0, -n % batch)).reshape(-1, batch)
+
+    def step(carry, xs):
+        params, opt_state = carry
+        order, weights = xs
+        value, grads = gradient(params, jax.tree.map(lambda x: x[order], rows), weights)
+        updates, opt_state = optimise.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), value * jnp.sum(weights)
+
+    def epoch(carry, key):
+        order = jnp.pad(jax.random.permutation(key, n), (0, -n % batch)).reshape(-1, batch)
+        carry, values = jax.lax.scan(step, carry, (order, inside))
+        return carry, jnp.sum(values) / n
+
+    keys = jax.random.split(key, config.epochs)
+    (params, opt_state), losses = jax.lax.scan(epoch, (params, opt_state), keys)
+    return params, opt_state, losses
 
 
 def broaden(
