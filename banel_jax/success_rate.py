@@ -55,12 +55,15 @@ def posterior_success_rate(prior_rate: float, rejected: float, rejected_rate: fl
     return (prior_rate - rejected * rejected_rate) / (1 - rejected)
 
 
-def exact_evaluation(algorithm: Algorithm, targets: Sequences):
+def exact_evaluation(algorithm: Algorithm, targets: Sequences, without_first: int = 0):
     """The evaluation of a round where all sequences of reward 1 are known.
 
     Args:
       algorithm: what learns.
       targets: the sequences of reward 1 [n, length]; a duplicate counts once.
+      without_first: if any, report the rate without that many of the targets, the first of
+        them, as well: in descending order of likelihood under the prior those are what may
+        carry the whole rate.
 
     Returns:
       `evaluate(asked_state, state) -> dict` of float32 scalars, all rates in decades:
@@ -71,19 +74,22 @@ def exact_evaluation(algorithm: Algorithm, targets: Sequences):
       over what the generator draws); `log10_distillation_gain` (after the round over
       filtered); `mean_target_log_prob` in nats, which no few targets dominate;
       `targets_accepted`, the share of targets that passed the filters;
-      `num_carrying_targets`, how many carry 90% of the rate after the round.
+      `num_carrying_targets`, how many carry 90% of the rate after the round; with
+      `without_first`, `log10_success_rate_without_first` after the round.
     """
     targets = distinct(targets)
-    proposal_log_prob = algorithm.proposal_log_prob or algorithm.log_prob
 
     def evaluate(asked: State, state: State) -> dict[str, Array]:
         before = algorithm.log_prob(asked, targets)
-        proposed = proposal_log_prob(asked, targets)
+        given = algorithm.proposal_log_prob
+        proposed = given(asked, targets) if given else before
         filtered = algorithm.candidate_log_prob(asked, targets)
         after = algorithm.log_prob(state, targets)
         rates = [log_success_rate(x) / LN10 for x in (before, proposed, filtered, after)]
+        rest = log_success_rate(after[without_first:]) / LN10
         return {
             "log10_success_rate": rates[3],
+            **({"log10_success_rate_without_first": rest} if without_first else {}),
             "log10_filtered_success_rate": rates[2],
             "log10_filter_gain": rates[2] - rates[1],
             "log10_past_filters_gain": rates[1] - rates[0],

@@ -220,7 +220,13 @@ Loss = Callable[[Params, Any, Float[Array, " b"]], Float[Array, ""]]
 
 
 def minimise(
-    loss: Loss, config: TrainingConfig, key: Key, params: Params, opt_state: Any, rows: Any
+    loss: Loss,
+    config: TrainingConfig,
+    key: Key,
+    params: Params,
+    opt_state: Any,
+    rows: Any,
+    optimise: optax.GradientTransformation | None = None,
 ) -> tuple[Params, Any, Float[Array, " epochs"]]:
     """Epochs of minibatch steps on any loss, for what learns otherwise than by likelihood.
 
@@ -230,15 +236,16 @@ def minimise(
       config: settings; nothing is held out, so `keep_best` and `patience` have no meaning here.
       key: consumed once.
       params: where to start.
-      opt_state: of `optimizer(config)`, carried from call to call by whoever calls.
+      opt_state: of the optimiser, carried from call to call by whoever calls.
       rows: a pytree whose leaves share their leading axis [n].
+      optimise: the optimiser; None for `optimizer(config)`.
 
     Returns:
       (parameters, state of the optimiser, mean loss by epoch).
     """
     n = jax.tree.leaves(rows)[0].shape[0]
     batch = min(config.batch_size, n)
-    optimise = optimizer(config)
+    optimise = optimise or optimizer(config)
     gradient = jax.value_and_grad(loss)
     inside = jnp.pad(jnp.ones(n), (0, -n % batch)).reshape(-1, batch)
 

@@ -10,7 +10,11 @@ import pytest
 from tiny_run import LENGTH, MODEL, V
 
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
+from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
+from banel_jax.algorithms.pseudo_count import PseudoCountConfig, pseudo_count
+from banel_jax.algorithms.rnd import RndConfig, rnd
 from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
@@ -38,6 +42,16 @@ def algorithm_1(**settings):
     return sequential_filtering(MODEL, SequentialFilteringConfig(num_candidates=M, **settings))
 
 
+def balance(**settings):
+    return gflownet(MODEL, GFlowNetConfig(num_candidates=M, training=FIT, **settings))
+
+
+def policy(**settings):
+    return PolicyGradientConfig(num_candidates=M, training=FIT, **settings)
+
+
+SMALL = RndConfig(width=8, num_layers=2, num_features=8, batch_size=4, vocab_size=V)
+
 # Below any ratio that the short fits reach for long: some sequences pass.
 FIXED = dict(rejection="threshold", threshold=-0.1, acceptance_floor=0.01)
 ALGORITHMS = {
@@ -60,6 +74,15 @@ ALGORITHMS = {
     ),
     "filtering": lambda: algorithm_1(acceptance_floor=0.01),
     "filtering, threshold": lambda: algorithm_1(filter_factor=4, **FIXED),
+    "gflownet, trajectory balance": lambda: balance(objective="trajectory_balance"),
+    "gflownet, vargrad": lambda: balance(objective="vargrad"),
+    "gflownet, relative": lambda: balance(relative_to_prior=True),
+    "policy gradient": lambda: policy_gradient(MODEL, policy()),
+    "negative RL": lambda: policy_gradient(MODEL, policy(baseline=1.0)),
+    "rnd": lambda: rnd(MODEL, policy(kl_coefficient=0.01, centre=True), SMALL),
+    "pseudo count": lambda: pseudo_count(
+        MODEL, policy(kl_coefficient=0.05), PseudoCountConfig(learning_rate=0.01)
+    ),
 }
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 

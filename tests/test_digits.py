@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 
 from banel_jax import sampling
 from banel_jax.tasks import digits
+from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.targets import target_set
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
@@ -24,7 +25,7 @@ TINY = digits.DigitsConfig(
     width=8,
     pretraining=TrainingConfig(epochs=2, batch_size=50, patience=1),
 )
-NARROW = digits.AffineRanges(0.0, 0.0, 1.0, 1.0)
+NARROW = AffineRanges(0.0, 0.0, 1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_affine_variants_are_what_they_say():
     image = np.zeros((1, 8, 8))
     image[0, 1:7, 3:5] = 1.0  # a vertical bar, symmetric about the centre
     rng = np.random.default_rng(0)
-    np.testing.assert_allclose(digits.affine_variants(rng, image, NARROW), image, atol=1e-12)
+    np.testing.assert_allclose(affine_variants(rng, image, NARROW), image, atol=1e-12)
 
     class Fixed:
         """Draws an end of each range instead of a random number."""
@@ -96,11 +97,11 @@ def test_affine_variants_are_what_they_say():
         def uniform(self, low, high, size):
             return np.full(size, high)
 
-    turned = digits.affine_variants(Fixed(), image, digits.AffineRanges(90.0, 0.0, 1.0, 1.0))
+    turned = affine_variants(Fixed(), image, AffineRanges(90.0, 0.0, 1.0, 1.0))
     np.testing.assert_allclose(turned[0], image[0].T, atol=1e-9)
-    moved = digits.affine_variants(Fixed(), image, digits.AffineRanges(0.0, 1.0, 1.0, 1.0))
+    moved = affine_variants(Fixed(), image, AffineRanges(0.0, 1.0, 1.0, 1.0))
     np.testing.assert_allclose(moved[0, 1:, 1:], image[0, :-1, :-1], atol=1e-9)
-    large = digits.affine_variants(Fixed(), image, digits.AffineRanges(0.0, 0.0, 2.0, 2.0))
+    large = affine_variants(Fixed(), image, AffineRanges(0.0, 0.0, 2.0, 2.0))
     assert 1.7 * image.sum() < large.sum()  # twice as wide, cut off above and below
 
 
@@ -281,6 +282,6 @@ def test_bad_settings_are_named(settings, message):
 
 def test_bad_ranges_are_named():
     with pytest.raises(ValueError, match="rotation=-1"):
-        digits.AffineRanges(rotation=-1)
+        AffineRanges(rotation=-1)
     with pytest.raises(ValueError, match=r"min_scale=2.*max_scale=1.1"):
-        digits.AffineRanges(min_scale=2)
+        AffineRanges(min_scale=2)

@@ -34,7 +34,8 @@ class BanelConfig:
       threshold: tau in nats, for `threshold`.
       acceptance_floor: give up a round below this acceptance, for `threshold` and past filters.
       length_normalised: scores a token instead of a sequence (Appendix B.2).
-      ratio_against: numerator of the ratio, the `base` or the current `generator` (Figure 9).
+      ratio_against: numerator of the ratio, the `base` or the current `generator` (Figure 9);
+        `nothing` ranks by 1 / p_phi alone.
       num_distilled: filtered samples to distil on, at least m of which m are evaluated;
         0 for m itself, as published. More cost compute alone.
       generator_training: the distillation.
@@ -57,7 +58,7 @@ class BanelConfig:
     threshold: float = 0.0
     acceptance_floor: float = 1e-4
     length_normalised: bool = False
-    ratio_against: Literal["base", "generator"] = "base"
+    ratio_against: Literal["base", "generator", "nothing"] = "base"
     num_distilled: int = 0
     generator_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=15, learning_rate=1e-4)
@@ -75,7 +76,7 @@ class BanelConfig:
     def __post_init__(self):
         check_filter(self.num_candidates, self.filter_factor, self.kappa)
         one_of("rejection", self.rejection, ("best", "threshold", "importance"))
-        one_of("ratio_against", self.ratio_against, ("base", "generator"))
+        one_of("ratio_against", self.ratio_against, ("base", "generator", "nothing"))
         one_of("failure_start", self.failure_start, ("base", "carry", "fresh"))
         if self.num_distilled and self.num_distilled < self.num_candidates:
             raise ValueError(
@@ -275,7 +276,8 @@ def banel(
     def ratio(failure_params, proposals):
         """The ranking of Eq. 5 in nats."""
         sequences, generator_scores, base_scores = proposals
-        prior_scores = base_scores if c.ratio_against == "base" else generator_scores
+        numerators = {"base": base_scores, "generator": generator_scores}
+        prior_scores = numerators.get(c.ratio_against, jnp.zeros_like(base_scores))
         failure_scores = scoring.log_likelihood(failure_model, failure_params, sequences)
         values = scoring.log_ratio(prior_scores, failure_scores, c.kappa)
         return scoring.normalise_length(values, sequences) if c.length_normalised else values
@@ -434,7 +436,7 @@ def banel(
 
     settings = {"name": "banel", "settings": c, "model": model.settings}
     settings |= {"failure_model": failure_model.settings, **fits}
+    past = proposal_log_prob if c.past_filters else None
     return Algorithm(
-        init, ask, tell, sample, log_prob, candidate_log_prob, proposal_log_prob,
-        tuple(settings.items()),
-    )  # fmt: skip
+        init, ask, tell, sample, log_prob, candidate_log_prob, past, tuple(settings.items())
+    )

@@ -13,50 +13,24 @@ import dataclasses
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from banel_jax import training
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.tasks import prior_cache
+from banel_jax.tasks.affine import AffineRanges, affine_variants
+from banel_jax.tasks.prior_cache import Prior
 from banel_jax.tasks.targets import target_set
-from banel_jax.types import Key, Params, SequenceModel, Sequences, Task
+from banel_jax.types import Key, SequenceModel, Sequences, Task
 
 SIZE = 8  # pixels along a side of the original images
 PRIOR_DIGIT, TARGET_DIGIT = 0, 6
 MAX_VOCAB_SIZE = 1024
-
-
-@dataclass(frozen=True)
-class AffineRanges:
-    """Ranges of random rotations, shifts and scales about the centre of an image.
-
-    Attributes:
-      rotation: degrees; angles are uniform in [-rotation, rotation].
-      shift: pixels, along each axis; uniform in [-shift, shift].
-      min_scale, max_scale: of the drawing's size; uniform between them.
-    """
-
-    rotation: float = 15.0
-    shift: float = 0.8
-    min_scale: float = 0.9
-    max_scale: float = 1.1
-
-    def __post_init__(self):
-        for name in ("rotation", "shift"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        if not 0 < self.min_scale <= self.max_scale:
-            raise ValueError(
-                f"min_scale={self.min_scale} must be positive and at most "
-                f"max_scale={self.max_scale}"
-            )
 
 
 @dataclass(frozen=True)
@@ -81,9 +55,9 @@ class DigitsConfig:
     side: int = 4
     grey_levels: int = 4
     patch: int = 2
-    targets: AffineRanges = AffineRanges(5.0, 0.3, 1.0, 1.0)
+    targets: AffineRanges = field(default_factory=lambda: AffineRanges(5.0, 0.3, 1.0, 1.0))
     num_target_variants: int = 20_000
-    augmentation: AffineRanges = AffineRanges(10.0, 0.5, 0.95, 1.05)
+    augmentation: AffineRanges = field(default_factory=lambda: AffineRanges(10.0, 0.5, 0.95, 1.05))
     augmented_copies: int = 10
     held_out_fraction: float = 0.2
     num_layers: int = 2
@@ -136,14 +110,6 @@ class DigitsConfig:
             width=self.width,
             dropout=self.dropout,
         )
-
-
-class Prior(NamedTuple):
-    """A pretrained model; metrics: held_out_nats (a sequence) and epochs (that ran)."""
-
-    model: SequenceModel
-    params: Params
-    metrics: dict[str, float]
 
 
 def digits(config: DigitsConfig, cache_dir: str | os.PathLike) -> Task:
@@ -225,25 +191,6 @@ def target_sequences(config: DigitsConfig) -> Sequences:
             "narrow the ranges of the targets or of the augmentation"
         )
     return Sequences(jnp.asarray(targets), jnp.ones(targets.shape, bool))
-
-
-def affine_variants(
-    rng: np.random.Generator, images: Float[np.ndarray, "n h w"], ranges: AffineRanges
-) -> Float[np.ndarray, "n h w"]:
-    """One random rotation, shift and scale of each image, linearly interpolated."""
-    n, height, width = images.shape
-    angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation, n))
-    scale = rng.uniform(ranges.min_scale, ranges.max_scale, n)
-    shift = rng.uniform(-ranges.shift, ranges.shift, (n, 2))
-    centre = np.array([height - 1, width - 1]) / 2
-    grid = np.moveaxis(np.indices((height, width)), 0, -1) - centre  # [h, w, 2]
-    offset = grid - shift[:, None, None]
-    # Where in the original each pixel of the variant comes from: the inverse map.
-    cos, sin = (np.cos(angle) / scale)[:, None, None], (np.sin(angle) / scale)[:, None, None]
-    row = cos * offset[..., 0] + sin * offset[..., 1] + centre[0]
-    column = cos * offset[..., 1] - sin * offset[..., 0] + centre[1]
-    which = np.broadcast_to(np.arange(n)[:, None, None], row.shape)
-    return ndimage.map_coordinates(images, [which, row, column], order=1)
 
 
 def tokenise(config: DigitsConfig, images: Float[np.ndarray, "n 8 8"]) -> Sequences:

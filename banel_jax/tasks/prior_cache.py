@@ -10,15 +10,24 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.types import Params
+from banel_jax import run_folder
+from banel_jax.types import Params, SequenceModel
 
 CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
+
+
+class Prior(NamedTuple):
+    """A pretrained model; metrics: held_out_nats (a sequence) and epochs (that ran)."""
+
+    model: SequenceModel
+    params: Params
+    metrics: dict[str, float]
 
 
 def load_or_train(
@@ -27,6 +36,7 @@ def load_or_train(
     config: Any,
     like: Params,
     train: Callable[[], tuple[Params, dict[str, float]]],
+    file: str | os.PathLike | None = None,
 ) -> tuple[Params, dict[str, float]]:
     """The prior that was trained under this configuration, or else trains and keeps it.
 
@@ -36,6 +46,7 @@ def load_or_train(
       config: what determines the parameters: a dict, or a dataclass, of plain values.
       like: a pytree of arrays or `jax.ShapeDtypeStruct`s, as `train` returns it.
       train: `train() -> (params, metrics)`; called only where there is no file.
+      file: a file of an earlier cache to take the prior from, whatever its name.
 
     Returns:
       (parameters, metrics), the same whether trained or found.
@@ -45,10 +56,14 @@ def load_or_train(
         configuration or model. The file stays as it was.
     """
     text = json.dumps(_plain(config), sort_keys=True)
+    if file:
+        if not Path(file).is_file():
+            raise ValueError(f"there is no prior {file}; name another, or none to pretrain one")
+        return _load(Path(file), text, like, "name another file, or none to pretrain one")
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     file = Path(cache_dir) / f"{name}-{digest}.npz"
     if file.exists():
-        return _load(file, text, like)
+        return _load(file, text, like, f"delete {file} to pretrain again")
     with _temporary(file) as temporary:
         start = time.monotonic()
         _say(f"pretraining the prior of {name} ...")
@@ -64,8 +79,7 @@ def load_or_train(
     return params, metrics
 
 
-def _load(file, text, like):
-    mend = f"delete {file} to pretrain again"
+def _load(file, text, like, mend):
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -73,7 +87,8 @@ def _load(file, text, like):
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"the cached prior {file} cannot be read; {mend}") from error
     if found != text:
-        raise ValueError(f"the cached prior {file} is of another configuration; {mend}")
+        differences = _differences(found, text)
+        raise ValueError(f"the prior {file} is of another configuration: {differences}; {mend}")
     wanted = {
         _array_name(path): (leaf.shape, jnp.dtype(leaf.dtype)) for path, leaf in _leaves(like)
     }
@@ -81,6 +96,20 @@ def _load(file, text, like):
         raise ValueError(f"the cached prior {file} is of another model; {mend}")
     restore = lambda path, _: jnp.asarray(arrays[_array_name(path)])
     return jax.tree_util.tree_map_with_path(restore, like), metrics
+
+
+def _differences(found, wanted):
+    """What the two differ in, as 'width is 32 there and 64 here'."""
+    try:
+        found, wanted = (run_folder.flatten(json.loads(text)) for text in (found, wanted))
+    except (ValueError, AttributeError):
+        return "it cannot be read"
+    missing = "(absent)"
+    return ", ".join(
+        f"{name} is {found.get(name, missing)} there and {wanted.get(name, missing)} here"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name, missing) != wanted.get(name, missing)
+    )
 
 
 class _temporary:

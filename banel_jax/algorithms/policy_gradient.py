@@ -1,0 +1,159 @@
+"""Policy gradient: REINFORCE, negative RL (Section 3.1) and intrinsic rewards (Section 3.2).
+
+A round samples from the policy, has all of it evaluated, and climbs the mean of
+advantage(x) log pi(x). Without a reward, a baseline, a penalty or a bonus nothing moves.
+"""
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float
+
+from banel_jax import diagnostics, sampling, scoring, training
+from banel_jax.training import TrainingConfig
+from banel_jax.types import Algorithm, Key, Params, SequenceModel, Sequences
+
+
+@dataclass(frozen=True)
+class PolicyGradientConfig:
+    """Settings of the policy gradient; the paper gives the two penalties alone.
+
+    Attributes:
+      num_candidates: m, reward evaluations a round.
+      baseline: subtracted from every reward; 0 is REINFORCE, 1 is negative RL (Eq. 1).
+      kl_coefficient: of KL(policy || base), taken off the rewards sample by sample as
+        log pi(x) - log base(x) of the policy that drew them.
+      centre: subtract the batch's mean from the advantages.
+      bonus_weight: of the intrinsic reward, where there is one.
+      training: the steps on each batch. One epoch uses each sample once; the policy has then
+        moved a little between minibatches. A `batch_size` of m is strictly on-policy.
+    """
+
+    num_candidates: int = 250
+    baseline: float = 0.0
+    kl_coefficient: float = 0.0
+    centre: bool = False
+    bonus_weight: float = 1.0
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=1, learning_rate=1e-4)
+    )
+
+    def __post_init__(self):
+        if self.num_candidates < 1:
+            raise ValueError(f"num_candidates={self.num_candidates} must be at least 1")
+        if not math.isfinite(self.baseline):
+            raise ValueError(f"baseline={self.baseline} must be finite")
+        for name in ("kl_coefficient", "bonus_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative, and finite")
+
+
+class IntrinsicReward(NamedTuple):
+    """A reward for novelty, which needs no oracle: pure functions over a state of fixed shapes.
+
+    Attributes:
+      init: `init(key, prior_params) -> state`.
+      update: `update(key, state, sequences [m]) -> (bonus float32 [m], state, info)`: what the
+        round's candidates earn, and what was learnt of them; info is float32 scalars to log.
+      settings: pairs (name, value) that determine the functions, for a run's record.
+    """
+
+    init: Callable[[Key, Params], Any]
+    update: Callable[[Key, Any, Sequences], tuple[Float[Array, " m"], Any, dict[str, Array]]]
+    settings: tuple[tuple[str, Hashable], ...] = ()
+
+
+@struct.dataclass
+class State:
+    """The policy and what its training carries on.
+
+    Attributes:
+      base, policy: parameters of the prior and of what samples.
+      opt_state: of the policy's optimiser.
+      intrinsic: of the intrinsic reward; None without one.
+    """
+
+    base: Any
+    policy: Any
+    opt_state: Any
+    intrinsic: Any
+
+
+def policy_gradient(
+    model: SequenceModel,
+    config: PolicyGradientConfig,
+    intrinsic: IntrinsicReward | None = None,
+) -> Algorithm:
+    """The policy gradient as ask and tell.
+
+    Args:
+      model: the prior's functions; the policy starts from the parameters `init` is given.
+      config: settings.
+      intrinsic: added to the rewards with `config.bonus_weight`.
+    """
+    c = config
+    score = partial(scoring.log_likelihood, model, chunk_size=c.training.micro_batch_size or None)
+
+    def loss(params, rows, weights):
+        candidates, advantages = rows
+        weighted = weights * advantages
+        scores = score(params, candidates)
+        terms = jnp.where(weighted == 0, 0.0, weighted * scores)  # 0 of -inf is 0
+        return -jnp.sum(terms) / jnp.maximum(jnp.sum(weights), 1e-9)
+
+    def init(key, prior_params):
+        opt_state = training.optimizer(c.training).init(prior_params)
+        start = None if intrinsic is None else intrinsic.init(key, prior_params)
+        return State(prior_params, prior_params, opt_state, start)
+
+    def ask(key, state):
+        return sampling.sample(model, key, state.policy, c.num_candidates)[0], state
+
+    def tell(key, state, candidates, rewards):
+        # Split in any case: without a bonus the policy's batches are the same as with one.
+        policy_key, intrinsic_key = jax.random.split(key)
+        scores, base_scores = score(state.policy, candidates), score(state.base, candidates)
+        advantages = rewards - c.baseline
+        if c.kl_coefficient:
+            advantages -= c.kl_coefficient * (scores - base_scores)
+        intrinsic_state, report = state.intrinsic, {}
+        if intrinsic is not None:
+            bonus, intrinsic_state, report = intrinsic.update(
+                intrinsic_key, state.intrinsic, candidates
+            )
+            report = {"mean_bonus": jnp.mean(bonus), **report}
+            advantages += c.bonus_weight * bonus
+        if c.centre:
+            advantages -= jnp.mean(advantages)
+        policy, opt_state, _ = training.minimise(
+            loss, c.training, policy_key, state.policy, state.opt_state, (candidates, advantages)
+        )
+        info = {
+            "successes": jnp.sum(rewards),
+            "policy_loss": -jnp.mean(advantages * scores),  # before the steps
+            "mean_advantage": jnp.mean(advantages),
+            **diagnostics.proposal_diagnostics(0.0, candidates, scores, base_scores),
+            **report,
+        }
+        state = state.replace(policy=policy, opt_state=opt_state, intrinsic=intrinsic_state)
+        return state, info
+
+    def sample(key, state, n):
+        return sampling.sample(model, key, state.policy, n)[0]
+
+    def log_prob(state, sequences):
+        return scoring.log_likelihood(model, state.policy, sequences)
+
+    settings = {"name": "policy_gradient", "settings": c, "model": model.settings}
+    if intrinsic is not None:
+        settings["intrinsic_reward"] = intrinsic.settings
+    return Algorithm(
+        init, ask, tell, sample, log_prob, candidate_log_prob=log_prob,
+        settings=tuple(settings.items()),
+    )  # fmt: skip

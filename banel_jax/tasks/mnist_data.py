@@ -1,0 +1,139 @@
+"""MNIST in memory, read from its four IDX files or through tensorflow-datasets.
+
+Both sources give the same arrays: the rows stand in one order, by label and then by the
+image's bytes, for tensorflow-datasets shuffles its examples and an experiment must not depend
+on where its data came from.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+DATA_DIR_VARIABLE = "BANEL_DATA_DIR"
+IDX_FILES = {  # fields of Mnist: the file's name, the array's shape and the md5 unpacked
+    "train_images": (
+        "train-images-idx3-ubyte",
+        (60_000, 28, 28),
+        "6bbc9ace898e44ae57da46a324031adb",
+    ),
+    "train_labels": ("train-labels-idx1-ubyte", (60_000,), "a25bea736e30d166cdddb491f175f624"),
+    "test_images": ("t10k-images-idx3-ubyte", (10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
+    "test_labels": ("t10k-labels-idx1-ubyte", (10_000,), "27ae3e4e09519cfbb04c329615203637"),
+}
+
+
+class Mnist(NamedTuple):
+    """The data set: images in 0..255 and labels in 0..9, sorted by label and image.
+
+    Being sorted, a part of the rows is no random part of the data: shuffle before splitting.
+    """
+
+    train_images: np.ndarray  # uint8 [60000, 28, 28]
+    train_labels: np.ndarray  # uint8 [60000]
+    test_images: np.ndarray  # uint8 [10000, 28, 28]
+    test_labels: np.ndarray  # uint8 [10000]
+
+
+def load_mnist(
+    data_dir: str | os.PathLike | None = None, source: Literal["auto", "idx", "tfds"] = "auto"
+) -> Mnist:
+    """MNIST, from whichever source; the arrays are the same.
+
+    Args:
+      data_dir: the folder of the data, by default that of the environment variable
+        BANEL_DATA_DIR. IDX files, gzip or plain, are found in it or in its folder `mnist`.
+      source: `idx`, the four IDX files; `tfds`, tensorflow-datasets, which downloads what
+        is not there; `auto`, the IDX files where the folder holds any, else `tfds`.
+
+    Raises:
+      ValueError: if the data are not there and cannot be downloaded, or a file is damaged.
+    """
+    data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    folder = Path(data_dir) if data_dir else None
+    if source == "auto":
+        source = "idx" if any(_find(folder, name) for name, *_ in IDX_FILES.values()) else "tfds"
+    if source == "idx":
+        return _from_idx(folder)
+    if source == "tfds":
+        return _from_tfds(folder)
+    raise ValueError(f"source={source!r} must be auto, idx or tfds")
+
+
+def _from_idx(folder):
+    mend = f"download it anew, or point --data_dir or {DATA_DIR_VARIABLE} at a good copy"
+    if folder is None:
+        raise ValueError(
+            "no folder of the MNIST files is given; point --data_dir or "
+            f"{DATA_DIR_VARIABLE} at one that holds {', '.join(n for n, *_ in IDX_FILES.values())}"
+        )
+    arrays = {}
+    for field, (name, shape, md5) in IDX_FILES.items():
+        file = _find(folder, name)
+        if file is None:
+            raise ValueError(
+                f"there is no {name} or {name}.gz in {folder} or {folder / 'mnist'}; {mend}"
+            )
+        try:
+            arrays[field] = _read_idx(file, shape, md5)
+        except ValueError as error:
+            raise ValueError(f"the MNIST file {file} {error}; {mend}") from error
+    return _in_order(**arrays)
+
+
+def _find(folder, name):
+    """The IDX file in the folder or its `mnist`, plain rather than gzip; None without one."""
+    if folder is None:
+        return None
+    candidates = (part / (name + end) for part in (folder, folder / "mnist") for end in ("", ".gz"))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _read_idx(file, shape, md5):
+    """The array of an IDX file; ValueError says what is wrong with it, as a predicate."""
+    try:
+        content = file.read_bytes()
+        if file.suffix == ".gz":
+            content = gzip.decompress(content)
+    except EOFError as error:
+        raise ValueError("is truncated") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"is damaged ({error})") from error
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    # Two zero bytes, 8 for uint8, the number of dimensions, and each as a big-endian integer.
+    magic = bytes([0, 0, 8, len(shape)])
+    header = magic + np.array(shape, ">i4").tobytes()
+    if content[:4] != magic:
+        raise ValueError(f"is no IDX file of {len(shape)} dimensions (its magic number is wrong)")
+    if content[: len(header)] != header:
+        raise ValueError(f"is not of the shape {list(shape)}")
+    size = len(header) + math.prod(shape)
+    if len(content) != size:
+        state = "is truncated" if len(content) < size else "is too long"
+        raise ValueError(f"{state} ({len(content)} bytes in place of {size})")
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise ValueError("has the wrong checksum")
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+
+
+def _from_tfds(folder):
+    raise ValueError(
+        "MNIST is not there; download its four IDX files and point --data_dir or "
+        f"{DATA_DIR_VARIABLE} at their folder"
+    )
+
+
+def _in_order(train_images, train_labels, test_images, test_labels):
+    return Mnist(*_sorted(train_images, train_labels), *_sorted(test_images, test_labels))
+
+
+def _sorted(images, labels):
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
+    order = np.argsort(rows.view(f"V{rows.shape[1]}")[:, 0])  # compared byte by byte
+    return images[order], labels[order]
