@@ -133,9 +133,11 @@ def test_failures_alone_flatten_log_p_over_the_batch():
     state = algo.init(jax.random.key(0), PRIOR)
     candidates, state = jax.jit(algo.ask)(jax.random.key(5), state)
     rows = index(candidates)
-    before = np.var(np.log(table_probabilities(PRIOR)[rows]))
+    log_p = np.log(table_probabilities(PRIOR)[rows])
+    before = np.var(log_p)
     state, info = jax.jit(algo.tell)(jax.random.key(0), state, candidates, jnp.zeros(20))
     np.testing.assert_allclose(info["gflownet_loss"], before, rtol=1e-4)
+    np.testing.assert_allclose(info["log_z"], np.log(EPSILON) - log_p.mean(), rtol=1e-4)
     after = np.var(np.log(table_probabilities(state.policy)[rows]))
     assert before > 0.3 and after < 0.01 * before
 

@@ -177,7 +177,7 @@ def test_a_bonus_of_weight_0_is_the_plain_policy_gradient_bit_for_bit(make):
 
 
 def test_the_penalty_pulls_a_policy_back_to_the_base():
-    config = PolicyGradientConfig(num_candidates=64, kl_coefficient=0.1, training=STEPS)
+    config = PolicyGradientConfig(num_candidates=64, kl_coefficient=0.1, training=ONE_STEP)
     algorithm = policy_gradient(MODEL, config)
     away = jnp.asarray(3 * OTHER)
     start = algorithm.init(jax.random.key(0), jnp.asarray(PRIOR)).replace(policy=away)
@@ -194,6 +194,7 @@ def test_the_penalty_pulls_a_policy_back_to_the_base():
         p = np.exp(log_probs(policy, EVERY))
         return (p * (log_probs(policy, EVERY) - log_probs(PRIOR, EVERY))).sum()
 
+    # Two epochs would not do: the second pushes down samples that the first already has.
     end = rounds(start, jax.random.split(jax.random.key(3), 40))
     assert kl(away) > 1 and kl(end.policy) < 0.2 * kl(away)
 
@@ -255,11 +256,11 @@ def test_rnd_is_curious_about_the_novel_and_bored_by_the_familiar():
     state = intrinsic.init(jax.random.key(0), jnp.asarray(PRIOR))
     rest = np.random.default_rng(5).permutation(EVERY[1:])
     errors = []
-    for r in range(80):  # one sequence again and again, and another each time
+    for r in range(60):  # one sequence again and again, and another each time
         tokens = np.concatenate([np.tile(EVERY[:1], (7, 1)), rest[r : r + 1]])
         bonus, state, _ = update(jax.random.key(r), state, sequences(tokens))
         errors.append(np.asarray(bonus * state.errors.scale()))
-    assert errors[-1][0] < 0.1 * errors[1][0]
+    assert errors[-1][0] < 0.2 * errors[1][0]
     assert bonus[7] > 5 * bonus[0]
 
 

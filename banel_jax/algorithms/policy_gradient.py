@@ -122,7 +122,7 @@ def policy_gradient(
         advantages = rewards - c.baseline
         if c.kl_coefficient:
             advantages -= c.kl_coefficient * (scores - base_scores)
-        intrinsic_state, report = state.intrinsic, {}
+        intrinsic_state, report = state.intrinsic, dict[str, Array]()
         if intrinsic is not None:
             bonus, intrinsic_state, report = intrinsic.update(
                 intrinsic_key, state.intrinsic, candidates

@@ -21,7 +21,9 @@ from banel_jax.algorithms.policy_gradient import (
 )
 from banel_jax.types import Algorithm, SequenceModel
 
-POLICY = PolicyGradientConfig(kl_coefficient=0.05)  # the penalty of Appendix B.2
+# The penalty of Appendix B.2. All bonuses are positive; the batch's mean stands in for the value
+# function of the agents that were published with them.
+POLICY = PolicyGradientConfig(kl_coefficient=0.05, centre=True)
 
 MAX_EXPONENT = 50.0  # the bonus stays a float32, and its square too
 

@@ -4,7 +4,6 @@ A predictor learns what a fixed random network makes of the candidates; where it
 candidate is unlike those before.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,9 @@ from banel_jax.algorithms.policy_gradient import (
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
-POLICY = PolicyGradientConfig(kl_coefficient=0.01)  # the penalty of Appendix B.2
+# The penalty of Appendix B.2. All bonuses are positive and much alike; the batch's mean stands in
+# for the value function of the PPO that was published with them.
+POLICY = PolicyGradientConfig(kl_coefficient=0.01, centre=True)
 
 # observe(sequences [m]) -> float32 [m, d], what the networks see.
 Observe = Callable[[Sequences], Float[Array, "m d"]]
@@ -78,7 +79,11 @@ class RndConfig:
 
 
 class Mlp(nn.Module):
-    """Dense layers of these widths with ReLU between them."""
+    """Dense layers of these widths with ReLU between them.
+
+    Normal weights of the scale of the orthogonal ones in the publication, whose QR takes
+    minutes where the observation is wide.
+    """
 
     widths: tuple[int, ...]
 
@@ -86,7 +91,7 @@ class Mlp(nn.Module):
     def __call__(self, x):
         for layer, width in enumerate(self.widths):
             x = nn.relu(x) if layer else x
-            x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(math.sqrt(2)))(x)
+            x = nn.Dense(width, kernel_init=nn.initializers.he_normal())(x)
         return x
 
 

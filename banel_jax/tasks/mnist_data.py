@@ -1,8 +1,8 @@
-"""MNIST in memory, read from its four IDX files or through tensorflow-datasets.
+"""MNIST in memory, from its four IDX files or through tensorflow-datasets.
 
 Both sources give the same arrays: the rows stand in one order, by label and then by the
 image's bytes, for tensorflow-datasets shuffles its examples and an experiment must not depend
-on where its data came from.
+on where its data came from. TensorFlow itself is not needed.
 """
 
 import gzip
@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 DATA_DIR_VARIABLE = "BANEL_DATA_DIR"
+MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 IDX_FILES = {  # fields of Mnist: the file's name, the array's shape and the md5 unpacked
     "train_images": (
         "train-images-idx3-ubyte",
@@ -25,6 +26,10 @@ IDX_FILES = {  # fields of Mnist: the file's name, the array's shape and the md5
     "train_labels": ("train-labels-idx1-ubyte", (60_000,), "a25bea736e30d166cdddb491f175f624"),
     "test_images": ("t10k-images-idx3-ubyte", (10_000, 28, 28), "2646ac647ad5339dbf082846283269ea"),
     "test_labels": ("t10k-labels-idx1-ubyte", (10_000,), "27ae3e4e09519cfbb04c329615203637"),
+}
+MD5_IN_ORDER = {  # of a split's images and then its labels, in the order of Mnist
+    "train": "620a910cf809f0e01580a76716a5fa0c",
+    "test": "7a7bfff90abcd2ee6b31e3c11d53452b",
 }
 
 
@@ -48,14 +53,15 @@ def load_mnist(
     Args:
       data_dir: the folder of the data, by default that of the environment variable
         BANEL_DATA_DIR. IDX files, gzip or plain, are found in it or in its folder `mnist`.
-      source: `idx`, the four IDX files; `tfds`, tensorflow-datasets, which downloads what
-        is not there; `auto`, the IDX files where the folder holds any, else `tfds`.
+      source: `idx`, the four IDX files; `tfds`, the data set that tensorflow-datasets prepared
+        (as array_record or Parquet) in the folder or in its own default, or else downloads;
+        `auto`, the IDX files where the folder holds any of them, else `tfds`.
 
     Raises:
-      ValueError: if the data are not there and cannot be downloaded, or a file is damaged.
+      ValueError: if the data are not there and cannot be downloaded, or are not MNIST's.
     """
     data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    folder = Path(data_dir) if data_dir else None
+    folder = Path(data_dir).expanduser() if data_dir else None
     if source == "auto":
         source = "idx" if any(_find(folder, name) for name, *_ in IDX_FILES.values()) else "tfds"
     if source == "idx":
@@ -66,24 +72,24 @@ def load_mnist(
 
 
 def _from_idx(folder):
-    mend = f"download it anew, or point --data_dir or {DATA_DIR_VARIABLE} at a good copy"
     if folder is None:
         raise ValueError(
             "no folder of the MNIST files is given; point --data_dir or "
             f"{DATA_DIR_VARIABLE} at one that holds {', '.join(n for n, *_ in IDX_FILES.values())}"
         )
-    arrays = {}
-    for field, (name, shape, md5) in IDX_FILES.items():
-        file = _find(folder, name)
-        if file is None:
-            raise ValueError(
-                f"there is no {name} or {name}.gz in {folder} or {folder / 'mnist'}; {mend}"
-            )
-        try:
-            arrays[field] = _read_idx(file, shape, md5)
-        except ValueError as error:
-            raise ValueError(f"the MNIST file {file} {error}; {mend}") from error
-    return _in_order(**arrays)
+    files = {field: _find(folder, name) for field, (name, *_) in IDX_FILES.items()}
+    try:
+        for field, (name, *_) in IDX_FILES.items():
+            if files[field] is None:
+                raise ValueError(
+                    f"there is no {name} or {name}.gz in {folder} or {folder / 'mnist'}"
+                )
+        return _read_files(files)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; download it anew from {MIRROR}, or point --data_dir or "
+            f"{DATA_DIR_VARIABLE} at a good copy"
+        ) from error
 
 
 def _find(folder, name):
@@ -91,7 +97,17 @@ def _find(folder, name):
     if folder is None:
         return None
     candidates = (part / (name + end) for part in (folder, folder / "mnist") for end in ("", ".gz"))
-    return next((file for file in candidates if file.is_file()), None)
+    return next(filter(os.path.isfile, candidates), None)
+
+
+def _read_files(files):
+    arrays = {}
+    for field, (_, shape, md5) in IDX_FILES.items():
+        try:
+            arrays[field] = _read_idx(Path(files[field]), shape, md5)
+        except ValueError as error:
+            raise ValueError(f"the MNIST file {files[field]} {error}") from error
+    return _in_order(**arrays)
 
 
 def _read_idx(file, shape, md5):
@@ -117,15 +133,65 @@ def _read_idx(file, shape, md5):
     if len(content) != size:
         state = "is truncated" if len(content) < size else "is too long"
         raise ValueError(f"{state} ({len(content)} bytes in place of {size})")
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+    if _md5(content) != md5:
         raise ValueError("has the wrong checksum")
     return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
 
 
 def _from_tfds(folder):
-    raise ValueError(
-        "MNIST is not there; download its four IDX files and point --data_dir or "
+    mend = (
+        f"download the four IDX files from {MIRROR} and point --data_dir or "
         f"{DATA_DIR_VARIABLE} at their folder"
+    )
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ValueError(
+            f"tensorflow-datasets cannot be imported to get MNIST ({error}); install it (the "
+            f"extra `data`), or {mend}"
+        ) from error
+    try:
+        places = dict.fromkeys([folder, None])  # None is tensorflow-datasets' default
+        builders = [tfds.builder("mnist", data_dir=place) for place in places]
+        prepared = (_prepared(builder) for builder in builders)
+        return next(filter(None, prepared), None) or _downloaded(tfds, builders[0])
+    except Exception as error:  # of whatever kind: of the network, of the files, of the formats
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"tensorflow-datasets cannot provide MNIST ({reason}); {mend}") from error
+
+
+def _prepared(builder):
+    """The data set as tensorflow-datasets keeps it; None where it is not, or in TFRecords."""
+    if not builder.is_prepared():
+        return None
+    try:
+        sources = builder.as_data_source()
+    except NotImplementedError:  # TFRecords, which it takes TensorFlow to read
+        return None
+    arrays = {}
+    for split in MD5_IN_ORDER:
+        examples = list(sources[split])
+        arrays[f"{split}_images"] = np.stack([example["image"][..., 0] for example in examples])
+        arrays[f"{split}_labels"] = np.array([example["label"] for example in examples], np.uint8)
+    data = _in_order(**arrays)
+    for split, md5 in MD5_IN_ORDER.items():
+        content = getattr(data, f"{split}_images").tobytes()
+        content += getattr(data, f"{split}_labels").tobytes()
+        if _md5(content) != md5:
+            raise ValueError(f"the {split} split in {builder.data_dir} is not MNIST's")
+    return data
+
+
+def _downloaded(tfds, builder):
+    """The IDX files by way of the download cache of tensorflow-datasets.
+
+    Its `download_and_prepare` would have TensorFlow unpack the files and encode the images.
+    """
+    manager = tfds.download.DownloadManager(
+        download_dir=builder.data_dir_root / "downloads", dataset_name="mnist"
+    )
+    return _read_files(
+        manager.download({field: f"{MIRROR}{name}.gz" for field, (name, *_) in IDX_FILES.items()})
     )
 
 
@@ -137,3 +203,7 @@ def _sorted(images, labels):
     rows = np.column_stack([labels, images.reshape(len(images), -1)])
     order = np.argsort(rows.view(f"V{rows.shape[1]}")[:, 0])  # compared byte by byte
     return images[order], labels[order]
+
+
+def _md5(content):
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,199 @@
+"""One algorithm on one task from several seeds, in compiled calls, kept on disk once done."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import loop, run_folder
+from banel_jax.checkpoint import Checkpoints, checksum
+from banel_jax.progress import progress
+from banel_jax.types import Algorithm, Params, State, Task
+from experiments import report
+
+RESULT = "result.npz"
+
+
+class Cell(NamedTuple):
+    """What is kept of an algorithm's runs.
+
+    Attributes:
+      metrics: by name, [seeds, rounds].
+      final: by name, [seeds], of the last state.
+      snapshots: tokens int32 [seeds, blocks + 1, n, length], drawn before the first round and
+        after each block of rounds.
+      seconds: of all seeds, compilation and evaluation included.
+      about: where it comes from: commit, device.
+    """
+
+    metrics: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    snapshots: np.ndarray
+    seconds: float
+    about: dict[str, Any]
+
+
+class Runner:
+    """Runs the seeds of an algorithm, a group of them in each compiled call.
+
+    A group lies in a folder of its own, named after everything that determines it, so that
+    tables, sweeps and searches share what they have in common. A stopped group goes on from
+    its last block of rounds and ends with the same numbers.
+
+    Args:
+      name: begins the folders' names, and stands before the progress bar.
+      algorithm: what learns.
+      task: its reward_fn must be a JAX function.
+      base: parameters to start from.
+      rounds: of ask and tell.
+      evaluate: as for `loop.run`.
+      final: `final(state) -> dict` of float32 scalars; of each seed's last state.
+      configuration: beside the algorithm's settings, what else determines the numbers.
+      folder: of all groups.
+      block: rounds in a compiled call; after each the progress is on disk.
+      seeds_at_once: in a group, computed as one batch; 1 for one by one.
+      num_snapshot: n, samples in a snapshot.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        algorithm: Algorithm,
+        task: Task,
+        base: Params,
+        rounds: int,
+        evaluate: loop.Evaluate,
+        final: Callable[[State], dict[str, jax.Array]],
+        configuration: Mapping[str, Any],
+        folder: Path,
+        block: int = 5,
+        seeds_at_once: int = 1,
+        num_snapshot: int = 64,
+    ):
+        self.name, self.base, self.rounds = name, base, rounds
+        self.folder, self.block, self.seeds_at_once = folder, block, seeds_at_once
+        self.run = loop.compiled_blocks(algorithm, task.reward_fn, evaluate, seeds_at_once)
+        draw = lambda state: algorithm.sample(jax.random.key(0), state, num_snapshot).tokens
+        each = lambda function: jax.jit(lambda states: jax.lax.map(function, states))
+        self.snapshot, self.final = each(draw), each(final)
+        self.configuration = {
+            **configuration,
+            "algorithm": run_folder.plain(dict(algorithm.settings)),
+            "rounds": rounds,
+            "base": f"{checksum(base):08x}",
+        }
+
+    def cell(self, seeds: Sequence[int]) -> Cell:
+        """All of these seeds; what is on disk is read, the rest is run."""
+        groups = [
+            seeds[i : i + self.seeds_at_once] for i in range(0, len(seeds), self.seeds_at_once)
+        ]
+        return together([self._group(tuple(group)) for group in groups])
+
+    def _group(self, seeds: tuple[int, ...]) -> Cell:
+        configuration = self.configuration | {"seeds": seeds}
+        name = run_folder.identity(json.loads(json.dumps(configuration)))
+        folder = self.folder / f"{self.name}-{name}"
+        with ExitStack() as stack:
+            stack.enter_context(run_folder.hold(folder))
+            if not run_folder.check_configuration(folder / "config.json", configuration):
+                text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
+                run_folder.write_atomically(folder / "config.json", text)
+            if (folder / RESULT).exists():
+                return _load(folder / RESULT)
+            checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
+            cell = self._run(seeds, checkpoints)
+            _save(folder / RESULT, cell)
+        return cell
+
+    def _run(self, seeds, checkpoints) -> Cell:
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        abstract = jax.eval_shape(self.run.start, keys, self.base)
+        one = jax.eval_shape(self.snapshot, abstract.states)
+        blocks = [
+            (first, min(self.block, self.rounds - first))
+            for first in range(0, self.rounds, self.block)
+        ]
+        records = jax.eval_shape(
+            lambda keys, at: self.run.advance(keys, at, 0, self.rounds)[1], keys, abstract
+        )
+        kept = {
+            "progress": abstract,
+            "metrics": records,
+            "snapshots": jax.ShapeDtypeStruct((len(blocks) + 1, *one.shape), one.dtype),
+            "seconds": jax.ShapeDtypeStruct((), jnp.float32),
+        }
+        done, state = checkpoints.restore_latest(kept) or (0, None)
+        started = time.perf_counter()
+        if state is None:
+            start = self.run.start(keys, self.base)
+            state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), kept | {"progress": {}})
+            state = state | {"progress": start, "seconds": np.float32(0)}
+            state["snapshots"][0] = self.snapshot(start.states)
+        else:
+            # What comes back from disk may be read-only; it is written to below.
+            kept_parts = {k: jax.tree.map(np.array, v) for k, v in state.items() if k != "progress"}
+            state = state | kept_parts
+        before = float(state["seconds"])
+        bar = progress(range(self.rounds), self.rounds, f"{self.name}, seeds {seeds}", done)
+        for number, (first, rounds) in enumerate(blocks, 1):
+            if first < done:
+                continue
+            state["progress"], metrics = self.run.advance(keys, state["progress"], first, rounds)
+            for name, values in metrics.items():
+                state["metrics"][name][:, first : first + rounds] = values
+            state["snapshots"][number] = self.snapshot(state["progress"].states)
+            state["seconds"] = np.float32(before + time.perf_counter() - started)
+            checkpoints.save(first + rounds, jax.tree.map(jnp.asarray, state))
+            bar.update(rounds)
+        checkpoints.wait()
+        bar.close()
+        final = self.final(state["progress"].states)
+        return Cell(
+            metrics={k: np.asarray(v) for k, v in state["metrics"].items()},
+            final={k: np.asarray(v) for k, v in final.items()},
+            snapshots=np.asarray(state["snapshots"]).swapaxes(0, 1),
+            seconds=before + time.perf_counter() - started,
+            about={k: v for k, v in report.provenance().items() if k in ("commit", "device")},
+        )
+
+
+def together(cells: Sequence[Cell]) -> Cell:
+    """The seeds of several cells as one."""
+    join = lambda parts: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    return Cell(
+        metrics=join([c.metrics for c in cells]),
+        final=join([c.final for c in cells]),
+        snapshots=np.concatenate([c.snapshots for c in cells]),
+        seconds=sum(c.seconds for c in cells),
+        about={k: ", ".join(sorted({str(c.about[k]) for c in cells})) for k in cells[0].about},
+    )
+
+
+def _save(path: Path, cell: Cell) -> None:
+    arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in cell.metrics.items()}
+    arrays |= {f"final/{k}": v for k, v in cell.final.items()}
+    about = json.dumps(cell.about | {"seconds": cell.seconds})
+    temporary = path.with_name(f".{path.name}")
+    with open(temporary, "wb") as file:
+        np.savez_compressed(file, snapshots=cell.snapshots, about=np.array(about), **arrays)
+    temporary.replace(path)
+
+
+def _load(path: Path) -> Cell:
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        about = json.loads(str(arrays.pop("about")))
+        part = lambda p: {k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)}
+        return Cell(
+            part("metrics/"), part("final/"), arrays["snapshots"], about.pop("seconds"), about
+        )
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it to run it again") from error

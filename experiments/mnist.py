@@ -1,0 +1,352 @@
+"""MNIST, 0 -> 6 (Section 5.1): every method of the paper, and its controls, on one harness.
+
+    python -m experiments.mnist --preset=cpu
+
+pretrains the prior, runs each algorithm from each seed for the same number of reward
+evaluations, and writes Table 2 and Figures 2 and 11 with the controls in them. What is on
+disk is not run again. See the README for minutes and results.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import diagnostics, scoring, success_rate, training
+from banel_jax.models import tempering
+from banel_jax.success_rate import LN10
+from banel_jax.tasks import mnist, prior_cache
+from banel_jax.tasks.mnist_data import load_mnist
+from banel_jax.training import TrainingConfig
+from banel_jax.types import Algorithm, Params, Sequences, State, Task
+from experiments import flags, mnist_figures, mnist_table, report
+from experiments.cells import Cell, Runner
+from experiments.mnist_methods import METHODS, Settings
+
+NUM_DRAWN = 250  # of the last state, for the diversity of its samples
+TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0)
+
+
+@dataclass(frozen=True)
+class BroadenConfig:
+    """Settings of the broadened prior.
+
+    Attributes:
+      temperatures: the ladder that it learns to be; its samples cost no reward evaluation.
+      num_samples: of the ladder.
+      training: the fit to them.
+    """
+
+    temperatures: tuple[float, ...] = tempering.LADDER
+    num_samples: int = 10_000
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=10, batch_size=100, patience=3)
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the experiment.
+
+    Attributes:
+      algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, by_prior,
+        ours_f1 (controls), banel, importance, inverse, ours, filtering, policy_gradient,
+        negative_rl, rnd, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
+      rounds: of num_candidates reward evaluations each, of every algorithm.
+      seeds: how many runs of each algorithm.
+      first_seed: the seeds are this one and those that follow.
+      seeds_at_once: in one compiled call, computed as one batch. All of them use a GPU best, 1
+        a CPU.
+      block: rounds in a compiled call; what it did is on disk before the next.
+      num_round_targets: how many of the targets, the likeliest under the prior, the success
+        rates by round are summed over; 0 for all. Final values are always over all.
+      without_top: leave so many of the likeliest targets out of the second figure.
+      data_dir: folder of MNIST's four files, or of prepared tensorflow-datasets; by default
+        the environment's BANEL_DATA_DIR.
+      prior_file: a pretrained prior from another run's folder; empty to pretrain one.
+      output: folder of the tables and figures.
+      runs: folder of the pretrained prior and of the runs themselves.
+      settings: of the algorithms.
+      broaden: the broadened prior.
+      task: the task.
+    """
+
+    algorithms: tuple[str, ...] = ()
+    rounds: int = 30
+    seeds: int = 5
+    first_seed: int = 0
+    seeds_at_once: int = 5
+    block: int = 5
+    num_round_targets: int = 0
+    without_top: int = 10
+    data_dir: str = ""
+    prior_file: str = ""
+    output: str = "runs/mnist/results"
+    runs: str = "runs/mnist"
+    settings: Settings = field(default_factory=Settings)
+    broaden: BroadenConfig = field(default_factory=BroadenConfig)
+    task: mnist.MnistConfig = field(default_factory=mnist.MnistConfig)
+
+    def __post_init__(self):
+        for name in ("rounds", "seeds", "seeds_at_once", "block"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("first_seed", "num_round_targets", "without_top"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        unknown = [name for name in self.algorithms if name not in METHODS]
+        if unknown:
+            raise ValueError(
+                f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
+            )
+        for name in self.chosen:  # their own checks, before anything is paid for
+            METHODS[name].build(self.settings, self.task)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return self.algorithms or tuple(METHODS)
+
+
+class Ground(NamedTuple):
+    """What the algorithms of a configuration have in common.
+
+    Attributes:
+      task: with all targets, the likeliest under the prior first.
+      bases: parameters to start from, by name.
+      log10_rate: of the prior over all targets.
+      log10_rate_without_top: the same without the likeliest of them.
+      held_out: 0s that the prior was not trained on.
+      zeros: images of the training 0s, float32 [n, pixels].
+      prior_metrics: held-out nats of the prior and its epochs.
+    """
+
+    task: Task
+    bases: dict[str, Params]
+    log10_rate: float
+    log10_rate_without_top: float
+    held_out: Sequences
+    zeros: jax.Array
+    prior_metrics: dict[str, float]
+
+
+def prepare(config: Config) -> Ground:
+    """The task, its prior and what else is needed, all of it kept in `config.runs`."""
+    data = load_mnist(config.data_dir or None)
+    cache = Path(config.runs)
+    task = mnist.mnist(config.task, data, cache, config.prior_file or None)
+    assert task.targets is not None
+    prior = mnist.pretrained_prior(config.task, data, cache, config.prior_file or None)
+    targets = mnist.by_likelihood(task.prior, task.prior_params, task.targets)
+    zeros, held_out = mnist.pretraining_sequences(config.task, data)
+    rows = np.flatnonzero(np.asarray(held_out))[:200]
+    bases = {"prior": task.prior_params}
+    needed = {METHODS[name].base(config.settings) for name in config.chosen}
+    if "broadened" in needed:
+        bases["broadened"] = broadened(config, task)
+    return Ground(
+        task=task._replace(targets=targets),
+        bases=bases,
+        log10_rate=log10_rate(task, task.prior_params, targets),
+        log10_rate_without_top=log10_rate(
+            task, task.prior_params, jax.tree.map(lambda x: x[config.without_top :], targets)
+        ),
+        held_out=jax.tree.map(lambda x: x[rows], zeros),
+        zeros=mnist.pixels(config.task, zeros).reshape(zeros.tokens.shape[0], -1),
+        prior_metrics=prior.metrics,
+    )
+
+
+def broadened(config: Config, task: Task) -> Params:
+    wide = tempering.ladder(task.prior, config.broaden.temperatures)
+    fit = partial(
+        training.broaden, wide, task.prior, config.broaden.training,
+        num_samples=config.broaden.num_samples,
+    )  # fmt: skip
+    key = jax.random.key(config.task.seed)
+
+    def train():
+        params, info = jax.jit(lambda params: fit(key, params))(task.prior_params)
+        return params, {"epochs": info.epochs_run}
+
+    settings = {"task": asdict(config.task), "broaden": asdict(config.broaden)}
+    return prior_cache.load_or_train(
+        config.runs, "mnist-broadened", settings, task.prior_params, train
+    )[0]
+
+
+def log10_rate(task: Task, params: Params, targets: Sequences, temperature=None) -> float:
+    scores = scoring.log_likelihood(task.prior, params, targets, temperature=temperature)
+    return float(success_rate.log_success_rate(scores)) / LN10
+
+
+def round_targets(config: Config, ground: Ground) -> Sequences:
+    number = config.num_round_targets or None
+    return jax.tree.map(lambda x: x[:number], ground.task.targets)
+
+
+def evaluation(config: Config, ground: Ground, algorithm: Algorithm):
+    """Of each round: success rates, and how well the model still knows its 0s."""
+    rates = success_rate.exact_evaluation(
+        algorithm, round_targets(config, ground), config.without_top
+    )
+
+    def evaluate(asked: State, state: State):
+        known = -jnp.mean(algorithm.log_prob(state, ground.held_out))
+        return rates(asked, state) | {"held_out_nats": known}
+
+    return evaluate
+
+
+def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
+    """Of the last state: rates over all targets, and the diversity of what it draws."""
+    assert ground.task.targets is not None
+    targets = ground.task.targets
+
+    def final(state: State):
+        scores = algorithm.log_prob(state, targets)
+        drawn = algorithm.sample(jax.random.key(1), state, NUM_DRAWN)
+        images = mnist.pixels(config.task, drawn).reshape(NUM_DRAWN, -1)
+        # Pixels that differ from the nearest training image, by |a| + |b| - 2 a.b.
+        common = jnp.matmul(images, ground.zeros.T, precision="highest")
+        distances = jnp.sum(images, 1)[:, None] + jnp.sum(ground.zeros, 1) - 2 * common
+        return {
+            "log10_success_rate": success_rate.log_success_rate(scores) / LN10,
+            "log10_success_rate_without_first": success_rate.log_success_rate(
+                scores[config.without_top :]
+            )
+            / LN10,
+            "num_carrying_targets": success_rate.num_carrying(scores),
+            "entropy": -jnp.mean(algorithm.log_prob(state, drawn)),
+            "duplicate_rate": diagnostics.duplicate_rate(drawn),
+            "nearest_training_pixels": jnp.mean(jnp.min(distances, axis=1)),
+        }
+
+    return final
+
+
+def runner(config: Config, name: str, ground: Ground) -> Runner:
+    method = METHODS[name]
+    algorithm = method.build(config.settings, config.task)
+    base = method.base(config.settings)
+    return Runner(
+        name,
+        algorithm,
+        ground.task,
+        ground.bases[base],
+        config.rounds,
+        evaluation(config, ground, algorithm),
+        final_evaluation(config, ground, algorithm),
+        {
+            "task": asdict(config.task),
+            "num_round_targets": config.num_round_targets,
+            "without_top": config.without_top,
+        },
+        Path(config.runs) / "cells",
+        config.block,
+        min(config.seeds_at_once, config.seeds),
+    )
+
+
+def run(config: Config, ground: Ground) -> dict[str, Cell]:
+    """The chosen algorithms, from disk or run now."""
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    cells = {}
+    for name in config.chosen:
+        cells[name] = runner(config, name, ground).cell(seeds)
+        gain = cells[name].final["log10_success_rate"] - ground.log10_rate
+        print(
+            f"  {METHODS[name].title}: {10 ** np.median(gain):.3g} times the prior in the median, "
+            f"{cells[name].seconds:.0f} s",
+            flush=True,
+        )
+    return cells
+
+
+def single_temperatures(config: Config, ground: Ground) -> dict[float, float]:
+    """log10 success rate of the prior at single temperatures, over the targets of the rounds."""
+    targets = round_targets(config, ground)
+    at = lambda t: log10_rate(ground.task, ground.task.prior_params, targets, t)
+    return {t: at(t) for t in TEMPERATURES}
+
+
+PRESETS: dict[str, Config] = {
+    "paper": Config(),
+    "cpu": Config(
+        seeds_at_once=1,
+        num_round_targets=2000,
+        task=mnist.MnistConfig(num_layers=2, width=64),
+    ),
+    "smoke": Config(
+        rounds=2,
+        seeds=2,
+        seeds_at_once=1,
+        num_round_targets=200,
+        output="runs/mnist_smoke/results",
+        runs="runs/mnist_smoke",
+        settings=Settings(num_candidates=20, failure_epochs=2, generator_epochs=1),
+        broaden=BroadenConfig(num_samples=50, training=TrainingConfig(epochs=1)),
+        task=mnist.MnistConfig(
+            resolution=14,
+            patch_width=7,
+            patch_height=1,
+            num_layers=1,
+            num_heads=2,
+            width=16,
+            num_targets=1000,
+            pretraining=TrainingConfig(epochs=1),
+        ),
+    ),
+}
+
+
+def preset_of(config: Config) -> str:
+    """The preset whose task and settings these are, or `custom`."""
+    same = lambda other: (other.task, other.settings) == (config.task, config.settings)
+    return next((name for name, other in PRESETS.items() if same(other)), "custom")
+
+
+def main(config: Config) -> None:
+    started = time.perf_counter()
+    ground = prepare(config)
+    assert ground.task.targets is not None
+    print(
+        f"{ground.task.targets.tokens.shape[0]:,} targets; success rate of the prior "
+        f"{10**ground.log10_rate:.3g}, exact; its held-out 0s take "
+        f"{ground.prior_metrics['held_out_nats']:.1f} nats"
+    )
+    cells = run(config, ground)
+    temperatures = single_temperatures(config, ground)
+    rows = mnist_table.rows(config, ground, cells, temperatures)
+    print()
+    report.print_table(mnist_table.readable(rows), mnist_table.COLUMNS)
+    words = mnist_table.in_words(rows)
+    print("\n" + mnist_table.LEGEND + "\n\n" + words)
+    output = Path(config.output)
+    about = report.provenance(started)
+    stamp = {k: about[k] for k in ("command", "commit", "device")}
+    # Rows read from disk keep the commit that ran them.
+    report.write_json(
+        output / "table2.json", [stamp | {"preset": preset_of(config)} | row for row in rows]
+    )
+    report.write_json(
+        output / "summary.json",
+        about
+        | {"config": asdict(config), "log10_prior_success_rate": ground.log10_rate}
+        | {"prior": ground.prior_metrics, "conclusion": words}
+        | {"log10_success_rate_by_temperature": temperatures}
+        | {"algorithms": {name: mnist_table.details(cell) for name, cell in cells.items()}},
+    )
+    mnist_figures.draw(config, ground, cells, output / "figures")
+    print(
+        f"\nwritten: {output}/table2.json, summary.json, figures/ "
+        f"({time.perf_counter() - started:.0f} s in all)"
+    )
+
+
+if __name__ == "__main__":
+    flags.run(main, PRESETS["paper"], PRESETS)

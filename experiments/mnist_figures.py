@@ -1,0 +1,162 @@
+"""Figures of the MNIST experiment."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from banel_jax.tasks import mnist
+from banel_jax.types import Sequences
+from experiments.mnist_methods import METHODS
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999")
+SIDE = 6  # images along a side of a grid
+COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel")  # Figure 11
+
+
+def draw(config, ground, cells, folder: Path) -> None:
+    """All figures for which the algorithms were run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    success_rate(folder / "success_rate.png", config, ground, cells)
+    best = best_learner(cells)
+    if best:
+        figure_2(folder / "figure2.png", config, ground, best, cells[best])
+    if set(COLLAPSE) & set(cells):
+        figure_11(folder / "figure11.png", config, cells)
+
+
+def best_learner(cells) -> str | None:
+    learners = [name for name in cells if not METHODS[name].control]
+    final = lambda name: np.median(cells[name].final["log10_success_rate"])
+    return max(learners, key=final) if learners else None
+
+
+def success_rate(path: Path, config, ground, cells) -> None:
+    """Decades over the prior by round, median over seeds and from lowest to highest.
+
+    Controls stand left, in dashes, and what learns right.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(13, 4.6), sharey=True, layout="constrained")
+    floor = -6.0  # what falls below it has collapsed; how far says nothing
+    for axes, controls in zip(panels, (True, False), strict=True):
+        names = [name for name in cells if METHODS[name].control == controls]
+        for i, name in enumerate(names):
+            gain = cells[name].metrics["log10_success_rate"] - ground.log10_rate
+            gain = np.maximum(gain, floor)
+            evaluations = config.settings.num_candidates * np.arange(1, gain.shape[1] + 1)
+            colour = COLOURS[i % len(COLOURS)]
+            style = "--" if controls else ("-", "-.")[i // len(COLOURS)]
+            label = METHODS[name].title
+            axes.plot(evaluations, np.median(gain, 0), style, color=colour, label=label, lw=1.5)
+            axes.fill_between(evaluations, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
+        axes.axhline(0, color="#000000", lw=0.8, ls=":")
+        axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
+        axes.set_xlabel("reward evaluations")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=7, frameon=False, loc="lower left", ncols=2)
+    panels[0].set_ylabel("success rate over the prior's, decades")
+    panels[0].set_ylim(bottom=floor - 2.4)  # room for the legends
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def grid(config, tokens) -> np.ndarray:
+    """SIDE x SIDE images as one, with frames of NaN between them; tokens [n, length]."""
+    tokens = jnp.asarray(tokens[: SIDE * SIDE])
+    images = np.asarray(mnist.pixels(config.task, Sequences(tokens, tokens >= 0)))
+    framed = np.pad(images, [(0, 0), (0, 1), (0, 1)], constant_values=np.nan)
+    side = config.task.resolution + 1
+    joined = framed.reshape(SIDE, SIDE, side, side).swapaxes(1, 2)
+    return joined.reshape(SIDE * side, SIDE * side)[:-1, :-1]
+
+
+def show(axes, config, tokens, title: str) -> None:
+    shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")
+    axes.imshow(grid(config, tokens), cmap=shades, vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+    axes.axis("off")
+
+
+def figure_2(path: Path, config, ground, name: str, cell) -> None:
+    """Samples of the prior, of the best posterior (by the success rate of the rounds), targets."""
+    rates = cell.metrics["log10_success_rate"]
+    kept = np.minimum(
+        np.arange(1, cell.snapshots.shape[1]) * config.block, rates.shape[1]
+    )  # rounds done at each snapshot but the first
+    seed, block = np.unravel_index(np.argmax(rates[:, kept - 1]), (rates.shape[0], len(kept)))
+    figure, panels = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+    show(panels[0], config, cell.snapshots[seed, 0], f"prior, 1e{ground.log10_rate:.1f}")
+    show(
+        panels[1],
+        config,
+        cell.snapshots[seed, block + 1],
+        f"{METHODS[name].title}, round {kept[block]} of seed {config.first_seed + seed}, "
+        f"1e{rates[seed, kept[block] - 1]:.1f}",
+    )
+    tokens = np.asarray(ground.task.targets.tokens)
+    rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=False)
+    show(panels[2], config, tokens[rows], "targets, at random")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def figure_11(path: Path, config, cells) -> None:
+    """Samples over training, and how many nats the held-out 0s take."""
+    names = [name for name in COLLAPSE if name in cells]
+    columns = cells[names[0]].snapshots.shape[1]
+    chosen = np.unique(np.linspace(0, columns - 1, 4).astype(int))
+    figure, panels = plt.subplots(
+        len(names), len(chosen) + 1, figsize=(2.3 * len(chosen) + 3.4, 2.5 * len(names)),
+        layout="constrained", squeeze=False, width_ratios=[1] * len(chosen) + [1.4],
+    )  # fmt: skip
+    for row, name in zip(panels, names, strict=True):
+        cell = cells[name]
+        for axes, block in zip(row, chosen, strict=False):
+            done = min(block * config.block, cell.metrics["round"].shape[1])
+            show(axes, config, cell.snapshots[0, block], f"{METHODS[name].title}, round {done}")
+        nats = cell.metrics["held_out_nats"]
+        rounds = np.arange(1, nats.shape[1] + 1)
+        for values in nats:
+            row[-1].plot(rounds, values, color="#0072B2", lw=1)
+        row[-1].set_ylabel("held-out 0s, nats", fontsize=8)
+        row[-1].set_yscale("log")
+        row[-1].spines[["top", "right"]].set_visible(False)
+    panels[-1, -1].set_xlabel("round", fontsize=8)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def sweep(path: Path, config, field: str, values, gains, lines) -> None:
+    """Improvement by the value of a swept field, with every seed and its mean (Figure 3).
+
+    Args:
+      path: of the PNG.
+      config: of the experiment.
+      field: that was swept.
+      values: of it.
+      gains: by algorithm, decades over the prior, [values, seeds].
+      lines: by algorithm that the field does not touch, decades over the prior.
+    """
+    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    places = np.arange(len(values))
+    for i, (name, gain) in enumerate(gains.items()):
+        middle, colour = np.median(gain, axis=1), COLOURS[i]
+        error = np.abs(np.stack([gain.min(1), gain.max(1)]) - middle)
+        axes.errorbar(
+            places, middle, error, marker="o", capsize=3, color=colour, label=METHODS[name].title
+        )
+    for i, (name, gain) in enumerate(lines.items()):
+        axes.axhline(gain, ls="--", color=COLOURS[len(gains) + i], lw=1, label=METHODS[name].title)
+    axes.axhline(0, color="#000000", lw=0.8, ls=":")
+    axes.set_xticks(places, [str(v) for v in values])
+    axes.set_xlabel(field)
+    axes.set_ylabel("success rate over the prior's, decades")
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,300 @@
+"""The algorithms of the MNIST comparison: how each is built, and what it computes."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
+from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
+from banel_jax.algorithms.prior_sampling import prior_sampling
+from banel_jax.algorithms.pseudo_count import PseudoCountConfig, pseudo_count
+from banel_jax.algorithms.rnd import RndConfig, rnd
+from banel_jax.algorithms.sequential_filtering import (
+    SequentialFilteringConfig,
+    sequential_filtering,
+)
+from banel_jax.models import tempering
+from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.tasks import mnist
+from banel_jax.training import TrainingConfig
+from banel_jax.types import Algorithm
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of all algorithms; the fields up to generator_learning_rate are the paper's own.
+
+    Attributes:
+      num_candidates: m, reward evaluations a round, of every algorithm.
+      filter_factor: f of `banel` and of its variants.
+      kappa: of `banel` and of its variants.
+      failure_epochs: of the failure model's fit in `banel` and its variants.
+      failure_learning_rate: of that fit; not in the paper.
+      generator_epochs: of the distillation in `banel`, its variants and `banel_f1`.
+      generator_learning_rate: of that; not in the paper.
+      ours: this project's variant of Algorithm 2.
+      ours_base: what `ours` and `ours_f1` start from, the prior or the prior broadened by its
+        temperature ladder.
+      ours_failure_dropout: of the failure models of `ours` and `filtering`.
+      filtering: Algorithm 1.
+      policy_gradient: REINFORCE.
+      negative_rl: Eq. 1.
+      rnd: the bonus of random network distillation.
+      rnd_policy: the policy gradient under it.
+      pseudo_count: the count-based bonus.
+      pseudo_count_policy: the policy gradient under it.
+      gflownet_tb: trajectory balance (Eq. 2).
+      gflownet_vargrad: its VarGrad form (Eq. 3).
+      rtb: relative trajectory balance, whose target is the prior times the reward.
+    """
+
+    num_candidates: int = 250
+    filter_factor: float = 2.0
+    kappa: float = 1.0
+    failure_epochs: int = 50
+    failure_learning_rate: float = 1e-3
+    generator_epochs: int = 15
+    generator_learning_rate: float = 1e-4
+    ours: BanelConfig = field(default_factory=BanelConfig)
+    ours_base: Literal["prior", "broadened"] = "prior"
+    ours_failure_dropout: float = 0.1
+    filtering: SequentialFilteringConfig = field(default_factory=SequentialFilteringConfig)
+    policy_gradient: PolicyGradientConfig = field(default_factory=PolicyGradientConfig)
+    negative_rl: PolicyGradientConfig = field(
+        default_factory=lambda: PolicyGradientConfig(baseline=1.0)
+    )
+    rnd: RndConfig = field(default_factory=RndConfig)
+    rnd_policy: PolicyGradientConfig = field(
+        default_factory=lambda: PolicyGradientConfig(kl_coefficient=0.01)
+    )
+    pseudo_count: PseudoCountConfig = field(default_factory=PseudoCountConfig)
+    pseudo_count_policy: PolicyGradientConfig = field(
+        default_factory=lambda: PolicyGradientConfig(kl_coefficient=0.05)
+    )
+    gflownet_tb: GFlowNetConfig = field(
+        default_factory=lambda: GFlowNetConfig(objective="trajectory_balance")
+    )
+    gflownet_vargrad: GFlowNetConfig = field(
+        default_factory=lambda: GFlowNetConfig(objective="vargrad")
+    )
+    rtb: GFlowNetConfig = field(
+        default_factory=lambda: GFlowNetConfig(
+            objective="trajectory_balance", relative_to_prior=True
+        )
+    )
+
+    def published(self) -> BanelConfig:
+        """Algorithm 2 with the settings of Appendix B.2; successes are left out as there."""
+        fit = lambda epochs, rate: TrainingConfig(epochs=epochs, learning_rate=rate)
+        return BanelConfig(
+            num_candidates=self.num_candidates,
+            filter_factor=self.filter_factor,
+            kappa=self.kappa,
+            failure_training=fit(self.failure_epochs, self.failure_learning_rate),
+            generator_training=fit(self.generator_epochs, self.generator_learning_rate),
+            drop_successes=True,
+        )
+
+
+class Method(NamedTuple):
+    """One algorithm of the comparison.
+
+    Attributes:
+      title: in tables and figures.
+      control: whether it is one: what it reaches is no gain from negative evidence.
+      build: `build(settings, task_config) -> Algorithm`.
+      work: `work(settings, metrics) -> sequences`, the forward passes of the sequence model
+        that one seed takes, a training step counted as three; evaluation is left out.
+      base: what it starts from.
+    """
+
+    title: str
+    control: bool
+    build: Callable[[Settings, mnist.MnistConfig], Algorithm]
+    work: Callable[[Settings, Mapping[str, np.ndarray]], float]
+    base: Callable[[Settings], str] = lambda settings: "prior"
+
+
+def network(task: mnist.MnistConfig, dropout: float = 0.0):
+    return transformer(dataclasses.replace(task.transformer, dropout=dropout))
+
+
+def _sampling(settings, task, ladder=False):
+    model = network(task)
+    return prior_sampling(tempering.ladder(model) if ladder else model, settings.num_candidates)
+
+
+def _banel(setting, settings, task):
+    return banel(network(task), setting(settings))
+
+
+def _ours(setting, settings, task):
+    failure_model = network(task, settings.ours_failure_dropout)
+    return banel(network(task), setting(settings), failure_model)
+
+
+def _sized(setting, settings):
+    return dataclasses.replace(setting, num_candidates=settings.num_candidates)
+
+
+def _filtering(settings, task):
+    failure_model = network(task, settings.ours_failure_dropout)
+    return sequential_filtering(network(task), _sized(settings.filtering, settings), failure_model)
+
+
+def _policy(name, settings, task):
+    return policy_gradient(network(task), _sized(getattr(settings, name), settings))
+
+
+def _rnd(settings, task):
+    observe = lambda sequences: mnist.pixels(task, sequences).reshape(-1, task.resolution**2)
+    return rnd(network(task), _sized(settings.rnd_policy, settings), settings.rnd, observe)
+
+
+def _pseudo_count(settings, task):
+    policy = _sized(settings.pseudo_count_policy, settings)
+    return pseudo_count(network(task), policy, settings.pseudo_count)
+
+
+def _gflownet(name, settings, task):
+    return gflownet(network(task), _sized(getattr(settings, name), settings))
+
+
+def ours(settings: Settings) -> BanelConfig:
+    return _sized(settings.ours, settings)
+
+
+def _published(settings, **changes):
+    return dataclasses.replace(settings.published(), **changes)
+
+
+def _rounds(metrics):
+    return metrics["round"].shape[1]
+
+
+def _sampling_work(settings, metrics):
+    return settings.num_candidates * _rounds(metrics)
+
+
+def _banel_work(setting, settings, metrics):
+    c, rounds = setting(settings), _rounds(metrics)
+    drawn = c.distilled * c.filter_factor
+    total = rounds * drawn * 2  # drawn and scored by the base
+    total += 3 * c.distilled * c.generator_training.epochs * (rounds - 1)
+    if not c.filters:
+        return total
+    total += rounds * drawn
+    if c.past_filters:  # what is drawn for one that passes, each scored by the first filters
+        drawn_all = drawn / np.maximum(_passed(metrics, c.filter_factor), 1e-9)
+        total += np.mean(np.sum(3 * (drawn_all - drawn), axis=1))
+    failures = c.num_candidates * np.minimum(np.arange(1, rounds + 1), c.failure_rounds)
+    return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
+
+
+def _passed(metrics, factor):
+    """Share of the generator's samples that passed the past filters."""
+    return np.minimum(metrics["acceptance"] * factor, 1.0)
+
+
+def _filtering_work(settings, metrics):
+    c = _sized(settings.filtering, settings)
+    rounds = _rounds(metrics)
+    wanted = c.num_candidates * c.filter_factor
+    drawn = wanted / np.maximum(_passed(metrics, c.filter_factor), 1e-9)
+    met = 1 / (1 - 1 / c.filter_factor) if c.filter_factor > 1 else rounds  # filters a sample
+    total = np.mean(np.sum(drawn * (1 + met) + wanted, axis=1))
+    failures = c.num_candidates * np.minimum(np.arange(1, rounds + 1), c.failure_rounds)
+    return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
+
+
+def _learner_work(training, settings, metrics, extra=0.0):
+    # Drawn, scored by the policy and by the base, then trained on.
+    return settings.num_candidates * _rounds(metrics) * (3 + 3 * training.epochs + extra)
+
+
+def _policy_work(name, settings, metrics, extra=0.0):
+    return _learner_work(getattr(settings, name).training, settings, metrics, extra)
+
+
+def _variants(**changes):
+    setting = partial(_published, **changes)
+    return partial(_banel, setting), partial(_banel_work, setting)
+
+
+def _ours_f1(settings):
+    return dataclasses.replace(ours(settings), filter_factor=1.0, past_filters=0)
+
+
+_OURS_BASE = lambda settings: settings.ours_base
+METHODS: dict[str, Method] = {
+    "prior": Method("prior", True, _sampling, _sampling_work),
+    "ladder": Method("tempered ladder", True, partial(_sampling, ladder=True), _sampling_work),
+    "broadened": Method(
+        "broadened prior", True, _sampling, _sampling_work, lambda settings: "broadened"
+    ),
+    "banel_f1": Method("BaNEL, no filter (f = 1)", True, *_variants(filter_factor=1.0)),
+    "by_prior": Method(
+        "filter by the prior alone (kappa = 0)",
+        True,
+        *_variants(kappa=0.0, failure_training=TrainingConfig(epochs=0)),
+    ),
+    "ours_f1": Method(
+        "ours, no filter (f = 1)",
+        True,
+        partial(_ours, _ours_f1),
+        partial(_banel_work, _ours_f1),
+        _OURS_BASE,
+    ),
+    "banel": Method("BaNEL, as published", False, *_variants()),
+    "importance": Method("BaNEL, importance weights", False, *_variants(rejection="importance")),
+    "inverse": Method("BaNEL, 1 / p_phi", False, *_variants(ratio_against="nothing")),
+    "ours": Method(
+        "BaNEL, ours", False, partial(_ours, ours), partial(_banel_work, ours), _OURS_BASE
+    ),
+    "filtering": Method("Algorithm 1", False, _filtering, _filtering_work, _OURS_BASE),
+    "policy_gradient": Method(
+        "policy gradient",
+        False,
+        partial(_policy, "policy_gradient"),
+        partial(_policy_work, "policy_gradient"),
+    ),
+    "negative_rl": Method(
+        "negative RL", False, partial(_policy, "negative_rl"), partial(_policy_work, "negative_rl")
+    ),
+    "rnd": Method("RND", False, _rnd, partial(_policy_work, "rnd_policy")),
+    # The density model scores each candidate twice and learns it once.
+    "pseudo_count": Method(
+        "pseudo-count", False, _pseudo_count, partial(_policy_work, "pseudo_count_policy", extra=5)
+    ),
+    "gflownet_tb": Method(
+        "GFlowNet, trajectory balance",
+        False,
+        partial(_gflownet, "gflownet_tb"),
+        partial(_policy_work, "gflownet_tb"),
+    ),
+    "gflownet_vargrad": Method(
+        "GFlowNet, VarGrad",
+        False,
+        partial(_gflownet, "gflownet_vargrad"),
+        partial(_policy_work, "gflownet_vargrad"),
+    ),
+    "rtb": Method(
+        "relative trajectory balance",
+        False,
+        partial(_gflownet, "rtb"),
+        partial(_policy_work, "rtb"),
+    ),
+}
+
+
+def flops_per_sequence(config: TransformerConfig) -> float:
+    """Of one forward pass over a sequence: its matrix products, attention among them."""
+    length, width = config.length, config.width
+    dense = 2 * length * width * (config.num_layers * width * (4 + 2 * config.mlp_ratio))
+    attention = config.num_layers * 2 * 2 * length**2 * width / 2  # causal: half of the square
+    return dense + attention + 2 * length * width * config.vocab_size

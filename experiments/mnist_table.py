@@ -1,0 +1,176 @@
+"""Table 2 with its controls: numbers over seeds, and what they say in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments import report
+from experiments.cells import Cell
+from experiments.mnist_methods import METHODS, flops_per_sequence
+
+LAST = 10  # rounds of "median of the last ten"
+COLUMNS = (
+    "algorithm", "final x prior", "last 10", "best", "x best control", "without top",
+    "filter", "distillation", "met", "first success", "NRE", "Tflop", "seconds",
+)  # fmt: skip
+LEGEND = (
+    "Times the prior's success rate, median over seeds [lowest, highest]: final, by all targets;\n"
+    "last 10, the median of the last ten rounds; best, of the rounds, as the paper counts. x best\n"
+    "control: by the final median, the best single temperature among the controls. without top:\n"
+    "final, over the targets but the likeliest. filter, distillation: decades that each added up\n"
+    "to over the rounds. met: successes among the evaluations of all seeds. first success:\n"
+    "expected evaluations until then, going on as in the last round. Tflop (matrix products, a\n"
+    "training step counted as three passes) and seconds are of one seed, the latter with\n"
+    "compilation and evaluation."
+)
+
+
+def rows(config, ground, cells: Mapping[str, Cell], temperatures: Mapping[float, float]):
+    """A row for each algorithm, and one for the best single temperature, chosen by looking."""
+    base = ground.log10_rate
+    found = [_row(config, ground, name, cell) for name, cell in cells.items()]
+    best_t = max(temperatures, key=lambda t: temperatures[t])
+    rate = 10.0 ** temperatures[best_t]
+    found.append(
+        {
+            "algorithm": f"tempered, T = {best_t:g}, chosen by looking",
+            "control": True,
+            "seeds": 0,
+            "base": 10.0**base,
+            **{name: rate for name in ("best_mean", "best_median", "last10_median")},
+            "final_median": rate,
+            "best_std": 0.0,
+            "improvement_mean": rate / 10.0**base,
+            "improvement_median": rate / 10.0**base,
+            "final_over_base": [rate / 10.0**base],
+            "nre": 0,
+        }
+    )
+    best = max(row["final_median"] for row in found if row["control"])
+    for row in found:
+        row["improvement_over_best_control_median"] = row["final_median"] / best
+    return found
+
+
+def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
+    method, base = METHODS[name], ground.log10_rate
+    rates = cell.metrics["log10_success_rate"]
+    best = 10.0 ** rates.max(axis=1)
+    last = 10.0 ** np.median(rates[:, -LAST:], axis=1)
+    final = 10.0 ** cell.final["log10_success_rate"]
+    without = 10.0 ** cell.final["log10_success_rate_without_first"]
+    m, seeds = config.settings.num_candidates, rates.shape[0]
+    flops = method.work(config.settings, cell.metrics) * flops_per_sequence(config.task.transformer)
+    candidates = 10.0 ** cell.metrics["log10_filtered_success_rate"]
+    parts = {
+        part: np.nansum(np.clip(cell.metrics[f"log10_{part}_gain"], -30, 30), axis=1)
+        for part in ("filter", "past_filters", "distillation")
+    }
+    return {
+        "algorithm": name,
+        "title": method.title,
+        "control": method.control,
+        "starts_from": method.base(config.settings),
+        "seeds": seeds,
+        "base": 10.0**base,
+        "best_mean": float(best.mean()),
+        "best_median": float(np.median(best)),
+        "best_std": float(best.std(ddof=1)) if seeds > 1 else 0.0,
+        "last10_median": float(np.median(last)),
+        "final_median": float(np.median(final)),
+        "improvement_mean": float(best.mean() / 10.0**base),
+        "improvement_median": float(np.median(best) / 10.0**base),
+        "final_over_base": (final / 10.0**base).tolist(),
+        "last10_over_base": (last / 10.0**base).tolist(),
+        "best_over_base": (best / 10.0**base).tolist(),
+        "final_without_top": float(np.median(without)),
+        "final_without_top_over_base": (without / _without_top(config, ground)).tolist(),
+        "filter_decades": parts["filter"].tolist(),
+        "past_filters_decades": parts["past_filters"].tolist(),
+        "distillation_decades": parts["distillation"].tolist(),
+        "successes_met": int(cell.metrics["num_successes"][:, -1].sum()),
+        "expected_evaluations_to_first_success": [
+            report.expected_evaluations(r, m) for r in candidates
+        ],
+        "nre": config.rounds * m,
+        "wall_s": cell.seconds / seeds,
+        "flops": float(flops),
+        "commit": cell.about["commit"],
+        "device": cell.about["device"],
+    }
+
+
+def _without_top(config, ground) -> float:
+    """The prior's rate over the targets but the likeliest."""
+    return 10.0**ground.log10_rate_without_top
+
+
+def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as the terminal shows them: controls first."""
+    lines = []
+    for row in sorted(found, key=lambda row: not row["control"]):
+        spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
+        decades = lambda name, row=row: float(np.median(row[name])) if name in row else None
+        flops = row.get("flops")
+        lines.append(
+            {
+                "algorithm": row.get("title", row["algorithm"])
+                + (" (control)" if row["control"] else ""),
+                "final x prior": spread("final_over_base"),
+                "last 10": row["last10_median"] / row["base"],
+                "best": spread("best_over_base"),
+                "x best control": row["improvement_over_best_control_median"],
+                "without top": decades("final_without_top_over_base"),
+                "filter": decades("filter_decades"),
+                "distillation": decades("distillation_decades"),
+                "met": row.get("successes_met"),
+                "first success": decades("expected_evaluations_to_first_success"),
+                "NRE": row["nre"],
+                "Tflop": flops / 1e12 if flops else None,
+                "seconds": row.get("wall_s"),
+            }
+        )
+    return lines
+
+
+def in_words(found: list[dict[str, Any]]) -> str:
+    """What the comparison says, whatever it says."""
+    controls = [row for row in found if row["control"]]
+    learners = [row for row in found if not row["control"]]
+    if not learners:
+        return "Only controls were run: nothing can be said of learning from failures."
+    name = lambda row: row.get("title", row["algorithm"])
+    control = max(controls, key=lambda row: row["final_median"])
+    best = max(learners, key=lambda row: row["final_median"])
+    factor = best["final_median"] / control["final_median"]
+    verdict = (
+        f"{factor:.3g} times the best control"
+        if factor > 1
+        else f"below the best control, at {factor:.3g} of it"
+    )
+    by_round = lambda row: max(row["best_over_base"]) if "best_over_base" in row else 0.0
+    lucky = max(learners, key=by_round)
+    lines = [
+        f"By the final value {name(best)} does best of all that learn: {verdict}",
+        f"({name(control)}). The paper's measure, the best of the rounds of each seed, gives",
+        f"{name(lucky)} up to {by_round(lucky):.3g} times the prior",
+    ]
+    no_filter = [row for row in controls if row["algorithm"] in ("banel_f1", "ours_f1")]
+    if no_filter:
+        other = max(no_filter, key=by_round)
+        lines[-1] += f", and without any filter, {name(other)},"
+        lines.append(f"up to {by_round(other):.3g} times.")
+    else:
+        lines[-1] += "."
+    return "\n".join(lines)
+
+
+def details(cell: Cell) -> dict[str, Any]:
+    """Every round and seed of an algorithm, for summary.json."""
+    return {
+        "seconds": cell.seconds,
+        **cell.about,
+        "final": cell.final,
+        "rounds": {name: np.round(values, 4) for name, values in cell.metrics.items()},
+    }
