@@ -17,7 +17,10 @@ DATA = Path(
     os.environ.get("BANEL_DATA_DIR") or Path(__file__).parents[2].joinpath("shared", "data")
 )
 NAMES = [name for name, *_ in IDX_FILES.values()]
-SOURCES = [mnist_data._find(DATA, name) for name in NAMES]
+SOURCES = [
+    next((file for part in (".", "mnist") for file in DATA.glob(f"{part}/{name}*")), None)
+    for name in NAMES
+]
 DOWNLOADED = mnist_data._downloaded
 EVERY = 200  # of the images, one is taken into the small data sets
 
