@@ -120,12 +120,12 @@ class Runner:
             (first, min(self.block, self.rounds - first))
             for first in range(0, self.rounds, self.block)
         ]
-        records = jax.eval_shape(
-            lambda keys, at: self.run.advance(keys, at, 0, self.rounds)[1], keys, abstract
-        )
+        # Of the first block's rounds, so that this traces what is then run.
+        advance = lambda keys, at: self.run.advance(keys, at, 0, blocks[0][1])[1]
+        whole = lambda x: jax.ShapeDtypeStruct((len(seeds), self.rounds), x.dtype)
         kept = {
             "progress": abstract,
-            "metrics": records,
+            "metrics": jax.tree.map(whole, jax.eval_shape(advance, keys, abstract)),
             "snapshots": jax.ShapeDtypeStruct((len(blocks) + 1, *one.shape), one.dtype),
             "seconds": jax.ShapeDtypeStruct((), jnp.float32),
         }

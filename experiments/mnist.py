@@ -277,9 +277,10 @@ def single_temperatures(config: Config, ground: Ground) -> dict[float, float]:
 PRESETS: dict[str, Config] = {
     "paper": Config(),
     "cpu": Config(
+        seeds=3,
         seeds_at_once=1,
-        num_round_targets=2000,
-        task=mnist.MnistConfig(num_layers=2, width=64),
+        num_round_targets=1000,
+        task=mnist.MnistConfig(num_layers=2, num_heads=2, width=32),
     ),
     "smoke": Config(
         rounds=2,

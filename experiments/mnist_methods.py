@@ -12,7 +12,9 @@ from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
+from banel_jax.algorithms.pseudo_count import POLICY as PSEUDO_COUNT_POLICY
 from banel_jax.algorithms.pseudo_count import PseudoCountConfig, pseudo_count
+from banel_jax.algorithms.rnd import POLICY as RND_POLICY
 from banel_jax.algorithms.rnd import RndConfig, rnd
 from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
@@ -69,13 +71,9 @@ class Settings:
         default_factory=lambda: PolicyGradientConfig(baseline=1.0)
     )
     rnd: RndConfig = field(default_factory=RndConfig)
-    rnd_policy: PolicyGradientConfig = field(
-        default_factory=lambda: PolicyGradientConfig(kl_coefficient=0.01)
-    )
+    rnd_policy: PolicyGradientConfig = RND_POLICY
     pseudo_count: PseudoCountConfig = field(default_factory=PseudoCountConfig)
-    pseudo_count_policy: PolicyGradientConfig = field(
-        default_factory=lambda: PolicyGradientConfig(kl_coefficient=0.05)
-    )
+    pseudo_count_policy: PolicyGradientConfig = PSEUDO_COUNT_POLICY
     gflownet_tb: GFlowNetConfig = field(
         default_factory=lambda: GFlowNetConfig(objective="trajectory_balance")
     )
