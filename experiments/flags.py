@@ -38,7 +38,10 @@ def define(defaults: Config, flag_values: flags.FlagValues = flags.FLAGS) -> Cal
 
 
 def run(
-    main: Callable[[Config], Any], defaults: Config, presets: dict[str, Config] | None = None
+    main: Callable[[Config], Any],
+    defaults: Config,
+    presets: dict[str, Config] | None = None,
+    sweep: Callable[[str, list[tuple[str, Config]]], Any] | None = None,
 ) -> None:
     """Parses the flags into a configuration and runs `main` on it.
 
@@ -46,12 +49,17 @@ def run(
       main: the program.
       defaults: of every flag.
       presets: other defaults by name, for `--preset=NAME`; flags given beside it go before.
+      sweep: `sweep(field, [(value, configuration), ...])`, run in place of `main` where
+        `--sweep.FIELD=VALUE,VALUE` is given. FIELD is a flag's name, or its last part where
+        no other flag ends so.
 
     A ValueError or OSError is a user's mistake and ends the program with one line;
     `--verbosity=1` shows where it came from.
     """
     if presets:
         defaults = _chosen_preset(presets, defaults)
+    given = [a for a in sys.argv[1:] if re.match(r"--?sweep\.", a)] if sweep else []
+    sys.argv = [a for a in sys.argv if a not in given]
     read = define(defaults)
 
     def checked(argv):
@@ -61,13 +69,40 @@ def run(
         if len(argv) > 1:
             sys.exit(f"error: unknown argument {argv[1]!r}; flags are given as --name=value")
         try:
-            main(read())
+            if sweep and given:
+                sweep(*_points(given, read))
+            else:
+                main(read())
         except (ValueError, OSError) as error:
             if flags.FLAGS.verbosity > 0:
                 raise
             sys.exit(f"error: {error}")
 
     app.run(checked)
+
+
+def _points(given, read):
+    """(field, [(value, configuration)]) of the one `--sweep.FIELD=VALUES` that is given."""
+    if len(given) > 1:
+        raise ValueError(f"{' '.join(given)}: sweep one field at a time")
+    name, _, values = given[0].lstrip("-").removeprefix("sweep.").partition("=")
+    every = [n for n in flags.FLAGS if n == name] or [
+        n for n in flags.FLAGS if n.rpartition(".")[2] == name
+    ]
+    if len(every) != 1 or not values:
+        known = f"; there are {', '.join(every)}" if every else ""
+        raise ValueError(
+            f"{given[0]} names no one field and its values{known}; give it as "
+            "--sweep.FIELD=VALUE,VALUE, with FIELD as --help lists them"
+        )
+    points = []
+    for value in values.split(","):
+        try:
+            flags.FLAGS[every[0]].parse(value)
+        except flags.IllegalFlagValueError as error:
+            raise ValueError(f"{given[0]}: {error}") from error
+        points.append((value, read()))
+    return every[0], points
 
 
 def _chosen_preset(presets, defaults):

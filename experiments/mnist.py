@@ -3,8 +3,12 @@
     python -m experiments.mnist --preset=cpu
 
 pretrains the prior, runs each algorithm from each seed for the same number of reward
-evaluations, and writes Table 2 and Figures 2 and 11 with the controls in them. What is on
-disk is not run again. See the README for minutes and results.
+evaluations, and writes Table 2 and Figures 2 and 11 with the controls in them. What is on disk
+is not run again.
+
+    python -m experiments.mnist --preset=cpu --algorithms=banel,rnd --sweep.failure_epochs=1,10,50
+
+runs them at several values of any field (Figure 3). See the README for minutes and results.
 """
 
 import time
@@ -282,6 +286,11 @@ PRESETS: dict[str, Config] = {
         num_round_targets=1000,
         task=mnist.MnistConfig(num_layers=2, num_heads=2, width=32),
     ),
+    "cpu14": Config(
+        seeds_at_once=1,
+        num_round_targets=1000,
+        task=mnist.MnistConfig(resolution=14, patch_width=2, num_layers=2, num_heads=2, width=32),
+    ),
     "smoke": Config(
         rounds=2,
         seeds=2,
@@ -349,5 +358,57 @@ def main(config: Config) -> None:
     )
 
 
+def sweep(field: str, points: list[tuple[str, Config]]) -> None:
+    """The algorithms at several values of one field (Figure 3, where it is failure_epochs)."""
+    started = time.perf_counter()
+    cells: list[dict[str, Cell]] = []
+    grounds: list[Ground] = []
+    for value, config in points:
+        print(f"{field} = {value}", flush=True)
+        # What lies in settings changes algorithms alone, not the ground that they stand on.
+        same = bool(grounds) and field.startswith("settings.")
+        grounds.append(grounds[0] if same else prepare(config))
+        cells.append(run(config, grounds[-1]))
+    config = points[0][1]
+    names = config.chosen
+    built = {
+        name: {METHODS[name].build(c.settings, c.task).settings for _, c in points}
+        for name in names
+    }
+    measures = {"best": {}, "final": {}}  # type: dict[str, dict[str, np.ndarray]]
+    for name in names:
+        base = np.array([g.log10_rate for g in grounds])[:, None]
+        by_round = np.stack([c[name].metrics["log10_success_rate"] for c in cells])
+        last = np.stack([c[name].final["log10_success_rate"] for c in cells])
+        measures["best"][name] = by_round.max(axis=2) - base
+        measures["final"][name] = last - base
+    short = field.rpartition(".")[2]
+    output = Path(config.output)
+    rows = [
+        {"algorithm": METHODS[name].title, short: value}
+        | {m: report.format_spread(10 ** measures[m][name][i]) for m in measures}
+        for name in names
+        for i, (value, _) in enumerate(points)
+        if i == 0 or len(built[name]) > 1
+    ]
+    print()
+    report.print_table(rows, ("algorithm", short, *measures))
+    print("\ntimes the prior's success rate, median over seeds [lowest, highest]")
+    mnist_figures.sweep(
+        output / "figures" / f"sweep_{short}.png",
+        short,
+        [value for value, _ in points],
+        {m: {n: g for n, g in measures[m].items() if len(built[n]) > 1} for m in measures},
+        {m: {n: g[0] for n, g in measures[m].items() if len(built[n]) == 1} for m in measures},
+    )
+    report.write_json(
+        output / f"sweep_{short}.json",
+        report.provenance(started)
+        | {"config": asdict(config), "field": field, "values": [v for v, _ in points]}
+        | {f"log10_gain_{m}": gains for m, gains in measures.items()},
+    )
+    print(f"\nwritten: {output}/sweep_{short}.json, figures/sweep_{short}.png")
+
+
 if __name__ == "__main__":
-    flags.run(main, PRESETS["paper"], PRESETS)
+    flags.run(main, PRESETS["paper"], PRESETS, sweep)

@@ -131,32 +131,38 @@ def figure_11(path: Path, config, cells) -> None:
     plt.close(figure)
 
 
-def sweep(path: Path, config, field: str, values, gains, lines) -> None:
-    """Improvement by the value of a swept field, with every seed and its mean (Figure 3).
+def sweep(path: Path, field: str, values: list[str], gains, lines) -> None:
+    """Improvement by the value of a swept field (Figure 3), best of rounds and final.
 
     Args:
       path: of the PNG.
-      config: of the experiment.
       field: that was swept.
       values: of it.
-      gains: by algorithm, decades over the prior, [values, seeds].
-      lines: by algorithm that the field does not touch, decades over the prior.
+      gains: by measure, then by algorithm, decades over the prior [values, seeds].
+      lines: the same of algorithms that the field does not touch, [seeds].
     """
-    figure, axes = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure, panels = plt.subplots(
+        1, len(gains), figsize=(5.2 * len(gains), 4.0), sharey=True, layout="constrained"
+    )
     places = np.arange(len(values))
-    for i, (name, gain) in enumerate(gains.items()):
-        middle, colour = np.median(gain, axis=1), COLOURS[i]
-        error = np.abs(np.stack([gain.min(1), gain.max(1)]) - middle)
-        axes.errorbar(
-            places, middle, error, marker="o", capsize=3, color=colour, label=METHODS[name].title
-        )
-    for i, (name, gain) in enumerate(lines.items()):
-        axes.axhline(gain, ls="--", color=COLOURS[len(gains) + i], lw=1, label=METHODS[name].title)
-    axes.axhline(0, color="#000000", lw=0.8, ls=":")
-    axes.set_xticks(places, [str(v) for v in values])
-    axes.set_xlabel(field)
-    axes.set_ylabel("success rate over the prior's, decades")
-    axes.legend(fontsize=8, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    for axes, measure in zip(panels, gains, strict=True):
+        for i, (name, gain) in enumerate(gains[measure].items()):
+            middle = np.median(gain, axis=1)
+            error = np.abs(np.stack([gain.min(1), gain.max(1)]) - middle)
+            axes.errorbar(
+                places, middle, error, marker="o", capsize=3, color=COLOURS[i],
+                label=METHODS[name].title,
+            )  # fmt: skip
+        for i, (name, gain) in enumerate(lines[measure].items(), len(gains[measure])):
+            colour, title = COLOURS[i % len(COLOURS)], METHODS[name].title
+            axes.axhline(np.median(gain), ls="--", color=colour, lw=1, label=title)
+        axes.axhline(0, color="#000000", lw=0.8, ls=":")
+        axes.set_xticks(places, values)
+        axes.set_xlabel(field)
+        axes.set_title({"best": "best of the rounds"}.get(measure, measure), fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("success rate over the prior's, decades")
+    panels[-1].legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -26,6 +26,20 @@ from banel_jax.tasks import mnist
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm
 
+# All failures kept, more samples distilled than are paid for, a failure model with dropout.
+OURS = BanelConfig(
+    failure_rounds=30,
+    failure_training=TrainingConfig(epochs=5, learning_rate=1e-3),
+    num_distilled=1000,
+    generator_training=TrainingConfig(epochs=4, learning_rate=3e-4),
+)
+FILTERING = SequentialFilteringConfig(
+    filter_factor=1.15,  # of 30 filters that let 1 in 1.15 pass, 1.5% pass
+    failure_rounds=30,
+    failure_training=TrainingConfig(epochs=5, learning_rate=1e-3),
+    max_filters=30,
+)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -62,10 +76,10 @@ class Settings:
     failure_learning_rate: float = 1e-3
     generator_epochs: int = 15
     generator_learning_rate: float = 1e-4
-    ours: BanelConfig = field(default_factory=BanelConfig)
+    ours: BanelConfig = OURS
     ours_base: Literal["prior", "broadened"] = "prior"
     ours_failure_dropout: float = 0.1
-    filtering: SequentialFilteringConfig = field(default_factory=SequentialFilteringConfig)
+    filtering: SequentialFilteringConfig = FILTERING
     policy_gradient: PolicyGradientConfig = field(default_factory=PolicyGradientConfig)
     negative_rl: PolicyGradientConfig = field(
         default_factory=lambda: PolicyGradientConfig(baseline=1.0)
