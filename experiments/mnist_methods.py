@@ -34,7 +34,7 @@ OURS = BanelConfig(
     generator_training=TrainingConfig(epochs=4, learning_rate=3e-4),
 )
 FILTERING = SequentialFilteringConfig(
-    filter_factor=1.15,  # of 30 filters that let 1 in 1.15 pass, 1.5% pass
+    filter_factor=1.2,  # after 30 such filters 1 in 240 passes
     failure_rounds=30,
     failure_training=TrainingConfig(epochs=5, learning_rate=1e-3),
     max_filters=30,

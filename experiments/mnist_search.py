@@ -34,7 +34,7 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
     "ours": [
         {},
         {"settings.ours.kappa": 0.5},
-        {"settings.ours.past_filters": 8, "settings.ours.filter_factor": 1.25},
+        {"settings.ours.past_filters": 8, "settings.ours.filter_factor": 1.2},
         {"settings.ours.filter_factor": 4.0},
         _WIDE,
         _COOL,
