@@ -1,0 +1,279 @@
+"""What filters alone do on MNIST: Algorithm 1's gain after 1 to 8 filters, and tempering's.
+
+    python -m experiments.mnist_filters --preset=cpu
+
+Nothing is distilled here, so nothing can be lost in it. A filter at f = 2 gains at most 0.3
+decades. Beside the sum over targets, which a few dominate, stands the share of targets that
+pass against the share of samples that pass.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+
+from banel_jax import sampling, scoring, training
+from banel_jax.models.ensemble import ensemble, fit_ensemble, members
+from banel_jax.models.transformer import transformer
+from banel_jax.progress import progress
+from banel_jax.success_rate import LN10
+from banel_jax.training import TrainingConfig
+from experiments import flags, mnist, report
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to filter: the failure model's fit, its members, how it cuts, what it filters."""
+
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=20, learning_rate=1e-3)
+    )
+    dropout: float = 0.2
+    members: int = 1
+    soft: bool = False
+    base: str = "prior"
+
+
+VARIANTS = {
+    "overfitted": Variant(TrainingConfig(epochs=50, learning_rate=1e-3), dropout=0.0),
+    "regularised": Variant(),
+    "regularised, 3 members": Variant(members=3),
+    "regularised, soft": Variant(soft=True),
+    "regularised, broadened base": Variant(base="broadened"),
+}
+COLUMNS = ("variant", "filters", "samples", "gain", "without top", "targets", "bound")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the exhibit.
+
+    Attributes:
+      experiment: the task, its prior, the broadened prior and the folders.
+      seeds: of samples and fits.
+      filters: in a row, each of f = 2.
+      num_failures: that each failure model is fitted to, drawn from what passed so far.
+      num_samples: of the base, which the filters thin out.
+      num_targets: the likeliest under the prior, over which gains are summed.
+      softness: nats over which a soft filter lets more through.
+    """
+
+    experiment: mnist.Config = field(default_factory=mnist.Config)
+    seeds: int = 5
+    filters: int = 8
+    num_failures: int = 250
+    num_samples: int = 36_000
+    num_targets: int = 2000
+    softness: float = 1.0
+
+    def __post_init__(self):
+        if self.seeds < 1 or self.filters < 1 or self.num_targets < 1:
+            raise ValueError("seeds, filters and num_targets must be at least 1")
+        needed = self.num_failures * 2 ** (self.filters - 1)
+        if self.num_samples < needed:
+            raise ValueError(
+                f"num_samples={self.num_samples} leaves too few after {self.filters} filters; give "
+                f"at least {needed}, or fewer filters or failures"
+            )
+        if not self.softness > 0:
+            raise ValueError(f"softness={self.softness} must be positive")
+
+
+def acceptance(ratios: np.ndarray, threshold: float, softness: float | None) -> np.ndarray:
+    """Probability that each is let through: a cut, or a logistic curve around it."""
+    if softness is None:
+        return (ratios >= threshold).astype(float)
+    return 1 / (1 + np.exp(-np.clip((ratios - threshold) / softness, -50, 50)))
+
+
+def threshold_of(ratios: np.ndarray, share: float, softness: float | None) -> float:
+    """Where `share` of the samples is let through, by bisection."""
+    low, high = float(ratios.min()) - 50, float(ratios.max()) + 50
+    for _ in range(60):
+        middle = (low + high) / 2
+        if acceptance(ratios, middle, softness).mean() > share:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def run_variant(config: Config, ground: mnist.Ground, variant: Variant, seed: int) -> np.ndarray:
+    """[filters, 4]: share of samples, gain in decades, the same without top, share of targets."""
+    c = config.experiment
+    base = ground.bases[variant.base]
+    network = lambda dropout: transformer(dataclasses.replace(c.task.transformer, dropout=dropout))
+    prior, member = network(0.0), network(variant.dropout)
+    # The same objects for every seed, so that nothing is compiled twice.
+    failure_model, fit = _failure_model(member, variant.members, variant.training)
+    rng = np.random.default_rng([seed, 1])
+    key = jax.random.key(seed)
+    samples, sample_scores = sampling.sample(prior, key, base, config.num_samples)
+    targets = jax.tree.map(lambda x: x[: config.num_targets], ground.task.targets)
+    weights = np.asarray(scoring.log_likelihood(prior, base, targets), np.float64)
+    log_passed = np.zeros(len(weights))  # log of the probability that a target passes
+    softness = config.softness if variant.soft else None
+    share, rows = 1.0, []
+    start = members(base, variant.members)
+    for number in range(config.filters):
+        failures = jax.tree.map(lambda x: x[: config.num_failures], samples)
+        params, _ = fit(jax.random.fold_in(key, number), start, failures)
+        ratio = partial(_ratio, failure_model, params)
+        ratios = ratio(samples, sample_scores)
+        cut = threshold_of(ratios, 0.5, softness)
+        passed = rng.random(len(ratios)) < acceptance(ratios, cut, softness)
+        share *= passed.mean()
+        kept = np.flatnonzero(passed)
+        samples = jax.tree.map(lambda x, kept=kept: x[kept], samples)
+        sample_scores = sample_scores[kept]
+        with np.errstate(divide="ignore"):
+            log_passed += np.log(acceptance(ratio(targets, weights), cut, softness))
+        row = [share]
+        for first in (0, c.without_top):
+            before = np.logaddexp.reduce(weights[first:])
+            after = np.logaddexp.reduce((weights + log_passed)[first:])
+            row.append((after - before - np.log(share)) / LN10)
+        rows.append([*row, np.mean(np.exp(log_passed))])
+    return np.array(rows)
+
+
+_FITS: dict[Any, Any] = {}
+
+
+def _failure_model(member, size, config):
+    """(model, compiled fit) of an ensemble, the same object each time."""
+    wanted = (member.settings, size, config)
+    if wanted not in _FITS:
+        fit = fit_ensemble(member, config) if size > 1 else _fit_single(member, config)
+        every = lambda key, params, x: fit(key, params, x, jnp.ones(x.tokens.shape[0]), None)
+        _FITS[wanted] = ensemble(member, size), jax.jit(every)
+    return _FITS[wanted]
+
+
+def _fit_single(member, config):
+    """One member, fitted to the failures as they are."""
+
+    def fit(key, params, sequences, weights, _):
+        first = jax.tree.map(lambda x: x[0], params)
+        fitted, info = training.fit(member, config, key, first, sequences, weights)
+        return members(fitted, 1), info
+
+    return fit
+
+
+def _ratio(failure_model, params, sequences, scores) -> np.ndarray:
+    """The ranking of Eq. 5 in nats, float64 [n]."""
+    return np.asarray(scores, np.float64) - _scores(failure_model, params, sequences)
+
+
+def _scores(model, params, sequences, piece: int = 1000) -> np.ndarray:
+    """log p of [n] in pieces of one shape: nothing is compiled anew as samples thin out."""
+    n = sequences.tokens.shape[0]
+    rows = np.arange(-(-n // piece) * piece) % n
+    take = lambda start: jax.tree.map(lambda x: x[rows[start : start + piece]], sequences)
+    scores = [
+        np.asarray(scoring.log_likelihood(model, params, take(start)), np.float64)
+        for start in range(0, len(rows), piece)
+    ]
+    return np.concatenate(scores)[:n]
+
+
+def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: dict) -> None:
+    names = list(results)
+    plot, panels = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+    filters = np.arange(1, config.filters + 1)
+    for axes, column in zip(panels[:2], (1, 2), strict=True):
+        for name, colour in zip(names, colours, strict=True):
+            gain = np.maximum(results[name][:, :, column], -4)
+            axes.plot(filters, np.median(gain, 0), color=colour, label=name, marker="o", ms=3)
+            axes.fill_between(filters, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
+        axes.plot(filters, filters * np.log10(2), "--", color="#999999", label="bound")
+        axes.axhline(0, color="#000000", lw=0.8, ls=":")
+        axes.set_xlabel("filters, each f = 2")
+    panels[0].set_ylabel("gain, decades")
+    panels[0].set_title("all targets", fontsize=10)
+    top = config.experiment.without_top
+    panels[1].set_title(f"without the {top} likeliest", fontsize=10)
+    panels[0].legend(fontsize=8, frameon=False)
+    panels[2].plot(list(curve), [curve[t] for t in curve], marker="o", ms=3, color="#0072B2")
+    panels[2].axhline(0, color="#000000", lw=0.8, ls=":")
+    panels[2].set_ylim(bottom=-4)
+    panels[2].set_xlabel("temperature of the prior")
+    panels[2].set_title("tempering alone", fontsize=10)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot.savefig(path, dpi=150)
+    plt.close(plot)
+
+
+def main(config: Config) -> None:
+    started = time.perf_counter()
+    c = config.experiment
+    # The broadened prior is made where an algorithm that is chosen starts from it.
+    ground = mnist.prepare(dataclasses.replace(c, algorithms=("prior", "broadened")))
+    work = [(name, seed) for name in VARIANTS for seed in range(config.seeds)]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
+    for name, seed in progress(work, len(work), "filters"):
+        found[name].append(run_variant(config, ground, VARIANTS[name], c.first_seed + seed))
+    results = {name: np.stack(values) for name, values in found.items()}
+    curve = mnist.single_temperatures(c, ground)
+    curve = {t: rate - ground.log10_rate for t, rate in curve.items()} | {1.0: 0.0}
+    curve = dict(sorted(curve.items()))
+    lines = [
+        {
+            "variant": name if number == 0 else "",
+            "filters": number + 1,
+            "samples": float(np.median(values[:, number, 0])),
+            "gain": report.format_spread(values[:, number, 1]),
+            "without top": report.format_spread(values[:, number, 2]),
+            "targets": float(np.median(values[:, number, 3])),
+            "bound": (number + 1) * np.log10(2),
+        }
+        for name, values in results.items()
+        for number in range(config.filters)
+    ]
+    report.print_table(lines, COLUMNS)
+    print(
+        "\ngain in decades, median over seeds [lowest, highest]; samples, targets: share that "
+        "passes\n\ntempering alone, gain in decades by T: "
+        + ", ".join(f"{t:g}: {gain:.2f}" for t, gain in curve.items())
+    )
+    output = Path(c.output)
+    name = f"filters_{c.task.resolution}"
+    figure(output / "figures" / f"{name}.png", config, results, curve)
+    columns = ("samples", "gain", "gain_without_top", "targets")
+    report.write_json(
+        output / f"{name}.json",
+        report.provenance(started)
+        | {"config": dataclasses.asdict(config), "log10_prior_success_rate": ground.log10_rate}
+        | {"log10_gain_by_temperature": curve}
+        | {
+            "variants": {
+                variant: {column: values[:, :, i] for i, column in enumerate(columns)}
+                for variant, values in results.items()
+            }
+        },
+    )
+    print(f"\nwritten: {output}/{name}.json, figures/{name}.png")
+
+
+PRESETS = {name: Config(experiment=mnist.PRESETS[name]) for name in ("paper", "cpu", "cpu14")} | {
+    "smoke": Config(
+        mnist.PRESETS["smoke"], seeds=1, filters=2, num_failures=20, num_samples=80, num_targets=50
+    )
+}
+
+if __name__ == "__main__":
+    flags.run(main, PRESETS["paper"], PRESETS)
