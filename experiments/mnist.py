@@ -283,12 +283,12 @@ PRESETS: dict[str, Config] = {
     "cpu": Config(
         seeds=3,
         seeds_at_once=1,
-        num_round_targets=1000,
+        num_round_targets=300,
         task=mnist.MnistConfig(num_layers=2, num_heads=2, width=32),
     ),
     "cpu14": Config(
         seeds_at_once=1,
-        num_round_targets=1000,
+        num_round_targets=300,
         task=mnist.MnistConfig(resolution=14, patch_width=2, num_layers=2, num_heads=2, width=32),
     ),
     "smoke": Config(

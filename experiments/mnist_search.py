@@ -106,7 +106,7 @@ class Config:
 
     experiment: mnist.Config = field(
         default_factory=lambda: dataclasses.replace(
-            mnist.PRESETS["cpu14"], rounds=12, seeds=3, first_seed=100, task=_search_task()
+            mnist.PRESETS["cpu14"], rounds=10, seeds=2, first_seed=100, task=_search_task()
         )
     )
     algorithms: tuple[str, ...] = ()
