@@ -78,7 +78,8 @@ class Runner:
     ):
         self.name, self.base, self.rounds = name, base, rounds
         self.folder, self.block, self.seeds_at_once = folder, block, seeds_at_once
-        self.run = loop.compiled_blocks(algorithm, task.reward_fn, evaluate, seeds_at_once)
+        at_once = 1 if seeds_at_once == 1 else None  # the last group may be smaller than the others
+        self.run = loop.compiled_blocks(algorithm, task.reward_fn, evaluate, at_once)
         draw = lambda state: algorithm.sample(jax.random.key(0), state, num_snapshot).tokens
         each = lambda function: jax.jit(lambda states: jax.lax.map(function, states))
         self.snapshot, self.final = each(draw), each(final)

@@ -292,6 +292,17 @@ PRESETS: dict[str, Config] = {
         task=mnist.MnistConfig(resolution=14, patch_width=2, num_layers=2, num_heads=2, width=32),
     ),
     "smoke": Config(
+        algorithms=(
+            "prior",
+            "ladder",
+            "banel_f1",
+            "banel",
+            "ours",
+            "negative_rl",
+            "rnd",
+            "pseudo_count",
+            "gflownet_vargrad",
+        ),
         rounds=2,
         seeds=2,
         seeds_at_once=1,

@@ -41,7 +41,7 @@ def success_rate(path: Path, config, ground, cells) -> None:
 
     Controls stand left, in dashes, and what learns right.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(13, 4.6), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True, layout="constrained")
     floor = -6.0  # what falls below it has collapsed; how far says nothing
     for axes, controls in zip(panels, (True, False), strict=True):
         names = [name for name in cells if METHODS[name].control == controls]
@@ -58,9 +58,11 @@ def success_rate(path: Path, config, ground, cells) -> None:
         axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
         axes.set_xlabel("reward evaluations")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=7, frameon=False, loc="lower left", ncols=2)
+        axes.legend(
+            fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+        )
     panels[0].set_ylabel("success rate over the prior's, decades")
-    panels[0].set_ylim(bottom=floor - 2.4)  # room for the legends
+    panels[0].set_ylim(bottom=floor - 0.2)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -106,7 +108,7 @@ def figure_2(path: Path, config, ground, name: str, cell) -> None:
 
 
 def figure_11(path: Path, config, cells) -> None:
-    """Samples over training, and how many nats the held-out 0s take."""
+    """Samples over training, and how many nats the held-out 0s take, a line a seed."""
     names = [name for name in COLLAPSE if name in cells]
     columns = cells[names[0]].snapshots.shape[1]
     chosen = np.unique(np.linspace(0, columns - 1, 4).astype(int))
@@ -114,6 +116,8 @@ def figure_11(path: Path, config, cells) -> None:
         len(names), len(chosen) + 1, figsize=(2.3 * len(chosen) + 3.4, 2.5 * len(names)),
         layout="constrained", squeeze=False, width_ratios=[1] * len(chosen) + [1.4],
     )  # fmt: skip
+    worst = max(np.nanmax(cells[name].metrics["held_out_nats"]) for name in names)
+    least = min(np.nanmin(cells[name].metrics["held_out_nats"]) for name in names)
     for row, name in zip(panels, names, strict=True):
         cell = cells[name]
         for axes, block in zip(row, chosen, strict=False):
@@ -125,6 +129,7 @@ def figure_11(path: Path, config, cells) -> None:
             row[-1].plot(rounds, values, color="#0072B2", lw=1)
         row[-1].set_ylabel("held-out 0s, nats", fontsize=8)
         row[-1].set_yscale("log")
+        row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
         row[-1].spines[["top", "right"]].set_visible(False)
     panels[-1, -1].set_xlabel("round", fontsize=8)
     figure.savefig(path, dpi=150)
