@@ -28,6 +28,7 @@ class Cell(NamedTuple):
       final: by name, [seeds], of the last state.
       snapshots: tokens int32 [seeds, blocks + 1, n, length], drawn before the first round and
         after each block of rounds.
+      snapshot_rounds: rounds done at each of them.
       seconds: of all seeds, compilation and evaluation included.
       about: where it comes from: commit, device.
     """
@@ -35,6 +36,7 @@ class Cell(NamedTuple):
     metrics: dict[str, np.ndarray]
     final: dict[str, np.ndarray]
     snapshots: np.ndarray
+    snapshot_rounds: np.ndarray
     seconds: float
     about: dict[str, Any]
 
@@ -131,6 +133,11 @@ class Runner:
             "seconds": jax.ShapeDtypeStruct((), jnp.float32),
         }
         done, state = checkpoints.restore_latest(kept) or (0, None)
+        if done and done not in [first + rounds for first, rounds in blocks]:
+            raise ValueError(
+                f"{checkpoints.folder} holds {done} rounds, done in other blocks than of "
+                f"block={self.block}; give the block that they were begun with"
+            )
         started = time.perf_counter()
         if state is None:
             start = self.run.start(keys, self.base)
@@ -160,6 +167,7 @@ class Runner:
             metrics={k: np.asarray(v) for k, v in state["metrics"].items()},
             final={k: np.asarray(v) for k, v in final.items()},
             snapshots=np.asarray(state["snapshots"]).swapaxes(0, 1),
+            snapshot_rounds=np.array([0] + [first + rounds for first, rounds in blocks]),
             seconds=before + time.perf_counter() - started,
             about={k: v for k, v in report.provenance().items() if k in ("commit", "device")},
         )
@@ -167,11 +175,15 @@ class Runner:
 
 def together(cells: Sequence[Cell]) -> Cell:
     """The seeds of several cells as one."""
+    first = cells[0].snapshot_rounds
+    if not all(np.array_equal(cell.snapshot_rounds, first) for cell in cells):
+        raise ValueError("seeds were run in blocks of different lengths; give one block for all")
     join = lambda parts: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     return Cell(
         metrics=join([c.metrics for c in cells]),
         final=join([c.final for c in cells]),
         snapshots=np.concatenate([c.snapshots for c in cells]),
+        snapshot_rounds=first,
         seconds=sum(c.seconds for c in cells),
         about={k: ", ".join(sorted({str(c.about[k]) for c in cells})) for k in cells[0].about},
     )
@@ -183,7 +195,8 @@ def _save(path: Path, cell: Cell) -> None:
     about = json.dumps(cell.about | {"seconds": cell.seconds})
     temporary = path.with_name(f".{path.name}")
     with open(temporary, "wb") as file:
-        np.savez_compressed(file, snapshots=cell.snapshots, about=np.array(about), **arrays)
+        arrays |= {"snapshots": cell.snapshots, "snapshot_rounds": cell.snapshot_rounds}
+        np.savez_compressed(file, about=np.array(about), **arrays)
     temporary.replace(path)
 
 
@@ -194,7 +207,12 @@ def _load(path: Path) -> Cell:
         about = json.loads(str(arrays.pop("about")))
         part = lambda p: {k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)}
         return Cell(
-            part("metrics/"), part("final/"), arrays["snapshots"], about.pop("seconds"), about
+            part("metrics/"),
+            part("final/"),
+            arrays["snapshots"],
+            arrays["snapshot_rounds"],
+            about.pop("seconds"),
+            about,
         )
     except Exception as error:
         raise ValueError(f"{path} cannot be read ({error}); delete it to run it again") from error

@@ -58,9 +58,9 @@ class Config:
     """Settings of the experiment.
 
     Attributes:
-      algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, by_prior,
-        ours_f1 (controls), banel, importance, inverse, ours, filtering, policy_gradient,
-        negative_rl, rnd, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
+      algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
+        ours_by_prior (controls), banel, banel_base, importance, inverse, ours, filtering,
+        policy_gradient, negative_rl, rnd, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
       rounds: of num_candidates reward evaluations each, of every algorithm.
       seeds: how many runs of each algorithm.
       first_seed: the seeds are this one and those that follow.
@@ -145,7 +145,10 @@ def prepare(config: Config) -> Ground:
     task = mnist.mnist(config.task, data, cache, config.prior_file or None)
     assert task.targets is not None
     prior = mnist.pretrained_prior(config.task, data, cache, config.prior_file or None)
-    targets = mnist.by_likelihood(task.prior, task.prior_params, task.targets)
+    scores = scoring.log_likelihood(task.prior, task.prior_params, task.targets)
+    order = jnp.argsort(-scores, stable=True)
+    targets = jax.tree.map(lambda x: x[order], task.targets)
+    decades = lambda scores: float(success_rate.log_success_rate(scores)) / LN10
     zeros, held_out = mnist.pretraining_sequences(config.task, data)
     rows = np.flatnonzero(np.asarray(held_out))[:200]
     bases = {"prior": task.prior_params}
@@ -155,10 +158,8 @@ def prepare(config: Config) -> Ground:
     return Ground(
         task=task._replace(targets=targets),
         bases=bases,
-        log10_rate=log10_rate(task, task.prior_params, targets),
-        log10_rate_without_top=log10_rate(
-            task, task.prior_params, jax.tree.map(lambda x: x[config.without_top :], targets)
-        ),
+        log10_rate=decades(scores),
+        log10_rate_without_top=decades(scores[order][config.without_top :]),
         held_out=jax.tree.map(lambda x: x[rows], zeros),
         zeros=mnist.pixels(config.task, zeros).reshape(zeros.tokens.shape[0], -1),
         prior_metrics=prior.metrics,
@@ -181,11 +182,6 @@ def broadened(config: Config, task: Task) -> Params:
     return prior_cache.load_or_train(
         config.runs, "mnist-broadened", settings, task.prior_params, train
     )[0]
-
-
-def log10_rate(task: Task, params: Params, targets: Sequences, temperature=None) -> float:
-    scores = scoring.log_likelihood(task.prior, params, targets, temperature=temperature)
-    return float(success_rate.log_success_rate(scores)) / LN10
 
 
 def round_targets(config: Config, ground: Ground) -> Sequences:
@@ -271,11 +267,17 @@ def run(config: Config, ground: Ground) -> dict[str, Cell]:
     return cells
 
 
-def single_temperatures(config: Config, ground: Ground) -> dict[float, float]:
-    """log10 success rate of the prior at single temperatures, over the targets of the rounds."""
-    targets = round_targets(config, ground)
-    at = lambda t: log10_rate(ground.task, ground.task.prior_params, targets, t)
-    return {t: at(t) for t in TEMPERATURES}
+def single_temperatures(ground: Ground) -> dict[float, float]:
+    """log10 success rate of the prior at single temperatures."""
+    task = ground.task
+
+    def rate(temperature):
+        scores = scoring.log_likelihood(
+            task.prior, task.prior_params, task.targets, temperature=temperature
+        )
+        return float(success_rate.log_success_rate(scores)) / LN10
+
+    return {t: rate(t) for t in TEMPERATURES}
 
 
 PRESETS: dict[str, Config] = {
@@ -341,7 +343,7 @@ def main(config: Config) -> None:
         f"{ground.prior_metrics['held_out_nats']:.1f} nats"
     )
     cells = run(config, ground)
-    temperatures = single_temperatures(config, ground)
+    temperatures = single_temperatures(ground)
     rows = mnist_table.rows(config, ground, cells, temperatures)
     print()
     report.print_table(mnist_table.readable(rows), mnist_table.COLUMNS)
@@ -376,12 +378,12 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     grounds: list[Ground] = []
     for value, config in points:
         print(f"{field} = {value}", flush=True)
-        # What lies in settings changes algorithms alone, not the ground that they stand on.
-        same = bool(grounds) and field.startswith("settings.")
-        grounds.append(grounds[0] if same else prepare(config))
+        grounds.append(prepare(config))
         cells.append(run(config, grounds[-1]))
     config = points[0][1]
     names = config.chosen
+    if any((c.rounds, c.seeds) != (config.rounds, config.seeds) for _, c in points):
+        raise ValueError(f"--sweep.{field}: points of other rounds or seeds make no one table")
     built = {
         name: {METHODS[name].build(c.settings, c.task).settings for _, c in points}
         for name in names

@@ -87,9 +87,7 @@ def show(axes, config, tokens, title: str) -> None:
 def figure_2(path: Path, config, ground, name: str, cell) -> None:
     """Samples of the prior, of the best posterior (by the success rate of the rounds), targets."""
     rates = cell.metrics["log10_success_rate"]
-    kept = np.minimum(
-        np.arange(1, cell.snapshots.shape[1]) * config.block, rates.shape[1]
-    )  # rounds done at each snapshot but the first
+    kept = cell.snapshot_rounds[1:]
     seed, block = np.unravel_index(np.argmax(rates[:, kept - 1]), (rates.shape[0], len(kept)))
     figure, panels = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
     show(panels[0], config, cell.snapshots[seed, 0], f"prior, 1e{ground.log10_rate:.1f}")
@@ -121,7 +119,7 @@ def figure_11(path: Path, config, cells) -> None:
     for row, name in zip(panels, names, strict=True):
         cell = cells[name]
         for axes, block in zip(row, chosen, strict=False):
-            done = min(block * config.block, cell.metrics["round"].shape[1])
+            done = cell.snapshot_rounds[block]
             show(axes, config, cell.snapshots[0, block], f"{METHODS[name].title}, round {done}")
         nats = cell.metrics["held_out_nats"]
         rounds = np.arange(1, nats.shape[1] + 1)

@@ -228,7 +228,7 @@ def main(config: Config) -> None:
     for name, seed in progress(work, len(work), "filters"):
         found[name].append(run_variant(config, ground, VARIANTS[name], c.first_seed + seed))
     results = {name: np.stack(values) for name, values in found.items()}
-    curve = mnist.single_temperatures(c, ground)
+    curve = mnist.single_temperatures(ground)
     curve = {t: rate - ground.log10_rate for t, rate in curve.items()} | {1.0: 0.0}
     curve = dict(sorted(curve.items()))
     lines = [

@@ -44,7 +44,7 @@ def rows(config, ground, cells: Mapping[str, Cell], temperatures: Mapping[float,
             "improvement_mean": rate / 10.0**base,
             "improvement_median": rate / 10.0**base,
             "final_over_base": [rate / 10.0**base],
-            "nre": 0,
+            **{name: 0 for name in ("nre", "wall_s", "flops")},
         }
     )
     best = max(row["final_median"] for row in found if row["control"])
@@ -55,6 +55,9 @@ def rows(config, ground, cells: Mapping[str, Cell], temperatures: Mapping[float,
 
 def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
     method, base = METHODS[name], ground.log10_rate
+    # Rates of 1e-40 are no float32.
+    wide = lambda numbers: {k: np.asarray(v, np.float64) for k, v in numbers.items()}
+    cell = cell._replace(metrics=wide(cell.metrics), final=wide(cell.final))
     rates = cell.metrics["log10_success_rate"]
     best = 10.0 ** rates.max(axis=1)
     last = 10.0 ** np.median(rates[:, -LAST:], axis=1)

@@ -108,6 +108,23 @@ def test_the_best_by_the_ratio_pass_in_the_order_they_were_drawn(against, kappa)
     assert set(np.argsort(-wrong, kind="stable")[:20]) != set(passed)
 
 
+def test_against_nothing_those_least_likely_under_the_failure_model_pass():
+    run = Run(3, two(filter_factor=3, num_distilled=20, ratio_against="nothing"))
+    state, asked = run.before[2], run.asked[2]
+    assert np.abs(state.generator - BASE).max() > 1
+    proposals, _ = sampling.sample(TABLE, jax.random.split(run.keys[2])[0], state.generator, 60)
+    drawn, p_phi = index(proposals), table_probabilities(state.failure_model)
+    passed = np.sort(np.argsort(p_phi[drawn], kind="stable")[:20])
+    equal(drawn[passed], index(asked.batch))
+    equal(run.candidates[2].tokens, asked.batch.tokens[:M])
+    for numerator in (BASE, state.generator):
+        by_ratio = np.argsort(p_phi[drawn] / table_probabilities(numerator)[drawn], kind="stable")
+        assert set(by_ratio[:20]) != set(passed)
+    # Where it may draw is where p_phi is at most what the threshold says.
+    allowed = -np.log(p_phi) >= float(asked.threshold)
+    equal(np.isfinite(run.algorithm.candidate_log_prob(asked, ALL)), allowed)
+
+
 @both
 def test_a_ratio_a_token_divides_by_the_scored_length(config):
     """Sequences of two to four scored tokens, the more the higher the first token."""
@@ -258,6 +275,18 @@ def test_past_filters_stay_in_force_and_the_oldest_goes_first():
         allowed &= p - log_p(before.failure_model) >= float(asked.threshold)
         assert allowed[index(asked.batch)].all()
         equal(np.isfinite(run.algorithm.candidate_log_prob(asked, ALL)), allowed)
+
+
+def test_past_filters_against_nothing_compare_with_nothing():
+    run = Run(
+        4, two(past_filters=2, filter_factor=2, acceptance_floor=1e-3, ratio_against="nothing")
+    )
+    allowed = np.ones(len(EVERY), bool)
+    for before, asked in zip(run.before[1:], run.asked[1:], strict=True):
+        allowed &= -log_p(before.failure_model) >= float(asked.threshold)
+        assert allowed[index(asked.batch)].all()
+        equal(np.isfinite(run.algorithm.candidate_log_prob(asked, ALL)), allowed)
+    assert 0 < allowed.sum() < 60
 
 
 def test_sequential_filtering_forgets_the_oldest_filter():

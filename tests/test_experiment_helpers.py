@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from experiments import flags, report
+from experiments import flags, mnist_search, report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,3 +70,167 @@ def test_json_is_strict_and_whole(tmp_path):
 def test_table_aligns_and_marks_what_is_missing():
     lines = report.format_table([{"a": "x", "b": 12345}, {"a": "long"}], ["a", "b"]).split("\n")
     assert lines[2:] == ["x     12,345", "long       -"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    epochs: int = 3
+    rate: float | None = 0.5
+
+    def __post_init__(self):
+        if self.epochs < 1:
+            raise ValueError(f"epochs={self.epochs} must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    rounds: int = 3
+    fast: bool = False
+    start: Literal["prior", "broadened"] = "prior"
+    sizes: tuple[int, ...] = (1, 2)
+    first: Fit = dataclasses.field(default_factory=Fit)
+    second: Inner = dataclasses.field(default_factory=Inner)
+    kappa: float = 2.0
+
+
+@pytest.fixture
+def points(monkeypatch):
+    """What a sweep runs, from its arguments."""
+    values = absl_flags.FlagValues()
+    monkeypatch.setattr(absl_flags, "FLAGS", values)
+    read = flags.define(Experiment(), values)
+    values(["program", "--rounds=5"])
+    return lambda *given: flags._points(list(given), read)
+
+
+BEFORE = Experiment(rounds=5)
+FIRST = lambda **changes: dataclasses.replace(BEFORE, first=Fit(**changes))
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "expected"),
+    [
+        ("--sweep.rounds=1,20", "rounds", [("1", Experiment(1)), ("20", Experiment(20))]),
+        (
+            "-sweep.first.epochs=2,7", "first.epochs",
+            [("2", FIRST(epochs=2)), ("7", FIRST(epochs=7))],
+        ),
+        ("--sweep.epochs=2", "first.epochs", [("2", FIRST(epochs=2))]),
+        (
+            "--sweep.rate=1e-3,none", "first.rate",
+            [("1e-3", FIRST(rate=0.001)), ("none", FIRST(rate=None))],
+        ),
+        # A whole name goes before the last part of another.
+        ("--sweep.kappa=3", "kappa", [("3", dataclasses.replace(BEFORE, kappa=3.0))]),
+        (
+            "--sweep.second.kappa=3", "second.kappa",
+            [("3", dataclasses.replace(BEFORE, second=Inner(kappa=3.0)))],
+        ),
+        (
+            "--sweep.start=broadened,prior", "start",
+            [("broadened", dataclasses.replace(BEFORE, start="broadened")), ("prior", BEFORE)],
+        ),
+        (
+            "--sweep.fast=true,false", "fast",
+            [("true", dataclasses.replace(BEFORE, fast=True)), ("false", BEFORE)],
+        ),
+    ],
+)  # fmt: skip
+def test_a_sweep_names_one_field_and_changes_it_alone(points, argument, name, expected):
+    field, found = points(argument)
+    assert (field, found) == (name, expected)
+    kinds = lambda config: [type(v) for v in dataclasses.astuple(config)]
+    assert [kinds(c) for _, c in found] == [kinds(c) for _, c in expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--sweep.unknown=1"], "--sweep.unknown=1 names no one field"),
+        (["--sweep.rounds="], "names no one field and its values; there are rounds"),
+        (["--sweep.rounds"], "names no one field and its values; there are rounds"),
+        (["--sweep.rounds=1", "--sweep.kappa=1"], "sweep one field at a time"),
+        (["--sweep.rounds=1,x"], "--sweep.rounds=1,x: flag --rounds=x"),
+        (["--sweep.rounds=1.5"], "--sweep.rounds=1.5: flag --rounds=1.5"),
+        (["--sweep.start=posterior"], "'posterior' is not one of prior, broadened"),
+        (["--sweep.epochs=1,0"], "epochs=0 must be at least 1"),
+    ],
+)
+def test_a_wrong_sweep_is_one_line(points, given, message):
+    with pytest.raises(ValueError) as caught:
+        points(*given)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_last_part_of_several_fields_names_them(monkeypatch):
+    values = absl_flags.FlagValues()
+    monkeypatch.setattr(absl_flags, "FLAGS", values)
+    two = dataclasses.make_dataclass(
+        "Two", [("a", Fit, dataclasses.field(default=Fit())), ("b", Fit, Fit())], frozen=True
+    )
+    read = flags.define(two(), values)
+    with pytest.raises(ValueError, match=r"names no one field .*; there are a\.epochs, b\.epochs;"):
+        flags._points(["--sweep.epochs=1"], read)
+
+
+PROGRAM = """
+import dataclasses
+from experiments import flags
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    rounds: int = 3
+    width: int = 4
+
+flags.run(
+    lambda config: print("main", config.rounds, config.width),
+    Config(),
+    {"wide": Config(width=8)},
+    lambda field, points: print(field, [(v, c.rounds, c.width) for v, c in points]),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output", "error"),
+    [
+        (["--rounds=5"], "main 5 4", ""),
+        (
+            ["--preset=wide", "--sweep.rounds=1,2", "--rounds=5"],
+            "rounds [('1', 1, 8), ('2', 2, 8)]",
+            "",
+        ),
+        (["--sweep.rounds=1,x"], "", "error: --sweep.rounds=1,x: flag --rounds=x: "),
+    ],
+)
+def test_a_sweep_takes_the_place_of_the_program(arguments, output, error):
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    root = Path(__file__).parents[1]
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100)
+    assert found.stdout.strip() == output
+    assert found.stderr.startswith(error) and found.stderr.count("\n") == bool(error)
+    assert (found.returncode != 0) == bool(error)
+
+
+def test_fields_are_changed_by_their_path_and_nothing_else():
+    changes = {"first.epochs": 9, "second.budget": None, "sizes": (3,), "first.rate": 0.25}
+    found = mnist_search.with_fields(Experiment(), changes)
+    assert found == Experiment(sizes=(3,), first=Fit(9, 0.25), second=Inner(1.0, None))
+    assert mnist_search.with_fields(found, {}) == found
+    with pytest.raises(ValueError, match="epochs=0"):
+        mnist_search.with_fields(Experiment(), {"first.epochs": 0})
+    with pytest.raises((AttributeError, TypeError)):
+        mnist_search.with_fields(Experiment(), {"first.epoch": 1})
+
+
+def test_every_trial_of_the_search_is_another_experiment():
+    start = mnist_search.Config().experiment
+    for name, trials in mnist_search.TRIALS.items():
+        found = [
+            mnist_search.with_fields(start, {"algorithms": (name,), **changes})
+            for changes in trials
+        ]
+        assert len(found) == 6 and all(a != b for i, a in enumerate(found) for b in found[:i])
+    assert start.task.seed != mnist_search.mnist.PRESETS["cpu14"].task.seed
+    with pytest.raises(ValueError, match="algorithms=x has no trials; choose among banel, "):
+        mnist_search.Config(algorithms=("x",))

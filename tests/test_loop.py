@@ -476,3 +476,57 @@ def test_the_compiled_form_refuses_rewards_that_are_neither_0_nor_1(wrong):
     answer = lambda sequences: jnp.full(len(sequences.tokens), wrong).at[0].set(1.0)
     with pytest.raises(ValueError, match="neither 0 nor 1 in round 0 of seed number 0"):
         compiled_run(ALGORITHM, answer, 2)(jax.random.split(jax.random.key(0), 1), PRIOR)
+
+
+def in_blocks(experiment, keys, blocks, prior_params=PRIOR):
+    """(states, metrics) of an experiment in calls of so many rounds each."""
+    progress, done, parts = experiment.start(keys, prior_params), 0, []
+    for rounds in blocks:
+        progress, metrics = experiment.advance(keys, progress, done, rounds)
+        assert {values.shape for values in metrics.values()} == {(len(keys), rounds)}
+        parts.append(metrics)
+        done += rounds
+    return progress, {k: np.concatenate([p[k] for p in parts], axis=1) for k in parts[0]}
+
+
+def test_in_blocks_of_rounds_it_is_the_same_experiment(uninterrupted, tmp_path):
+    keys = jax.vmap(jax.random.key)(jnp.array([2, 3]))
+    experiment = loop.compiled_blocks(ALGORITHM, reward, evaluate, seeds_at_once=1)
+    progress, metrics = in_blocks(experiment, keys, (2, 3, 1))
+    whole_states, whole_metrics = compiled_run(ALGORITHM, reward, ROUNDS, evaluate, 1)(keys, PRIOR)
+    assert same(progress.states, whole_states)
+    other = go(tmp_path / "two", RunConfig(rounds=ROUNDS, seed=2))
+    for i, result in enumerate([other, uninterrupted[1]]):
+        assert same(jax.tree.map(lambda x, i=i: x[i], progress.states), result.state)
+        last = result.metrics[-1]
+        counts = [last["num_reward_evaluations"], last["num_successes"]]
+        assert progress.counts[i].tolist() == counts
+        for name, values in metrics.items():
+            expected = np.float32([record[name] for record in result.metrics])
+            np.testing.assert_array_equal(values[i], whole_metrics[name][i], err_msg=name)
+            if name == "moved":  # what is evaluated is so to rounding
+                np.testing.assert_allclose(values[i], expected, rtol=1e-5)
+            else:
+                np.testing.assert_array_equal(values[i], expected, err_msg=name)
+
+
+def test_what_is_wrong_in_a_later_block_is_told_by_its_round():
+    def ask(key, state):
+        candidates, state = ALGORITHM.ask(key, state)
+        tokens = jnp.full_like(candidates.tokens, state["round"])
+        return Sequences(tokens, candidates.mask), state
+
+    marked, keys = ALGORITHM._replace(ask=ask), jax.random.split(jax.random.key(0), 2)
+    answer = lambda s: jnp.where(s.tokens[:, 0] == 4, 0.5, 0.0)
+    experiment = loop.compiled_blocks(marked, answer, evaluate)
+    with pytest.raises(ValueError, match="neither 0 nor 1 in round 4 of seed number 0"):
+        in_blocks(experiment, keys, (3, 3))
+
+    def lose(key, state):
+        candidates, state = ask(key, state)
+        lost = (jnp.arange(M) >= 4) & (state["round"] == 4)
+        return Sequences(candidates.tokens, candidates.mask & ~lost[:, None]), state
+
+    experiment = loop.compiled_blocks(ALGORITHM._replace(ask=lose), reward, evaluate)
+    with pytest.raises(ValueError, match="in round 4 only 4 of 6 candidates were found"):
+        in_blocks(experiment, keys, (3, 3))

@@ -94,3 +94,22 @@ def test_monte_carlo_counts_the_successes_of_the_model_after_the_round():
     drawn = algorithm.sample(jax.random.key(3), state, n)
     assert int(found["evaluation_successes"]) == int((np.asarray(drawn.tokens)[:, 0] == 2).sum())
     np.testing.assert_allclose(found["success_rate"], found["evaluation_successes"] / n)
+
+
+@pytest.mark.parametrize("without", [1, 3])
+def test_the_rate_without_the_first_targets(without):
+    prior = table_params(2)
+    rows = [[0, 1, 2, 0], [2, 2, 1, 0], [0, 1, 2, 0], [1, 1, 1, 1], [0, 0, 0, 2], [2, 0, 2, 0]]
+    algorithm = prior_sampling(TABLE, 5)
+    state = algorithm.init(jax.random.key(0), prior)
+    after = algorithm.init(jax.random.key(0), table_params(3))
+    found = success_rate.exact_evaluation(algorithm, sequences(rows), without)(state, after)
+    kept = np.array([row for i, row in enumerate(rows) if i != 2])  # the third is the first again
+    p = table_probabilities(table_params(3))[kept @ 3 ** np.arange(4)[::-1]]
+    rate = 10 ** float(found["log10_success_rate_without_first"])
+    np.testing.assert_allclose(rate, p[without:].sum(), rtol=1e-4)
+    np.testing.assert_allclose(10 ** float(found["log10_success_rate"]), p.sum(), rtol=1e-4)
+    plain = success_rate.exact_evaluation(algorithm, sequences(rows))(state, after)
+    assert set(found) - set(plain) == {"log10_success_rate_without_first"}
+    beyond = success_rate.exact_evaluation(algorithm, sequences(rows), 5)(state, after)
+    assert float(beyond["log10_success_rate_without_first"]) == -np.inf

@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import scoring, training
+from banel_jax import training
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.tasks import prior_cache
 from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.mnist_data import Mnist
 from banel_jax.tasks.prior_cache import Prior
 from banel_jax.tasks.targets import target_set
-from banel_jax.types import Key, Params, SequenceModel, Sequences, Task
+from banel_jax.types import Key, SequenceModel, Sequences, Task
 
 SIZE = 28  # pixels along a side of the original images
 PRIOR_DIGIT, TARGET_DIGIT = 0, 6
@@ -74,7 +74,7 @@ class MnistConfig:
             raise ValueError(f"tokenisation={self.tokenisation!r} must be pixels or patches")
         for name in ("patch_height", "patch_width"):
             side = getattr(self, name)
-            if side < 1 or self.resolution % side:
+            if self.tokenisation == "patches" and (side < 1 or self.resolution % side):
                 raise ValueError(
                     f"{name}={side} must divide the image's side of {self.resolution} pixels"
                 )
@@ -194,13 +194,6 @@ def target_sequences(config: MnistConfig, data: Mnist) -> Sequences:
     if not len(targets):
         raise ValueError("all targets equal 0s of the pretraining data; raise the resolution")
     return Sequences(jnp.asarray(targets), jnp.ones(targets.shape, bool))
-
-
-def by_likelihood(model: SequenceModel, params: Params, targets: Sequences) -> Sequences:
-    """The targets in descending order of their likelihood under a model."""
-    scores = scoring.log_likelihood(model, params, targets)
-    order = jnp.argsort(-scores, stable=True)
-    return jax.tree.map(lambda x: x[order], targets)
 
 
 def tokenise(config: MnistConfig, images: Float[np.ndarray, "n 28 28"]) -> Sequences:

@@ -1,0 +1,401 @@
+"""The MNIST comparison: its table by hand, its methods, and one small run of all of it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from test_mnist import SMALL
+
+from banel_jax import scoring
+from banel_jax.models.transformer import TransformerConfig
+from banel_jax.tasks import mnist as task_module
+from banel_jax.training import TrainingConfig
+from experiments import mnist, mnist_filters, mnist_methods, mnist_table
+from experiments.cells import Cell, Runner
+from experiments.mnist_methods import METHODS, Settings
+
+SMOKE = mnist.PRESETS["smoke"]
+M = SMOKE.settings.num_candidates  # 20
+ROUNDS = 12
+# Every row of table2.json has these.
+KEYS = {
+    "algorithm", "preset", "seeds", "base", "best_mean", "best_median", "best_std",
+    "last10_median", "final_median", "improvement_mean", "improvement_median",
+    "improvement_over_best_control_median", "nre", "wall_s", "flops", "command", "commit",
+    "device",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """These tests spend their time in the compiler and ask nothing of the speed of its code."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def cell(by_round, final, **metrics):
+    """A Cell of decades by seed and round, with the last values by seed."""
+    by_round, final = np.array(by_round), np.array(final)
+    seeds, rounds = by_round.shape
+    same = lambda value: np.full((seeds, rounds), value)
+    return Cell(
+        metrics={
+            "round": np.tile(np.arange(rounds), (seeds, 1)),
+            "num_successes": np.cumsum(same(0.0), axis=1),
+            "log10_success_rate": by_round,
+            "log10_filtered_success_rate": same(-2.0),
+            "log10_filter_gain": same(0.25),
+            "log10_past_filters_gain": same(0.0),
+            "log10_distillation_gain": same(-0.125),
+            "failure_epochs": same(2.0),
+            "acceptance": same(0.5),
+        }
+        | metrics,
+        final={"log10_success_rate": final, "log10_success_rate_without_first": final - 1},
+        snapshots=np.zeros((seeds, 2, 36, 4), np.int32),
+        seconds=30.0,
+        about={"commit": "abc", "device": "1 x cpu"},
+    )
+
+
+GROUND = mnist.Ground(None, {}, -6.0, -8.0, None, None, {})  # type: ignore[arg-type]
+CONFIG = dataclasses.replace(SMOKE, rounds=ROUNDS, seeds=3)
+# The best of seed 0 comes in the first two rounds, which the last ten leave out.
+LEARNT = np.full((3, ROUNDS), -6.0)
+LEARNT[0, 1], LEARNT[0, 2:] = -4.0, -5.0
+LEARNT[1, 5:10], LEARNT[1, 3] = -5.5, -5.25
+LEARNT[2, 2:8], LEARNT[2, 11] = -7.0, -4.0
+MET = np.zeros((3, ROUNDS))
+MET[:, -1] = [3, 0, 4]
+CELLS = {
+    "banel": cell(LEARNT, [-5.0, -6.0, -4.0], num_successes=MET),
+    "prior": cell(np.full((3, ROUNDS), -6.0), [-6.0] * 3),
+    "banel_f1": cell(np.full((3, ROUNDS), -5.75), [-5.75, -5.5, -6.0]),
+}
+TEMPERATURES = {0.5: -7.0, 1.5: -5.25, 2.0: -5.5}
+
+
+def table(cells=CELLS, temperatures=TEMPERATURES):
+    found = mnist_table.rows(CONFIG, GROUND, cells, temperatures)
+    return {row["algorithm"]: row for row in found}
+
+
+TEMPERED = "tempered, T = 1.5, chosen by looking"
+
+
+def test_the_numbers_of_a_row_by_hand():
+    row = table()["banel"]
+    best = np.array([1e-4, 10**-5.25, 1e-4])
+    mean = best.sum() / 3
+    expected = {
+        "seeds": 3,
+        "base": 1e-6,
+        "best_mean": mean,
+        "best_median": 1e-4,
+        "best_std": np.sqrt(((best - mean) ** 2).sum() / 2),
+        # By seed the medians of the last ten rounds are -5, -5.5 and -7.
+        "last10_median": 1e-5 * 10**-0.5,
+        "final_median": 1e-5,
+        "improvement_mean": mean * 1e6,
+        "improvement_median": 100.0,
+        "improvement_over_best_control_median": 10**0.25,
+        "final_without_top": 1e-6,
+        "successes_met": 7,
+        "nre": 240,
+        "wall_s": 10.0,
+    }
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value), name
+    lists = {
+        "final_over_base": [10, 1, 100],
+        "best_over_base": best * 1e6,
+        "last10_over_base": [10, 10**0.5, 0.1],
+        "final_without_top_over_base": [100, 10, 1000],
+        "filter_decades": [3.0] * 3,
+        "past_filters_decades": [0.0] * 3,
+        "distillation_decades": [-1.5] * 3,
+        "expected_evaluations_to_first_success": [100.0] * 3,
+    }
+    for name, values in lists.items():
+        np.testing.assert_allclose(row[name], values, rtol=1e-6, err_msg=name)
+    work = METHODS["banel"].work(CONFIG.settings, CELLS["banel"].metrics)
+    assert row["flops"] == work * mnist_methods.flops_per_sequence(CONFIG.task.transformer)
+    assert (row["commit"], row["device"], row["control"]) == ("abc", "1 x cpu", False)
+    assert row["starts_from"] == "prior" and json.dumps(row)
+
+
+def test_the_best_control_is_the_one_that_ends_best():
+    found = table()
+    assert list(found) == ["banel", "prior", "banel_f1", TEMPERED]
+    tempered = found[TEMPERED]
+    assert tempered["final_median"] == tempered["best_mean"] == pytest.approx(10**-5.25)
+    assert tempered["improvement_median"] == pytest.approx(10**0.75)
+    over = lambda found: {
+        name: row["improvement_over_best_control_median"] for name, row in found.items()
+    }
+    expected = {"banel": 10**0.25, "prior": 10**-0.75, "banel_f1": 10**-0.5, TEMPERED: 1.0}
+    assert over(found) == pytest.approx(expected)
+    worse = table(temperatures={0.5: -7.0, 1.5: -8.0})  # banel_f1 is best then, at -5.75
+    assert over(worse)["banel"] == pytest.approx(10**0.75)
+    assert over(worse)["banel_f1"] == pytest.approx(1.0)
+
+
+def test_one_seed_and_gains_that_are_no_numbers():
+    gains = np.array([[np.nan, -np.inf, 0.5]])
+    one = cell([[-6.0, -5.0, -5.5]], [-5.5], log10_filter_gain=gains)
+    row = table({"banel": one})["banel"]
+    assert row["best_std"] == 0.0 and row["seeds"] == 1
+    assert row["filter_decades"] == [-29.5]  # an infinite loss counts as 30 decades
+
+
+def test_every_row_has_what_the_table_promises():
+    for row in table().values():
+        # The rest is added by the program.
+        assert KEYS - set(row) <= {"preset", "command", "commit", "device"}
+
+
+def test_the_table_on_the_terminal_by_hand():
+    found = mnist_table.rows(CONFIG, GROUND, CELLS, TEMPERATURES)
+    lines = mnist_table.readable(found)
+    assert [line["algorithm"] for line in lines] == [
+        "prior (control)", "BaNEL, no filter (f = 1) (control)", f"{TEMPERED} (control)",
+        "BaNEL, as published",
+    ]  # fmt: skip
+    line = lines[-1]
+    assert line["final x prior"] == "10 [1, 100]"
+    assert line["best"] == "100 [5.62, 100]"
+    numbers = {
+        "last 10": 10**0.5, "x best control": 10**0.25, "without top": 100, "filter": 3,
+        "distillation": -1.5, "met": 7, "first success": 100, "NRE": 240, "seconds": 10,
+        "Tflop": found[0]["flops"] / 1e12,
+    }  # fmt: skip
+    for name, value in numbers.items():
+        assert line[name] == pytest.approx(value), name
+    assert all(set(line) == set(mnist_table.COLUMNS) for line in lines)
+
+
+def test_what_it_says_in_words():
+    words = lambda cells, temperatures=TEMPERATURES: " ".join(
+        mnist_table.in_words(mnist_table.rows(CONFIG, GROUND, cells, temperatures)).split()
+    )
+    said = words(CELLS)
+    assert "BaNEL, as published does best of all that learn: 1.78 times the best control" in said
+    assert f"({TEMPERED})" in said
+    assert "gives BaNEL, as published up to 100 times the prior, and without any filter" in said
+    assert said.endswith("BaNEL, no filter (f = 1), up to 1.78 times.")
+    lost = words({"prior": CELLS["prior"], "banel": CELLS["banel"]}, {1.5: -4.0})
+    assert "below the best control, at 0.1 of it" in lost
+    assert lost.endswith("up to 100 times the prior.") and "without any filter" not in lost
+    only = words({"prior": CELLS["prior"]})
+    assert only == "Only controls were run: nothing can be said of learning from failures."
+
+
+def test_flops_by_hand():
+    config = TransformerConfig(vocab_size=7, length=5, num_layers=2, num_heads=2, width=8)
+    # A token in a layer: queries, keys, values and output 4 * 8 * 8, the MLP 2 * 8 * 32.
+    layers = 2 * 5 * 2 * (4 * 64 + 2 * 8 * 32)
+    # In a layer scores and weighted values, 5 * 5 * 8 products each, half of them masked.
+    attention = 2 * 2 * 2 * (5 * 5 * 8) / 2
+    head = 2 * 5 * 8 * 7
+    assert mnist_methods.flops_per_sequence(config) == layers + attention + head
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_built_asks_for_m_and_works(name):
+    method = METHODS[name]
+    algorithm = method.build(SMOKE.settings, SMOKE.task)
+    model = mnist_methods.network(SMOKE.task)
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
+    candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
+    assert candidates.tokens.shape == (M, SMOKE.task.length)
+    work = method.work(SMOKE.settings, CELLS["banel"].metrics)
+    assert np.isfinite(work) and work >= M * ROUNDS
+    assert method.base(SMOKE.settings) == ("broadened" if name == "broadened" else "prior")
+    ours = dataclasses.replace(SMOKE.settings, ours_base="broadened")
+    wide = {"broadened", "ours", "ours_f1", "filtering"}
+    assert method.base(ours) == ("broadened" if name in wide else "prior")
+
+
+def test_controls_gain_nothing_from_failures():
+    controls = {name for name, method in METHODS.items() if method.control}
+    assert controls == {"prior", "ladder", "broadened", "banel_f1", "by_prior", "ours_f1"}
+
+
+def test_work_by_hand():
+    settings = Settings(num_candidates=10, failure_epochs=6, generator_epochs=3, filter_factor=2.0)
+    rounds = 4
+    metrics = {
+        "round": np.tile(np.arange(rounds), (2, 1)),
+        "failure_epochs": np.array([[6.0] * 4, [6.0, 6.0, 6.0, 2.0]]),
+        "acceptance": np.full((2, rounds), 0.5),
+    }
+    work = lambda name, settings=settings: METHODS[name].work(settings, metrics)
+    assert work("prior") == work("ladder") == 10 * rounds
+    # Drawn and scored; from the second round on distilled, a step as three passes.
+    assert work("banel_f1") == 10 * rounds * 2 + 3 * 10 * 3 * (rounds - 1)
+    # Twice as many drawn, scored by both models; and the failure model's fits.
+    fits = 3 * 10 * (24 + 20) / 2
+    assert work("banel") == 20 * rounds * 3 + 3 * 10 * 3 * (rounds - 1) + fits
+    assert work("importance") == work("inverse") == work("banel")
+    # Drawn, scored by the policy and by the base, and an epoch.
+    assert settings.policy_gradient.training.epochs == 1
+    assert work("policy_gradient") == 10 * rounds * (3 + 3)
+    longer = dataclasses.replace(
+        settings.policy_gradient, training=dataclasses.replace(TrainingConfig(), epochs=4)
+    )
+    longer = dataclasses.replace(settings, policy_gradient=longer)
+    assert work("policy_gradient", longer) == 10 * rounds * (3 + 12)
+
+
+def test_unknown_algorithms_and_bad_settings_are_named():
+    with pytest.raises(ValueError) as caught:
+        mnist.Config(algorithms=("banel", "best", "worst"))
+    message = str(caught.value)
+    assert message.startswith("algorithms=best,worst is not known; choose among ")
+    assert all(name in message for name in METHODS) and "\n" not in message
+    for name in ("rounds", "seeds", "seeds_at_once", "block"):
+        with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
+            mnist.Config(**{name: 0})
+    for name in ("first_seed", "num_round_targets", "without_top"):
+        with pytest.raises(ValueError, match=f"{name}=-1 must not be negative"):
+            mnist.Config(**{name: -1})
+    with pytest.raises(ValueError, match=r"filter_factor=0\.5"):
+        mnist.Config(algorithms=("banel",), settings=Settings(filter_factor=0.5))
+    assert mnist.Config().chosen == tuple(METHODS)
+
+
+def test_presets_are_known_by_their_task_and_settings():
+    for name, config in mnist.PRESETS.items():
+        fewer = dataclasses.replace(config, rounds=1, algorithms=("prior",), output="elsewhere")
+        assert mnist.preset_of(fewer) == name
+    assert mnist.preset_of(dataclasses.replace(SMOKE, settings=Settings(kappa=0.5))) == "custom"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_cut_lets_its_share_through(share):
+    ratios = np.random.default_rng(0).normal(size=1001) * 7 + 40
+    cut = mnist_filters.threshold_of(ratios, share, None)
+    passed = mnist_filters.acceptance(ratios, cut, None)
+    np.testing.assert_array_equal(passed, ratios >= cut)
+    assert abs(passed.mean() - share) <= 1 / 1001
+    assert passed.sum() >= 1 and mnist_filters.acceptance(np.zeros(3), 0.0, None).all()
+
+
+def test_a_soft_cut_by_hand():
+    soft = mnist_filters.acceptance(np.array([1.0, 3.0, -1.0, 1e6, -1e6]), 1.0, 2.0)
+    e = np.exp(1)
+    np.testing.assert_allclose(soft, [0.5, e / (1 + e), 1 / (1 + e), 1, 0], atol=1e-12)
+    find = mnist_filters.threshold_of
+    assert find(np.array([-1.0, 1.0]), 0.5, 1.0) == pytest.approx(0)  # by symmetry
+    # Of one sample alone the logistic curve says where.
+    assert find(np.array([2.0]), 0.25, 3.0) == pytest.approx(2 + 3 * np.log(3))
+    ratios = np.random.default_rng(1).normal(size=400) * 5
+    for softness in (0.1, 4.0):
+        cut = find(ratios, 0.3, softness)
+        assert mnist_filters.acceptance(ratios, cut, softness).mean() == pytest.approx(0.3)
+
+
+def refuse(*_):
+    raise AssertionError("it was run again")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """(configuration, rows of table2.json) of a smaller smoke preset on synthetic images."""
+    folder = tmp_path_factory.mktemp("mnist")
+    small = dataclasses.replace(
+        SMOKE,
+        algorithms=("prior", "banel_f1", "banel", "rnd"),
+        rounds=2,
+        block=1,
+        num_round_targets=0,
+        without_top=3,
+        output=str(folder / "results"),
+        runs=str(folder / "runs"),
+        settings=dataclasses.replace(SMOKE.settings, num_candidates=6),
+        task=dataclasses.replace(SMOKE.task, width=8, num_heads=1, num_targets=150),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist, "load_mnist", lambda folder: SMALL)
+        mnist.main(small)
+        yield small, read_table(small)
+
+
+def read_table(config):
+    return json.loads((Path(config.output) / "table2.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_all_of_it_writes_what_it_promises(done):
+    small, rows = done
+    names = [row["algorithm"] for row in rows]
+    assert names[:4] == list(small.algorithms) and names[4].startswith("tempered, T = ")
+    for row in rows:
+        assert set(row) >= KEYS, row["algorithm"]
+        assert row["preset"] == "custom"
+    for row in rows[:4]:
+        assert row["nre"] == 2 * 6 and row["seeds"] == 2 and row["flops"] > 0 and row["wall_s"] > 0
+    # The prior's rate, from its file and the targets alone.
+    prior = task_module.pretrained_prior(small.task, SMALL, small.runs)
+    targets = task_module.target_sequences(small.task, SMALL)
+    scores = np.asarray(scoring.log_likelihood(prior.model, prior.params, targets), np.float64)
+    for row in rows:
+        assert np.log10(row["base"]) == pytest.approx(np.logaddexp.reduce(scores) / np.log(10))
+    summary = json.loads((Path(small.output) / "summary.json").read_text())
+    assert set(summary["algorithms"]) == set(small.algorithms)
+    final = {n: a["final"]["log10_success_rate"] for n, a in summary["algorithms"].items()}
+    assert final["prior"] == pytest.approx([np.log10(rows[0]["base"])] * 2, abs=1e-4)
+    assert all(final[name] != final["prior"] for name in small.algorithms[1:])
+    assert summary["prior"]["held_out_nats"] == prior.metrics["held_out_nats"]
+    figures = {path.name for path in (Path(small.output) / "figures").iterdir()}
+    assert figures == {"success_rate.png", "figure2.png", "figure11.png"}
+
+
+def test_a_second_time_nothing_is_run_anew(done, monkeypatch, capsys):
+    small, rows = done
+    monkeypatch.setattr(Runner, "_run", refuse)
+    monkeypatch.setattr(task_module, "_pretrain", refuse)
+    mnist.main(small)
+    np.testing.assert_equal(read_table(small)[:4], rows[:4])  # with its commit and its seconds
+    printed = capsys.readouterr().out
+    assert all(METHODS[name].title in printed for name in small.algorithms)
+    with pytest.raises(AssertionError, match="it was run again"):
+        mnist.main(dataclasses.replace(small, rounds=3))
+
+
+def test_rates_too_small_for_float32_are_kept(done):
+    _, rows = done
+    assert 0 < rows[0]["base"] < 1e-40
+    for name in ("final_median", "best_median", "last10_median"):
+        assert rows[0][name] == pytest.approx(rows[0]["base"], rel=1e-3)
+    assert all(0 < row["improvement_median"] < 100 for row in rows[:4])
+    assert all(np.isfinite(row["expected_evaluations_to_first_success"]).all() for row in rows[:4])
+
+
+def test_a_sweep_over_what_is_started_from_has_each_of_them(monkeypatch):
+    class Enough(Exception):
+        pass
+
+    def prepare(config):
+        needed = {METHODS[name].base(config.settings) for name in config.chosen}
+        return GROUND._replace(bases=dict.fromkeys({"prior"} | needed))
+
+    def run(config, ground):
+        for name in config.chosen:
+            base = METHODS[name].base(config.settings)
+            assert base in ground.bases
+            if base == "broadened":
+                raise Enough
+        return {}
+
+    monkeypatch.setattr(mnist, "prepare", prepare)
+    monkeypatch.setattr(mnist, "run", run)
+    base = lambda name: dataclasses.replace(SMOKE.settings, ours_base=name)
+    point = lambda name: dataclasses.replace(SMOKE, algorithms=("ours",), settings=base(name))
+    with pytest.raises(Enough):
+        mnist.sweep("settings.ours_base", [(n, point(n)) for n in ("prior", "broadened")])
