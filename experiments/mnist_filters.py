@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 
 from banel_jax import sampling, scoring, training
@@ -25,31 +25,42 @@ from banel_jax.models.transformer import transformer
 from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
-from experiments import flags, mnist, report
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from experiments import flags, mnist, mnist_figures, report
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to filter: the failure model's fit, its members, how it cuts, what it filters."""
+    """One way to filter.
+
+    Attributes:
+      training, dropout, members: of the failure model's fit.
+      fresh: start it from nothing instead of the weights of what is filtered.
+      kappa: its weight in the ratio; 0 ranks by the prior alone, a control.
+      soft: let through by a logistic curve of the ratio instead of a cut.
+      base: what is filtered.
+    """
 
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=20, learning_rate=1e-3)
     )
     dropout: float = 0.2
     members: int = 1
+    fresh: bool = False
+    kappa: float = 1.0
     soft: bool = False
     base: str = "prior"
 
 
+_FRESH = TrainingConfig(epochs=12, batch_size=10, learning_rate=1e-3)
 VARIANTS = {
+    "by the prior alone (control)": Variant(TrainingConfig(epochs=0), kappa=0.0),
     "overfitted": Variant(TrainingConfig(epochs=50, learning_rate=1e-3), dropout=0.0),
     "regularised": Variant(),
     "regularised, 3 members": Variant(members=3),
     "regularised, soft": Variant(soft=True),
     "regularised, broadened base": Variant(base="broadened"),
+    "from nothing": Variant(_FRESH, dropout=0.1, fresh=True),
+    "from nothing, kappa = 0.5": Variant(_FRESH, dropout=0.1, fresh=True, kappa=0.5),
 }
 COLUMNS = ("variant", "filters", "samples", "gain", "without top", "targets", "bound")
 
@@ -127,8 +138,9 @@ def run_variant(config: Config, ground: mnist.Ground, variant: Variant, seed: in
     start = members(base, variant.members)
     for number in range(config.filters):
         failures = jax.tree.map(lambda x: x[: config.num_failures], samples)
-        params, _ = fit(jax.random.fold_in(key, number), start, failures)
-        ratio = partial(_ratio, failure_model, params)
+        fit_key, init_key = jax.random.split(jax.random.fold_in(key, number))
+        params, _ = fit(fit_key, failure_model.init(init_key) if variant.fresh else start, failures)
+        ratio = partial(_ratio, failure_model, params, variant.kappa)
         ratios = ratio(samples, sample_scores)
         cut = threshold_of(ratios, 0.5, softness)
         passed = rng.random(len(ratios)) < acceptance(ratios, cut, softness)
@@ -171,9 +183,10 @@ def _fit_single(member, config):
     return fit
 
 
-def _ratio(failure_model, params, sequences, scores) -> np.ndarray:
+def _ratio(failure_model, params, kappa, sequences, scores) -> np.ndarray:
     """The ranking of Eq. 5 in nats, float64 [n]."""
-    return np.asarray(scores, np.float64) - _scores(failure_model, params, sequences)
+    scores = np.asarray(scores, np.float64)
+    return scores - kappa * _scores(failure_model, params, sequences) if kappa else scores
 
 
 def _scores(model, params, sequences, piece: int = 1000) -> np.ndarray:
@@ -191,10 +204,10 @@ def _scores(model, params, sequences, piece: int = 1000) -> np.ndarray:
 def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: dict) -> None:
     names = list(results)
     plot, panels = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
-    colours = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+    colours = ("#000000", *mnist_figures.COLOURS)
     filters = np.arange(1, config.filters + 1)
     for axes, column in zip(panels[:2], (1, 2), strict=True):
-        for name, colour in zip(names, colours, strict=True):
+        for name, colour in zip(names, colours, strict=False):
             gain = np.maximum(results[name][:, :, column], -4)
             axes.plot(filters, np.median(gain, 0), color=colour, label=name, marker="o", ms=3)
             axes.fill_between(filters, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
