@@ -58,6 +58,7 @@ def cell(by_round, final, **metrics):
         | metrics,
         final={"log10_success_rate": final, "log10_success_rate_without_first": final - 1},
         snapshots=np.zeros((seeds, 2, 36, 4), np.int32),
+        snapshot_rounds=np.array([0, rounds]),
         seconds=30.0,
         about={"commit": "abc", "device": "1 x cpu"},
     )
