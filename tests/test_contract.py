@@ -73,6 +73,9 @@ ALGORITHMS = {
         failure_holdout=0.5,
     ),
     "filtering": lambda: algorithm_1(acceptance_floor=0.01),
+    "filtering, in some rounds": lambda: algorithm_1(
+        acceptance_floor=0.01, filter_rounds=(2, 4), failure_rounds=ROUNDS
+    ),
     "filtering, threshold": lambda: algorithm_1(filter_factor=4, **FIXED),
     "gflownet, trajectory balance": lambda: balance(objective="trajectory_balance"),
     "gflownet, vargrad": lambda: balance(objective="vargrad"),

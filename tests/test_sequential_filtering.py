@@ -136,3 +136,33 @@ def test_beyond_its_capacity_the_posterior_still_sums_to_one():
         ):
             # 4.5 standard deviations of a share of one half among 2 M draws are 0.036.
             np.testing.assert_allclose(np.exp(np.asarray(log_probs)).sum(), 1, atol=0.07)
+
+
+def test_between_its_filters_it_draws_from_the_same_posterior():
+    """With a filter in rounds 2 and 3 alone: fitted after round 1 and round 2, none before."""
+    settings = SequentialFilteringConfig(filter_rounds=(2, 3), max_filters=ROUNDS, **SHARED)
+    algorithm = sequential_filtering(TABLE, settings, fit_failure_model=next_failure_model)
+    prior, half, quarter = posteriors()
+    state = algorithm.init(jax.random.key(0), PRIOR)
+    for i, expected in enumerate((prior, prior, half, quarter, quarter)):
+        candidates, asked = jax.jit(algorithm.ask)(jax.random.key(i), state)
+        assert (expected[index(candidates)] > 0).all()
+        if i not in settings.filter_rounds:  # where the best are chosen, a tie is cut in two
+            assert_frequencies(jax.tree.map(lambda x: x[:4000], candidates), expected)
+        asked_for = np.exp(np.asarray(algorithm.candidate_log_prob(asked, ALL), np.float64))
+        np.testing.assert_allclose(asked_for, expected, rtol=0.04)
+        before = state.failure_model
+        state, info = jax.jit(algorithm.tell)(
+            jax.random.key(100 + i), asked, candidates, jnp.zeros(M)
+        )
+        fitted = i + 1 in settings.filter_rounds
+        wanted = next_failure_model(None, before)[0] if fitted else before
+        np.testing.assert_allclose(state.failure_model, wanted, rtol=1e-5)
+        assert float(info["failure_epochs"]) == fitted
+        assert int(state.filters.count) == sum(i >= r for r in settings.filter_rounds)
+
+
+@pytest.mark.parametrize("rounds", [(0, 1), (3, 2), (2, 2), (-1,)])
+def test_rounds_of_filters_rise_from_one(rounds):
+    with pytest.raises(ValueError, match="filter_rounds="):
+        SequentialFilteringConfig(filter_rounds=rounds)

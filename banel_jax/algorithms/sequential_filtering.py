@@ -48,6 +48,9 @@ class SequentialFilteringConfig:
       failure_start: where it starts: at the prior (`base`), the last one (`carry`) or `fresh`.
       failure_rounds: fit to the failures of this many latest rounds; 1 as published.
       failure_holdout: share of the failures held out to stop that fit early; 0 for none.
+      filter_rounds: rounds, from 1 on and rising, in which a new filter comes into force, fitted
+        to what failed before it; empty for every round. The rounds between draw from the same
+        posterior: a filter learns from more failures, and fewer filters cost less compute.
       max_filters: filters kept in force, the oldest dropped beyond it; the acceptance of the
         others is then estimated anew, which costs compute.
       acceptance_floor: give up below this acceptance.
@@ -65,6 +68,7 @@ class SequentialFilteringConfig:
     failure_start: Literal["base", "carry", "fresh"] = "base"
     failure_rounds: int = 1
     failure_holdout: float = 0.0
+    filter_rounds: tuple[int, ...] = ()
     max_filters: int = 32
     acceptance_floor: float = 1e-4
 
@@ -78,6 +82,12 @@ class SequentialFilteringConfig:
             raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
         if self.failure_rounds < 1 or self.max_filters < 1:
             raise ValueError("failure_rounds and max_filters must be at least 1")
+        rising = sorted({r for r in self.filter_rounds if r >= 1})
+        if list(self.filter_rounds) != rising:
+            raise ValueError(
+                f"filter_rounds={self.filter_rounds} must be rising numbers of rounds, from 1 on: "
+                "in round 0 there is no failure yet"
+            )
         if math.isnan(self.threshold):
             raise ValueError("threshold=nan must be a number of nats")
 
@@ -156,6 +166,12 @@ def sequential_filtering(
             propose, partial(passes, state.filters), state.filters, n, c.acceptance_floor
         )
 
+    def due(round):
+        """Whether a new filter comes into force in this round."""
+        if not c.filter_rounds:
+            return round > 0
+        return jnp.any(round == jnp.array(c.filter_rounds))
+
     def init(key, prior_params):
         fresh = c.failure_start == "fresh"
         failure_params = failure_model.init(key) if fresh else prior_params
@@ -171,31 +187,41 @@ def sequential_filtering(
         )
 
     def ask(key, state):
-        proposals, found, filters = draw(key, state, proposed)
-        # The first failure model is fitted to the first batch: until then there is no filter.
-        ratios = jnp.where(state.round == 0, 0.0, ratio(state.failure_model, proposals))
-        if c.rejection == "best":
-            accepted, threshold, share = rejection.best(ratios, m)
-            share = jnp.where(state.round == 0, 1.0, share)
+        def choose(number):
+            proposals, found, filters = draw(key, state, number)
+            # The first failure model is fitted to the first batch: until then there is no filter.
+            ranked = due(state.round)
+            ratios = jnp.where(ranked, ratio(state.failure_model, proposals), 0.0)
+            if c.rejection == "best":
+                accepted, threshold, share = rejection.best(ratios, m)
+                share = jnp.where(ranked, share, 1.0)
+            else:
+                threshold = jnp.where(ranked, jnp.float32(c.threshold), -jnp.inf)
+                accepted, share = rejection.above(ratios, threshold, m)
+            log_acceptance = filters.log_acceptance() + jnp.log(share)
+            report = {
+                "acceptance": jnp.exp(log_acceptance),
+                "effective_sample_size": rejection.effective_sample_size(ratios),
+                "proposals_found": jnp.float32(found) / number,
+                **diagnostics.proposal_diagnostics(filters.log_acceptance(), *proposals),
+            }
+            candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
+            passed = ratios[accepted] >= threshold
+            candidates = candidates.replace(mask=candidates.mask & passed[:, None])
+            candidates = rejection.give_up(candidates, found, number)
+            return candidates, filters, threshold, share, report
+
+        if c.filter_rounds:  # in the rounds between there is nothing to choose among
+            chosen = jax.lax.cond(due(state.round), lambda: choose(proposed), lambda: choose(m))
         else:
-            threshold = jnp.where(state.round == 0, -jnp.inf, jnp.float32(c.threshold))
-            accepted, share = rejection.above(ratios, threshold, m)
-        log_acceptance = filters.log_acceptance() + jnp.log(share)
-        report = {
-            "acceptance": jnp.exp(log_acceptance),
-            "effective_sample_size": rejection.effective_sample_size(ratios),
-            "proposals_found": jnp.float32(found) / proposed,
-            **diagnostics.proposal_diagnostics(filters.log_acceptance(), *proposals),
-        }
-        candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
-        passed = ratios[accepted] >= threshold
-        candidates = candidates.replace(mask=candidates.mask & passed[:, None])
+            chosen = choose(proposed)
+        candidates, filters, threshold, share, report = chosen
         state = state.replace(filters=filters, threshold=threshold, share=share, report=report)
-        return rejection.give_up(candidates, found, proposed), state
+        return candidates, state
 
     def tell(key, state, candidates, rewards):
         failure_key, start_key, count_key = jax.random.split(key, 3)
-        first, full = state.round == 0, state.filters.count == c.max_filters
+        full = state.filters.count == c.max_filters
 
         def add():
             return rejection.add_filter(
@@ -206,16 +232,23 @@ def sequential_filtering(
             filters = rejection.forget_counts(add())
             return draw(count_key, state.replace(filters=filters), proposed)[2]
 
-        added = jax.lax.cond(full, add_and_count, add)
-        filters = jax.tree.map(lambda old, new: jnp.where(first, old, new), state.filters, added)
+        added = lambda: jax.lax.cond(full, add_and_count, add)
+        filters = jax.lax.cond(due(state.round), added, lambda: state.filters)
         failures = state.failures.add(state.round, candidates, 1 - rewards)
         start = {"base": state.prior, "carry": state.failure_model}.get(c.failure_start)
         if start is None:
             start = failure_model.init(start_key)
         weights, held_out = failure_weights(failures.weights, c.failure_holdout)
-        failure_params, fitted = fit_failure_model(
-            failure_key, start, failures.sequences, weights, held_out
-        )
+
+        def fit():
+            return fit_failure_model(failure_key, start, failures.sequences, weights, held_out)
+
+        def wait():
+            blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fit)[1])
+            return state.failure_model, blank
+
+        now = due(state.round + 1)
+        failure_params, fitted = jax.lax.cond(now, fit, wait) if c.filter_rounds else fit()
         info = {
             "successes": jnp.sum(rewards),
             **state.report,
@@ -245,7 +278,7 @@ def sequential_filtering(
     def candidate_log_prob(state, sequences):
         log_probs, proposals = restricted(state, sequences)
         passed = ratio(state.failure_model, proposals) >= state.threshold
-        passed |= state.round == 0
+        passed |= ~due(state.round)
         return jnp.where(passed, log_probs - jnp.log(state.share), -jnp.inf)
 
     settings = {"name": "sequential_filtering", "settings": c, "model": model.settings}
