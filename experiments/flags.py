@@ -102,6 +102,8 @@ def _points(given, read):
         except flags.IllegalFlagValueError as error:
             raise ValueError(f"{given[0]}: {error}") from error
         points.append((value, read()))
+    if len(points) > 1 and all(config == points[0][1] for _, config in points):
+        raise ValueError(f"{given[0]}: {every[0]} is no setting, or its values are all the same")
     return every[0], points
 
 

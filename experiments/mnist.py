@@ -374,16 +374,16 @@ def main(config: Config) -> None:
 def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     """The algorithms at several values of one field (Figure 3, where it is failure_epochs)."""
     started = time.perf_counter()
-    cells: list[dict[str, Cell]] = []
-    grounds: list[Ground] = []
-    for value, config in points:
-        print(f"{field} = {value}", flush=True)
-        grounds.append(prepare(config))
-        cells.append(run(config, grounds[-1]))
     config = points[0][1]
-    names = config.chosen
     if any((c.rounds, c.seeds) != (config.rounds, config.seeds) for _, c in points):
         raise ValueError(f"--sweep.{field}: points of other rounds or seeds make no one table")
+    cells: list[dict[str, Cell]] = []
+    grounds: list[Ground] = []
+    for value, point in points:
+        print(f"{field} = {value}", flush=True)
+        grounds.append(prepare(point))
+        cells.append(run(point, grounds[-1]))
+    names = config.chosen
     built = {
         name: {METHODS[name].build(c.settings, c.task).settings for _, c in points}
         for name in names
@@ -391,11 +391,12 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     measures = {"best": {}, "final": {}}  # type: dict[str, dict[str, np.ndarray]]
     for name in names:
         base = np.array([g.log10_rate for g in grounds])[:, None]
-        by_round = np.stack([c[name].metrics["log10_success_rate"] for c in cells])
-        last = np.stack([c[name].final["log10_success_rate"] for c in cells])
+        stack = lambda parts: np.stack([p["log10_success_rate"] for p in parts]).astype(float)
+        by_round = stack([c[name].metrics for c in cells])
+        last = stack([c[name].final for c in cells])
         measures["best"][name] = by_round.max(axis=2) - base
         measures["final"][name] = last - base
-    short = field.rpartition(".")[2]
+    short = field.removeprefix("settings.")
     output = Path(config.output)
     rows = [
         {"algorithm": METHODS[name].title, short: value}

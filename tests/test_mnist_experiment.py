@@ -2,12 +2,16 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from test_mnist import SMALL
+from test_mnist_data import DATA, SOURCES
 
 from banel_jax import scoring
 from banel_jax.models.transformer import TransformerConfig
@@ -400,3 +404,47 @@ def test_a_sweep_over_what_is_started_from_has_each_of_them(monkeypatch):
     point = lambda name: dataclasses.replace(SMOKE, algorithms=("ours",), settings=base(name))
     with pytest.raises(Enough):
         mnist.sweep("settings.ours_base", [(n, point(n)) for n in ("prior", "broadened")])
+
+
+def command(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.mnist", "--preset=smoke", *arguments],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command_on_the_real_data(tmp_path):
+    if None in SOURCES:
+        pytest.skip(f"MNIST's IDX files are not in {DATA}; BANEL_DATA_DIR may name another folder")
+    where = [f"--data_dir={DATA}", f"--output={tmp_path / 'results'}", f"--runs={tmp_path}"]
+    done = command(*where)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = json.loads((tmp_path / "results" / "table2.json").read_text())
+    assert [row["algorithm"] for row in rows[:-1]] == list(SMOKE.chosen)
+    assert all(set(row) >= KEYS and row["preset"] == "smoke" for row in rows)
+    assert "By the final value" in done.stdout
+    figures = {path.name for path in (tmp_path / "results" / "figures").iterdir()}
+    assert figures == {"success_rate.png", "figure2.png", "figure11.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--algorithms=banel,bnael"], "algorithms=bnael is not known; choose among prior, "),
+        (["--data_dir=damaged"], "there is no train-labels-idx1-ubyte"),
+        (["--task.patch_width=5"], "patch_width=5 must divide"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message, tmp_path):
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "train-images-idx3-ubyte").write_bytes(b"")
+    arguments = [a.replace("=damaged", f"={damaged}") for a in arguments]
+    done = command(*arguments, f"--runs={tmp_path / 'runs'}", BANEL_DATA_DIR=str(damaged))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert message in done.stderr
