@@ -258,7 +258,7 @@ def run(config: Config, ground: Ground) -> dict[str, Cell]:
     cells = {}
     for name in config.chosen:
         cells[name] = runner(config, name, ground).cell(seeds)
-        gain = cells[name].final["log10_success_rate"] - ground.log10_rate
+        gain = cells[name].final["log10_success_rate"].astype(float) - ground.log10_rate
         print(
             f"  {METHODS[name].title}: {10 ** np.median(gain):.3g} times the prior in the median, "
             f"{cells[name].seconds:.0f} s",

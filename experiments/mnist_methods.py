@@ -39,13 +39,16 @@ OURS = BanelConfig(
     num_distilled=500,
     generator_training=TrainingConfig(epochs=6, learning_rate=3e-4),
 )
+# Few filters, most of them late: the last one asks for a thousand samples of the prior a candidate.
 FILTERING = SequentialFilteringConfig(
-    filter_factor=1.2,  # after 30 such filters 1 in 240 passes
+    filter_factor=4.0,
     kappa=0.5,
     failure_start="fresh",
-    failure_rounds=2,
-    failure_training=_FRESH,
-    max_filters=30,
+    failure_rounds=4,
+    failure_training=dataclasses.replace(_FRESH, epochs=6),
+    filter_rounds=(12, 18, 22, 25, 27, 29),
+    max_filters=6,
+    acceptance_floor=5e-5,
 )
 
 
@@ -227,12 +230,15 @@ def _passed(metrics, factor):
 
 def _filtering_work(settings, metrics):
     c = _sized(settings.filtering, settings)
-    rounds = _rounds(metrics)
-    wanted = c.num_candidates * c.filter_factor
-    drawn = wanted / np.maximum(_passed(metrics, c.filter_factor), 1e-9)
-    met = 1 / (1 - 1 / c.filter_factor) if c.filter_factor > 1 else rounds  # filters a sample
+    rounds = np.arange(_rounds(metrics))
+    due = np.isin(rounds, c.filter_rounds) if c.filter_rounds else rounds > 0
+    # A round of a new filter chooses among f times as many as it needs.
+    factor = np.where(due, c.filter_factor, 1.0)
+    wanted = c.num_candidates * np.where(due | (not c.filter_rounds), c.filter_factor, 1.0)
+    drawn = wanted / np.maximum(_passed(metrics, factor), 1e-9)
+    met = 1 / (1 - 1 / c.filter_factor) if c.filter_factor > 1 else len(rounds)  # filters a sample
     total = np.mean(np.sum(drawn * (1 + met) + wanted, axis=1))
-    failures = c.num_candidates * np.minimum(np.arange(1, rounds + 1), c.failure_rounds)
+    failures = c.num_candidates * np.minimum(rounds + 1, c.failure_rounds)
     return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
 
 
