@@ -346,9 +346,11 @@ def main(config: Config) -> None:
     temperatures = single_temperatures(ground)
     rows = mnist_table.rows(config, ground, cells, temperatures)
     print()
-    report.print_table(mnist_table.readable(rows), mnist_table.COLUMNS)
+    for columns in (mnist_table.GAINS, mnist_table.COSTS):
+        report.print_table(mnist_table.readable(rows), columns)
+        print()
     words = mnist_table.in_words(rows)
-    print("\n" + mnist_table.LEGEND + "\n\n" + words)
+    print(mnist_table.LEGEND + "\n\n" + words)
     output = Path(config.output)
     about = report.provenance(started)
     stamp = {k: about[k] for k in ("command", "commit", "device")}
