@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.two_circles
 
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

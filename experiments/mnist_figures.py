@@ -23,17 +23,20 @@ def draw(config, ground, cells, folder: Path) -> None:
     """All figures for which the algorithms were run."""
     folder.mkdir(parents=True, exist_ok=True)
     success_rate(folder / "success_rate.png", config, ground, cells)
-    best = best_learner(cells)
+    best = best_banel(cells)
     if best:
         figure_2(folder / "figure2.png", config, ground, best, cells[best])
     if set(COLLAPSE) & set(cells):
         figure_11(folder / "figure11.png", config, cells)
 
 
-def best_learner(cells) -> str | None:
-    learners = [name for name in cells if not METHODS[name].control]
+BANEL = ("banel", "banel_base", "importance", "inverse", "ours", "filtering")
+
+
+def best_banel(cells) -> str | None:
+    """Of BaNEL's variants that were run, the one with the best final median."""
     final = lambda name: np.median(cells[name].final["log10_success_rate"])
-    return max(learners, key=final) if learners else None
+    return max((name for name in BANEL if name in cells), key=final, default=None)
 
 
 def success_rate(path: Path, config, ground, cells) -> None:

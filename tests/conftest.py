@@ -3,7 +3,19 @@
 Modules that define pytrees are left out: JAX rebuilds those with leaves that are no arrays.
 """
 
+import pytest
 from jaxtyping import install_import_hook
 
 CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
 install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items):
+    """A file's tests share what they compiled, so they go to one worker; the contract's are many
+    and share by algorithm."""
+    for item in items:
+        group = item.path.stem
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if group == "test_contract":
+            group += str(parameters.get("name", ""))
+        item.add_marker(pytest.mark.xdist_group(group))

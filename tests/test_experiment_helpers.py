@@ -232,5 +232,5 @@ def test_every_trial_of_the_search_is_another_experiment():
         ]
         assert len(found) == 4 and all(a != b for i, a in enumerate(found) for b in found[:i])
     assert start.task.seed != mnist_search.mnist.PRESETS["cpu14"].task.seed
-    with pytest.raises(ValueError, match="algorithms=x has no trials; choose among banel, "):
+    with pytest.raises(ValueError, match="algorithms=x has no trials; choose among ours, "):
         mnist_search.Config(algorithms=("x",))
