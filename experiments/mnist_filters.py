@@ -10,9 +10,8 @@ pass against the share of samples that pass.
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,11 @@ import numpy as np
 
 from banel_jax import sampling, scoring, training
 from banel_jax.models.ensemble import ensemble, fit_ensemble, members
-from banel_jax.models.transformer import transformer
 from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
 from experiments import flags, mnist, mnist_figures, report
+from experiments.mnist_methods import network
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,7 @@ def run_variant(config: Config, ground: mnist.Ground, variant: Variant, seed: in
     """[filters, 4]: share of samples, gain in decades, the same without top, share of targets."""
     c = config.experiment
     base = ground.bases[variant.base]
-    network = lambda dropout: transformer(dataclasses.replace(c.task.transformer, dropout=dropout))
-    prior, member = network(0.0), network(variant.dropout)
-    # The same objects for every seed, so that nothing is compiled twice.
+    prior, member = network(c.task), network(c.task, variant.dropout)
     failure_model, fit = _failure_model(member, variant.members, variant.training)
     rng = np.random.default_rng([seed, 1])
     key = jax.random.key(seed)
@@ -159,17 +156,12 @@ def run_variant(config: Config, ground: mnist.Ground, variant: Variant, seed: in
     return np.array(rows)
 
 
-_FITS: dict[Any, Any] = {}
-
-
+@cache
 def _failure_model(member, size, config):
     """(model, compiled fit) of an ensemble, the same object each time."""
-    wanted = (member.settings, size, config)
-    if wanted not in _FITS:
-        fit = fit_ensemble(member, config) if size > 1 else _fit_single(member, config)
-        every = lambda key, params, x: fit(key, params, x, jnp.ones(x.tokens.shape[0]), None)
-        _FITS[wanted] = ensemble(member, size), jax.jit(every)
-    return _FITS[wanted]
+    fit = fit_ensemble(member, config) if size > 1 else _fit_single(member, config)
+    every = lambda key, params, x: fit(key, params, x, jnp.ones(x.tokens.shape[0]), None)
+    return ensemble(member, size), jax.jit(every)
 
 
 def _fit_single(member, config):

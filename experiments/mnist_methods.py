@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -147,6 +147,7 @@ class Method(NamedTuple):
     base: Callable[[Settings], str] = lambda settings: "prior"
 
 
+@cache  # one object for one network, so that nothing is compiled twice
 def network(task: mnist.MnistConfig, dropout: float = 0.0):
     return transformer(dataclasses.replace(task.transformer, dropout=dropout))
 
@@ -242,13 +243,10 @@ def _filtering_work(settings, metrics):
     return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
 
 
-def _learner_work(training, settings, metrics, extra=0.0):
-    # Drawn, scored by the policy and by the base, then trained on.
-    return settings.num_candidates * _rounds(metrics) * (3 + 3 * training.epochs + extra)
-
-
 def _policy_work(name, settings, metrics, extra=0.0):
-    return _learner_work(getattr(settings, name).training, settings, metrics, extra)
+    # Drawn, scored by the policy and by the base, then trained on.
+    epochs = getattr(settings, name).training.epochs
+    return settings.num_candidates * _rounds(metrics) * (3 + 3 * epochs + extra)
 
 
 def _variants(**changes):
