@@ -161,3 +161,33 @@ def test_a_temperature_is_that_of_the_tempered_model_and_compiles_nothing_anew()
     # The same wrapper twice is one object, so it is compiled once as well.
     assert tempering.tempered(model, 1.3) is tempering.tempered(model, 1.3)
     assert tempering.ladder(model, [1, 2]) is tempering.ladder(model, (1.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [[1], [1, 3], [0, 2, 0, 1, 0], [1, 0, 0, 4, 1, 0, 2], [0] * 9 + [1], [5] * 16, [1] * 17],
+)
+def test_a_token_is_drawn_as_often_as_the_distribution_says(weights):
+    """On a fine grid of uniforms, against exact shares; at its ends too, no token of weight 0."""
+    grid = (np.arange(1000) + 0.5) / 1000
+    uniforms = np.stack(np.meshgrid(grid, grid), -1).reshape(-1, 2).astype(np.float32)
+    draw = jax.vmap(autoregressive.draw, (0, None))
+    probabilities = np.array(weights, np.float32) / sum(weights)
+    tokens = np.asarray(draw(uniforms, probabilities))
+    counts = np.bincount(tokens, minlength=len(weights))
+    assert len(counts) == len(weights)
+    np.testing.assert_allclose(counts / len(uniforms), probabilities, atol=0.002)
+    ends = np.array(list(itertools.product((0, np.nextafter(np.float32(1), 0)), repeat=2)))
+    assert np.all(probabilities[np.asarray(draw(ends, probabilities))] > 0)
+
+
+def test_a_token_far_below_the_resolution_of_one_uniform_is_drawn_in_proportion():
+    """1e-9 in a block of 1e-4: where the block is drawn, one uniform in 1e5 falls on it."""
+    probabilities = np.zeros(16, np.float32)
+    probabilities[:3] = 0.9999, 1e-4 - 1e-9, 1e-9
+    probabilities = probabilities[[0, 3, 4, 5, 1, 2, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]
+    second = (np.arange(1_000_000) + 0.5).astype(np.float32) / 1_000_000
+    uniforms = np.stack([np.full_like(second, 0.99995), second], -1)
+    tokens = np.asarray(jax.vmap(autoregressive.draw, (0, None))(uniforms, probabilities))
+    assert set(tokens) == {4, 5}
+    assert 8 <= np.sum(tokens == 5) <= 12

@@ -1,10 +1,12 @@
 """From a network that predicts the next token to a SequenceModel."""
 
+import math
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from banel_jax.types import SequenceModel, Sequences
 
@@ -59,12 +61,11 @@ def sequence_model(
 
     def sample(key, params, *, temperature=1.0):
         def body(carry, xs):
-            position, noise = xs
+            position, uniforms = xs
             previous, alive, total, cache = carry
             logits, cache = network.step(params, previous, position, cache)
             log_probs = jax.nn.log_softmax(logits / temperature)
-            token = jnp.argmax(log_probs + noise)  # the Gumbel-max trick
-            token = jnp.where(alive, token, 0).astype(jnp.int32)
+            token = jnp.where(alive, draw(uniforms, jnp.exp(log_probs)), 0)
             total = total + jnp.where(alive, log_probs[token], 0.0)
             still = alive if eos_token is None else alive & (token != eos_token)
             return (token, still, total, cache), (token, alive)
@@ -76,19 +77,41 @@ def sequence_model(
         for start in range(0, length, segment):
             positions = jnp.arange(start, min(start + segment, length))
             # One draw a segment: random bits cost less in bulk than a few at every step.
-            noise = jax.random.gumbel(jax.random.fold_in(key, start), (len(positions), vocab_size))
+            uniforms = jax.random.uniform(jax.random.fold_in(key, start), (len(positions), 2))
             if start:
                 carry = (*carry[:3], _grow(carry[3], len(positions)))
             else:  # outside the scan, the step that all sequences share is taken once by vmap
-                carry, first = body(carry, (positions[0], noise[0]))
+                carry, first = body(carry, (positions[0], uniforms[0]))
                 pieces.append(jax.tree.map(lambda x: x[None], first))
-                positions, noise = positions[1:], noise[1:]
-            carry, piece = jax.lax.scan(body, carry, (positions, noise))
+                positions, uniforms = positions[1:], uniforms[1:]
+            carry, piece = jax.lax.scan(body, carry, (positions, uniforms))
             pieces.append(piece)
         tokens, mask = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
         return Sequences(tokens, mask), carry[2]
 
     return SequenceModel(network.init, log_prob, sample, settings)
+
+
+def draw(uniforms: Float[Array, " 2"], probabilities: Float[Array, " V"]) -> Int[Array, ""]:
+    """A token, int32, from two numbers uniform in [0, 1), by inverting the distribution.
+
+    First a block of sqrt(V) tokens, then a token of the block. Noise for each token of the
+    vocabulary (the Gumbel-max trick) would cost more than a small network does, and one uniform
+    alone would not resolve probabilities below 1e-7.
+    """
+    vocab_size = probabilities.shape[0]
+    size = math.isqrt(vocab_size - 1) + 1
+    blocks = jnp.pad(probabilities, (0, -vocab_size % size)).reshape(-1, size)
+    block = _invert(uniforms[0], jnp.sum(blocks, axis=1))
+    return block * size + _invert(uniforms[1], blocks[block])
+
+
+def _invert(uniform, weights):
+    """The first i whose cumulative weight exceeds its share of the whole."""
+    total = jnp.cumsum(weights)
+    beyond = (total > uniform * total[-1]).astype(jnp.int32)
+    # Sums of rounding errors may rise where a weight is 0: such an i is never drawn.
+    return jnp.argmax(jnp.where(weights > 0, beyond, -1)).astype(jnp.int32)
 
 
 def _grow(cache, n):
