@@ -142,9 +142,9 @@ def prepare(config: Config) -> Ground:
     """The task, its prior and what else is needed, all of it kept in `config.runs`."""
     data = load_mnist(config.data_dir or None)
     cache = Path(config.runs)
-    task = mnist.mnist(config.task, data, cache, config.prior_file or None)
-    assert task.targets is not None
     prior = mnist.pretrained_prior(config.task, data, cache, config.prior_file or None)
+    task = mnist.mnist(config.task, data, prior)
+    assert task.targets is not None
     scores = scoring.log_likelihood(task.prior, task.prior_params, task.targets)
     order = jnp.argsort(-scores, stable=True)
     targets = jax.tree.map(lambda x: x[order], task.targets)

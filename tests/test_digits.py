@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from banel_jax import sampling
+from banel_jax import sampling, training
 from banel_jax.tasks import digits
 from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.targets import target_set
@@ -222,7 +222,7 @@ def test_prior_is_found_the_second_time(task, cache_dir, monkeypatch):
     uniform = 64 * np.log(2)
     assert 0 < first.metrics["held_out_nats"] < uniform and first.metrics["epochs"] == 2
 
-    monkeypatch.setattr(digits, "_pretrain", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
     # Other targets, the same prior.
     for config in (TINY, dataclasses.replace(TINY, targets=NARROW, num_target_variants=9)):
         again = digits.pretrained_prior(config, cache_dir)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from banel_jax import scoring
+from banel_jax import scoring, training
 from banel_jax.tasks import mnist
 from banel_jax.tasks.affine import AffineRanges
 from banel_jax.tasks.mnist_data import IDX_FILES, Mnist, load_mnist
@@ -91,7 +91,7 @@ def cache_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(cache_dir):
-    return mnist.mnist(TINY, SMALL, cache_dir)
+    return mnist.mnist(TINY, SMALL, mnist.pretrained_prior(TINY, SMALL, cache_dir))
 
 
 @pytest.mark.parametrize("settings", FORMS)
@@ -218,7 +218,7 @@ def test_the_reward_is_membership_among_the_targets(task):
 
 def test_the_prior_is_pretrained_once_whatever_the_targets(task, cache_dir, monkeypatch):
     assert len(list(cache_dir.iterdir())) == 1
-    monkeypatch.setattr(mnist, "_pretrain", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
     other_targets = dataclasses.replace(TINY, targets=NARROW, num_targets=9)
     prior = mnist.pretrained_prior(other_targets, SMALL, cache_dir)
     jax.tree.map(np.testing.assert_array_equal, prior.params, task.prior_params)
@@ -233,7 +233,7 @@ def test_the_prior_is_pretrained_once_whatever_the_targets(task, cache_dir, monk
 
 
 def test_a_prior_file_is_taken_or_refused_with_what_differs(task, cache_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "_pretrain", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
     file = tmp_path / "another name.npz"
     file.write_bytes(next(cache_dir.iterdir()).read_bytes())
     take = partial(mnist.pretrained_prior, data=SMALL, cache_dir=tmp_path / "empty", file=file)

@@ -13,7 +13,7 @@ import pytest
 from test_mnist import SMALL
 from test_mnist_data import DATA, SOURCES
 
-from banel_jax import scoring
+from banel_jax import scoring, training
 from banel_jax.models.transformer import TransformerConfig
 from banel_jax.tasks import mnist as task_module
 from banel_jax.training import TrainingConfig
@@ -308,7 +308,7 @@ def test_a_soft_cut_by_hand():
         assert mnist_filters.acceptance(ratios, cut, softness).mean() == pytest.approx(0.3)
 
 
-def refuse(*_):
+def refuse(*_, **__):
     raise AssertionError("it was run again")
 
 
@@ -366,7 +366,7 @@ def test_all_of_it_writes_what_it_promises(done):
 def test_a_second_time_nothing_is_run_anew(done, monkeypatch, capsys):
     small, rows = done
     monkeypatch.setattr(Runner, "_run", refuse)
-    monkeypatch.setattr(task_module, "_pretrain", refuse)
+    monkeypatch.setattr(training, "fit", refuse)
     mnist.main(small)
     np.testing.assert_equal(read_table(small)[:4], rows[:4])  # with its commit and its seconds
     printed = capsys.readouterr().out

@@ -14,7 +14,6 @@ import os
 from dataclasses import dataclass, field
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,7 +25,7 @@ from banel_jax.tasks import prior_cache
 from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.prior_cache import Prior
 from banel_jax.tasks.targets import target_set
-from banel_jax.types import Key, SequenceModel, Sequences, Task
+from banel_jax.types import Sequences, Task
 
 SIZE = 8  # pixels along a side of the original images
 PRIOR_DIGIT, TARGET_DIGIT = 0, 6
@@ -131,28 +130,18 @@ def digits(config: DigitsConfig, cache_dir: str | os.PathLike) -> Task:
 
 def pretrained_prior(config: DigitsConfig, cache_dir: str | os.PathLike) -> Prior:
     """The prior of the 0s, from the cache or pretrained with early stopping on held-out 0s."""
-    model = transformer(config.transformer)
-    key = jax.random.key(config.seed)
     # What the targets are does not change the prior.
     settings = dataclasses.asdict(config)
     del settings["targets"], settings["num_target_variants"]
-    params, metrics = prior_cache.load_or_train(
+    return prior_cache.pretrained(
         cache_dir,
         "digits",
         settings,
-        jax.eval_shape(model.init, key),
-        lambda: _pretrain(key, model, config),
+        transformer(config.transformer),
+        config.pretraining,
+        config.seed,
+        partial(pretraining_sequences, config),
     )
-    return Prior(model, params, metrics)
-
-
-def _pretrain(key: Key, model: SequenceModel, config: DigitsConfig):
-    init_key, fit_key = jax.random.split(key)
-    sequences, held_out = pretraining_sequences(config)
-    fit = jax.jit(partial(training.fit, model, config.pretraining))
-    params, info = fit(fit_key, model.init(init_key), sequences, 1 - held_out, held_out)
-    held_out_nats = jnp.min(info.validation_loss, initial=jnp.inf)
-    return params, {"held_out_nats": held_out_nats, "epochs": info.epochs_run}
 
 
 def pretraining_sequences(config: DigitsConfig) -> tuple[Sequences, Float[Array, " n"]]:

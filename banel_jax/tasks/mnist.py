@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -24,7 +23,7 @@ from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.mnist_data import Mnist
 from banel_jax.tasks.prior_cache import Prior
 from banel_jax.tasks.targets import target_set
-from banel_jax.types import Key, SequenceModel, Sequences, Task
+from banel_jax.types import Sequences, Task
 
 SIZE = 28  # pixels along a side of the original images
 PRIOR_DIGIT, TARGET_DIGIT = 0, 6
@@ -115,18 +114,12 @@ class MnistConfig:
         )
 
 
-def mnist(
-    config: MnistConfig,
-    data: Mnist,
-    cache_dir: str | os.PathLike,
-    prior_file: str | os.PathLike | None = None,
-) -> Task:
-    """The task, with its prior from `cache_dir` (or a file) or pretrained into the cache.
+def mnist(config: MnistConfig, data: Mnist, prior: Prior) -> Task:
+    """The task around its prior, that of `pretrained_prior`.
 
     Raises:
-      ValueError: for a cache or file that cannot be used, or where no target is left.
+      ValueError: if no target is left.
     """
-    prior = pretrained_prior(config, data, cache_dir, prior_file)
     targets = target_sequences(config, data)
     return Task(
         prior=prior.model,
@@ -143,30 +136,24 @@ def pretrained_prior(
     cache_dir: str | os.PathLike,
     file: str | os.PathLike | None = None,
 ) -> Prior:
-    """The prior of the 0s, from the cache or pretrained with early stopping on held-out 0s."""
-    model = transformer(config.transformer)
-    key = jax.random.key(config.seed)
+    """The prior of the 0s, from the cache (or a file) or pretrained into the cache.
+
+    Raises:
+      ValueError: for a cache or file that cannot be used.
+    """
     # What the targets are does not change the prior.
     settings = dataclasses.asdict(config)
     del settings["targets"], settings["num_targets"]
-    params, metrics = prior_cache.load_or_train(
+    return prior_cache.pretrained(
         cache_dir,
         "mnist",
         settings,
-        jax.eval_shape(model.init, key),
-        lambda: _pretrain(key, model, config, data),
+        transformer(config.transformer),
+        config.pretraining,
+        config.seed,
+        partial(pretraining_sequences, config, data),
         file,
     )
-    return Prior(model, params, metrics)
-
-
-def _pretrain(key: Key, model: SequenceModel, config: MnistConfig, data: Mnist):
-    init_key, fit_key = jax.random.split(key)
-    sequences, held_out = pretraining_sequences(config, data)
-    fit = jax.jit(partial(training.fit, model, config.pretraining))
-    params, info = fit(fit_key, model.init(init_key), sequences, 1 - held_out, held_out)
-    held_out_nats = jnp.min(info.validation_loss, initial=jnp.inf)
-    return params, {"held_out_nats": held_out_nats, "epochs": info.epochs_run}
 
 
 def pretraining_sequences(config: MnistConfig, data: Mnist) -> tuple[Sequences, Float[Array, " n"]]:

@@ -9,15 +9,17 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from banel_jax import run_folder
-from banel_jax.types import Params, SequenceModel
+from banel_jax import run_folder, training
+from banel_jax.types import Params, SequenceModel, Sequences
 
 CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
 
@@ -28,6 +30,40 @@ class Prior(NamedTuple):
     model: SequenceModel
     params: Params
     metrics: dict[str, float]
+
+
+def pretrained(
+    cache_dir: str | os.PathLike,
+    name: str,
+    config: Any,
+    model: SequenceModel,
+    pretraining: training.TrainingConfig,
+    seed: int,
+    data: Callable[[], tuple[Sequences, Float[Array, " n"]]],
+    file: str | os.PathLike | None = None,
+) -> Prior:
+    """A prior fitted to data with early stopping, from the cache or trained now.
+
+    Args:
+      cache_dir, name, config, file: as for `load_or_train`, and errors as there.
+      model: to pretrain, from its own initialisation.
+      pretraining: the fit.
+      seed: of initialisation and fit.
+      data: `data() -> (sequences [n, length], held_out [n])`, 1 for the rows that are held out;
+        called only where there is no file.
+    """
+    init_key, fit_key = jax.random.split(jax.random.key(seed))
+
+    def train():
+        sequences, held_out = data()
+        fit = jax.jit(partial(training.fit, model, pretraining))
+        params, info = fit(fit_key, model.init(init_key), sequences, 1 - held_out, held_out)
+        held_out_nats = jnp.min(info.validation_loss, initial=jnp.inf)
+        return params, {"held_out_nats": held_out_nats, "epochs": info.epochs_run}
+
+    like = jax.eval_shape(model.init, init_key)
+    params, metrics = load_or_train(cache_dir, name, config, like, train, file)
+    return Prior(model, params, metrics)
 
 
 def load_or_train(
