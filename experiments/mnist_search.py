@@ -27,6 +27,15 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
         {"settings.ours.failure_start": "base"},
         {"settings.ours.filter_factor": 2.0},
     ],
+    "filtering": [
+        {"settings.filtering.filter_rounds": (3, 4, 5, 6), **changes}
+        for changes in (
+            {},
+            {"settings.filtering.kappa": 0.75},
+            {"settings.filtering.kappa": 1.0},
+            {"settings.filtering.filter_factor": 2.0},
+        )
+    ],
     "banel": [
         {},
         {"settings.generator_learning_rate": 3e-5},
