@@ -1,9 +1,11 @@
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -250,12 +252,24 @@ def test_what_is_not_prepared_is_downloaded(monkeypatch, tfds, folder, tmp_path,
 
     monkeypatch.setattr(mnist_data, "_downloaded", DOWNLOADED)
     monkeypatch.setattr(tfds.download.DownloadManager, "download", download)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO())
     assert_same(load_mnist(tmp_path / "other", "tfds"), data)
     assert_same(load_mnist(source="tfds"), data)
     urls = sorted(f"{tfds.builder_cls('mnist').URL}{name}.gz" for name in NAMES)
     assert asked == [(tmp_path / "other" / "downloads", urls), (no_default / "downloads", urls)]
     (folder / NAMES[0]).write_bytes(b"")
     assert f"{folder / NAMES[0]} is no IDX file" in message(tmp_path / "other", "tfds")
+
+
+def test_without_a_network_the_answer_comes_before_the_downloader_tries(
+    monkeypatch, tfds, tmp_path, no_default
+):
+    monkeypatch.setattr(mnist_data, "_downloaded", DOWNLOADED)
+    monkeypatch.setattr(mnist_data, "MIRROR", "http://127.0.0.1:9/")
+    tried = lambda *_: pytest.fail("the downloader was asked")
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", tried)
+    text = message(tmp_path)
+    assert "refused" in text and "four IDX files" in text
 
 
 def test_tfrecords_are_not_read_but_downloaded_anew(

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import math
 import os
+import urllib.request
 import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -187,12 +188,13 @@ def _downloaded(tfds, builder):
 
     Its `download_and_prepare` would have TensorFlow unpack the files and encode the images.
     """
-    manager = tfds.download.DownloadManager(
-        download_dir=builder.data_dir_root / "downloads", dataset_name="mnist"
-    )
-    return _read_files(
-        manager.download({field: f"{MIRROR}{name}.gz" for field, (name, *_) in IDX_FILES.items()})
-    )
+    folder = builder.data_dir_root / "downloads"
+    urls = {field: f"{MIRROR}{name}.gz" for field, (name, *_) in IDX_FILES.items()}
+    if not folder.exists():  # without a network, tensorflow-datasets would try for minutes
+        request = urllib.request.Request(urls["test_labels"], method="HEAD")
+        urllib.request.urlopen(request, timeout=20).close()
+    manager = tfds.download.DownloadManager(download_dir=folder, dataset_name="mnist")
+    return _read_files(manager.download(urls))
 
 
 def _in_order(train_images, train_labels, test_images, test_labels):
