@@ -102,45 +102,77 @@ def with_fields(config: Any, changes: dict[str, Any]) -> Any:
     return config
 
 
+def run_trial(trial: mnist.Config, name: str) -> dict[str, Any]:
+    """What one trial found, or why it could not be run."""
+    try:
+        ground = mnist.prepare(trial)
+        seeds = range(trial.first_seed, trial.first_seed + trial.seeds)
+        cell = mnist.runner(trial, name, ground).cell(seeds)
+    except ValueError as error:
+        return {"error": str(error)}
+    # As float64: float32 would be written as 1.4440000057.
+    by_round = cell.metrics["log10_success_rate"].astype(float) - ground.log10_rate
+    final = cell.final["log10_success_rate"].astype(float) - ground.log10_rate
+    found = {
+        "log10_gain_final": final.round(3).tolist(),
+        "log10_gain_final_median": round(float(np.median(final)), 3),
+        "log10_gain_best_median": round(float(np.median(by_round.max(1))), 3),
+        "log10_gain_by_round_median": np.median(by_round, 0).round(2).tolist(),
+        "seconds": round(cell.seconds),
+    }
+    return found | cell.about  # what is read from disk keeps the commit that ran it
+
+
 def main(config: Config) -> None:
     output = Path(config.output)
-    done = set()
+    lines: list[dict[str, Any]] = []
     if output.exists():
         lines = [json.loads(line) for line in output.read_text().splitlines()]
-        done = {(line["algorithm"], json.dumps(line["changes"])) for line in lines}
-    for name in config.algorithms or TRIALS:
-        for number, changes in enumerate(TRIALS[name]):
-            plain = json.loads(json.dumps(changes))
-            if (name, json.dumps(plain)) in done:
-                continue
-            started = time.perf_counter()
-            trial = with_fields(config.experiment, {"algorithms": (name,), **changes})
-            record: dict[str, Any] = {"algorithm": name, "trial": number, "changes": plain}
-            try:
-                ground = mnist.prepare(trial)
-                cell = mnist.runner(trial, name, ground).cell(
-                    range(trial.first_seed, trial.first_seed + trial.seeds)
-                )
-            except ValueError as error:
-                record["error"] = str(error)
-            else:
-                by_round = cell.metrics["log10_success_rate"] - ground.log10_rate
-                final = cell.final["log10_success_rate"] - ground.log10_rate
-                record |= {
-                    "log10_gain_final": final.round(3).tolist(),
-                    "log10_gain_final_median": round(float(np.median(final)), 3),
-                    "log10_gain_best_median": round(float(np.median(by_round.max(1))), 3),
-                    "log10_gain_by_round_median": np.median(by_round, 0).round(2).tolist(),
-                }
-            print(json.dumps(record), flush=True)
-            record |= {
-                "rounds": trial.rounds,
-                "seeds": [trial.first_seed, trial.seeds],
-                "settings": dataclasses.asdict(trial.settings),
+    done = {(line["algorithm"], json.dumps(line["changes"])) for line in lines}
+    names = config.algorithms or tuple(TRIALS)
+    trials = [(name, number) for name in names for number in range(len(TRIALS[name]))]
+    for name, number in trials:
+        changes = json.loads(json.dumps(TRIALS[name][number]))
+        if (name, json.dumps(changes)) in done:
+            continue
+        print(f"{name}, trial {number + 1} of {len(TRIALS[name])}", flush=True)
+        started = time.perf_counter()
+        changed = TRIALS[name][number]
+        trial = with_fields(config.experiment, {"algorithms": (name,), **changed})
+        record = {
+            "algorithm": name,
+            "trial": number,
+            "changes": changes,
+            "rounds": trial.rounds,
+            "seeds": [trial.first_seed, trial.seeds],
+            "settings": dataclasses.asdict(trial.settings),
+        }
+        found = run_trial(trial, name)
+        record |= report.provenance(started) | found  # which has its own commit, where read
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(output, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        lines.append(record)
+    print()
+    report.print_table(
+        [
+            {
+                "algorithm": line["algorithm"],
+                "changed": ", ".join(
+                    f"{field.removeprefix('settings.')}={value}"
+                    for field, value in line["changes"].items()
+                ),
+                "final": line.get("log10_gain_final_median"),
+                "best": line.get("log10_gain_best_median"),
+                "seconds": line.get("seconds"),
+                "error": line.get("error"),
             }
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with open(output, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record | report.provenance(started)) + "\n")
+            for line in lines
+            if line["algorithm"] in names
+        ],
+        ("algorithm", "changed", "final", "best", "seconds", "error"),
+    )
+    print(f"\ngain over the prior in decades, median over seeds\nwritten: {output}")
 
 
 if __name__ == "__main__":

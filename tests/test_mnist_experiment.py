@@ -17,7 +17,7 @@ from banel_jax import scoring, training
 from banel_jax.models.transformer import TransformerConfig
 from banel_jax.tasks import mnist as task_module
 from banel_jax.training import TrainingConfig
-from experiments import mnist, mnist_filters, mnist_methods, mnist_table
+from experiments import mnist, mnist_filters, mnist_methods, mnist_search, mnist_table
 from experiments.cells import Cell, Runner
 from experiments.mnist_methods import METHODS, Settings
 
@@ -373,6 +373,29 @@ def test_a_second_time_nothing_is_run_anew(done, monkeypatch, capsys):
     assert all(METHODS[name].title in printed for name in small.algorithms)
     with pytest.raises(AssertionError, match="it was run again"):
         mnist.main(dataclasses.replace(small, rounds=3))
+
+
+def test_a_trial_of_the_search_is_kept_and_not_run_again(done, monkeypatch, capsys, tmp_path):
+    small, rows = done
+    monkeypatch.setattr(Runner, "_run", refuse)
+    trials = [{}, {"settings.rnd_policy.training.learning_rate": 0.5}]
+    monkeypatch.setattr(mnist_search, "TRIALS", {"rnd": trials[:1], "ours": []})
+    config = mnist_search.Config(small, output=str(tmp_path / "search.jsonl"))
+    read = lambda: [json.loads(line) for line in Path(config.output).read_text().splitlines()]
+    mnist_search.main(config)
+    (line,) = read()
+    row = next(row for row in rows if row["algorithm"] == "rnd")
+    np.testing.assert_allclose(
+        line["log10_gain_final"], np.log10(row["final_over_base"]), atol=6e-4
+    )
+    assert line["changes"] == {} and line["commit"] == row["commit"] and line["seconds"] > 0
+    assert "rnd" in capsys.readouterr().out
+    mnist_search.main(config)
+    assert read() == [line]
+    monkeypatch.setattr(mnist_search, "TRIALS", {"rnd": trials})
+    with pytest.raises(AssertionError, match="it was run again"):
+        mnist_search.main(config)
+    assert read() == [line]
 
 
 def test_rates_too_small_for_float32_are_kept(done):
