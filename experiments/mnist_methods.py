@@ -39,14 +39,15 @@ OURS = BanelConfig(
     num_distilled=500,
     generator_training=TrainingConfig(epochs=6, learning_rate=3e-4),
 )
-# Few filters, most of them late: the last one asks for a thousand samples of the prior a candidate.
+# Two filters and no more: what passes them looks like the targets, and a third failure model
+# learns to reject those.
 FILTERING = SequentialFilteringConfig(
     filter_factor=4.0,
     kappa=0.5,
     failure_start="fresh",
     failure_rounds=4,
     failure_training=dataclasses.replace(_FRESH, epochs=6),
-    filter_rounds=(12, 18, 22, 25, 27, 29),
+    filter_rounds=(12, 18),
     max_filters=6,
     acceptance_floor=5e-5,
 )

@@ -105,6 +105,7 @@ def test_the_numbers_of_a_row_by_hand():
         "best_std": np.sqrt(((best - mean) ** 2).sum() / 2),
         # By seed the medians of the last ten rounds are -5, -5.5 and -7.
         "last10_median": 1e-5 * 10**-0.5,
+        "mixed_median": 1e-5,
         "final_median": 1e-5,
         "improvement_mean": mean * 1e6,
         "improvement_median": 100.0,
@@ -120,6 +121,7 @@ def test_the_numbers_of_a_row_by_hand():
         "final_over_base": [10, 1, 100],
         "best_over_base": best * 1e6,
         "last10_over_base": [10, 10**0.5, 0.1],
+        "mixed_over_base": [10, (10**0.75 + 5 * 10**0.5 + 4) / 10, (6 * 0.1 + 3 + 100) / 10],
         "final_without_top_over_base": [100, 10, 1000],
         "filter_decades": [3.0] * 3,
         "past_filters_decades": [0.0] * 3,
@@ -175,7 +177,7 @@ def test_the_table_on_the_terminal_by_hand():
     assert line["final x prior"] == "10 [1, 100]"
     assert line["best"] == "100 [5.62, 100]"
     numbers = {
-        "last 10": 10**0.5, "x best control": 10**0.25, "without top": 100, "filter": 3,
+        "last 10": 10**0.5, "mixed": 10, "x best control": 10**0.25, "without top": 100, "filter": 3,
         "distillation": -1.5, "met": 7, "first success": 100, "NRE": 240, "seconds": 10,
         "Tflop": found[0]["flops"] / 1e12,
     }  # fmt: skip
