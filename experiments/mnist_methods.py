@@ -39,15 +39,15 @@ OURS = BanelConfig(
     num_distilled=500,
     generator_training=TrainingConfig(epochs=6, learning_rate=3e-4),
 )
-# Two filters and no more: what passes them looks like the targets, and a third failure model
-# learns to reject those.
+# A few weak filters: what passes many of them looks like the targets, and another failure model
+# would learn to reject those.
 FILTERING = SequentialFilteringConfig(
-    filter_factor=4.0,
+    filter_factor=2.0,
     kappa=0.5,
     failure_start="fresh",
     failure_rounds=4,
     failure_training=dataclasses.replace(_FRESH, epochs=6),
-    filter_rounds=(12, 18),
+    filter_rounds=(12, 16, 20, 24),
     max_filters=6,
     acceptance_floor=5e-5,
 )

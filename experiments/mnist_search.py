@@ -31,9 +31,9 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
         {"settings.filtering.filter_rounds": (3, 4, 5, 6), **changes}
         for changes in (
             {},
-            {"settings.filtering.kappa": 0.75},
-            {"settings.filtering.kappa": 1.0},
-            {"settings.filtering.filter_factor": 2.0},
+            {"settings.filtering.filter_factor": 4.0},
+            {"settings.filtering.filter_factor": 4.0, "settings.filtering.kappa": 0.75},
+            {"settings.filtering.filter_factor": 4.0, "settings.filtering.kappa": 1.0},
         )
     ],
     "banel": [

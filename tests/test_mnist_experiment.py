@@ -177,9 +177,9 @@ def test_the_table_on_the_terminal_by_hand():
     assert line["final x prior"] == "10 [1, 100]"
     assert line["best"] == "100 [5.62, 100]"
     numbers = {
-        "last 10": 10**0.5, "mixed": 10, "x best control": 10**0.25, "without top": 100, "filter": 3,
-        "distillation": -1.5, "met": 7, "first success": 100, "NRE": 240, "seconds": 10,
-        "Tflop": found[0]["flops"] / 1e12,
+        "last 10": 10**0.5, "mixed": 10, "x best control": 10**0.25, "without top": 100,
+        "filter": 3, "distillation": -1.5, "met": 7, "first success": 100, "NRE": 240,
+        "seconds": 10, "Tflop": found[0]["flops"] / 1e12,
     }  # fmt: skip
     for name, value in numbers.items():
         assert line[name] == pytest.approx(value), name
