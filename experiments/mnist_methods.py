@@ -97,7 +97,9 @@ class Settings:
         default_factory=lambda: PolicyGradientConfig(baseline=1.0)
     )
     rnd: RndConfig = field(default_factory=RndConfig)
-    rnd_policy: PolicyGradientConfig = RND_POLICY
+    rnd_policy: PolicyGradientConfig = dataclasses.replace(
+        RND_POLICY, training=dataclasses.replace(RND_POLICY.training, learning_rate=1e-5)
+    )
     pseudo_count: PseudoCountConfig = field(default_factory=PseudoCountConfig)
     pseudo_count_policy: PolicyGradientConfig = PSEUDO_COUNT_POLICY
     gflownet_tb: GFlowNetConfig = field(

@@ -43,22 +43,14 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
         {"settings.filter_factor": 8.0},
     ],
     **{
-        name: [
-            {},
-            *({f"settings.{policy}.training.learning_rate": rate} for rate in (1e-5, 3e-4, 1e-3)),
-        ]
-        for name, policy in (
-            ("rnd", "rnd_policy"),
-            ("pseudo_count", "pseudo_count_policy"),
-            ("negative_rl", "negative_rl"),
+        name: [{}, *({f"settings.{policy}.training.learning_rate": rate} for rate in rates)]
+        for name, policy, rates in (
+            ("rnd", "rnd_policy", (1e-4, 3e-4, 1e-3)),
+            ("pseudo_count", "pseudo_count_policy", (1e-5, 3e-4, 1e-3)),
+            ("negative_rl", "negative_rl", (1e-5, 3e-4, 1e-3)),
+            ("gflownet_tb", "gflownet_tb", (1e-5, 1e-4, 3e-4)),
+            ("gflownet_vargrad", "gflownet_vargrad", (1e-5, 1e-4, 3e-4)),
         )
-    },
-    **{
-        name: [
-            {},
-            *({f"settings.{name}.training.learning_rate": rate} for rate in (1e-5, 1e-4, 3e-4)),
-        ]
-        for name in ("gflownet_tb", "gflownet_vargrad")
     },
 }
 
