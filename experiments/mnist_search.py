@@ -94,10 +94,9 @@ def with_fields(config: Any, changes: dict[str, Any]) -> Any:
     return config
 
 
-def run_trial(trial: mnist.Config, name: str) -> dict[str, Any]:
+def run_trial(trial: mnist.Config, name: str, ground: mnist.Ground) -> dict[str, Any]:
     """What one trial found, or why it could not be run."""
     try:
-        ground = mnist.prepare(trial)
         seeds = range(trial.first_seed, trial.first_seed + trial.seeds)
         cell = mnist.runner(trial, name, ground).cell(seeds)
     except ValueError as error:
@@ -122,11 +121,16 @@ def main(config: Config) -> None:
         lines = [json.loads(line) for line in output.read_text().splitlines()]
     done = {(line["algorithm"], json.dumps(line["changes"])) for line in lines}
     names = config.algorithms or tuple(TRIALS)
-    trials = [(name, number) for name in names for number in range(len(TRIALS[name]))]
+    plain = lambda changes: json.loads(json.dumps(changes))
+    trials = [
+        (name, number)
+        for name in names
+        for number, changes in enumerate(TRIALS[name])
+        if (name, json.dumps(plain(changes))) not in done
+    ]
+    # All of them have one task and one base.
+    ground = mnist.prepare(dataclasses.replace(config.experiment, algorithms=names))
     for name, number in trials:
-        changes = json.loads(json.dumps(TRIALS[name][number]))
-        if (name, json.dumps(changes)) in done:
-            continue
         print(f"{name}, trial {number + 1} of {len(TRIALS[name])}", flush=True)
         started = time.perf_counter()
         changed = TRIALS[name][number]
@@ -134,16 +138,16 @@ def main(config: Config) -> None:
         record = {
             "algorithm": name,
             "trial": number,
-            "changes": changes,
+            "changes": plain(changed),
             "rounds": trial.rounds,
             "seeds": [trial.first_seed, trial.seeds],
             "settings": dataclasses.asdict(trial.settings),
         }
-        found = run_trial(trial, name)
+        found = run_trial(trial, name, ground)
         record |= report.provenance(started) | found  # which has its own commit, where read
         output.parent.mkdir(parents=True, exist_ok=True)
         with open(output, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(report.jsonable(record)) + "\n")
         lines.append(record)
     print()
     report.print_table(

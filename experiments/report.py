@@ -116,31 +116,29 @@ def provenance(started: float | None = None) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, obj: Any) -> None:
-    """Writes a file that is at every moment either the old one or the new one, whole.
-
-    Arrays become lists; NaN and infinities, which JSON lacks, become null.
-    """
+    """Writes a file that is at every moment either the old one or the new one, whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(_jsonable(obj), file, indent=1, allow_nan=False)
+        json.dump(jsonable(obj), file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
-def _jsonable(value):
+def jsonable(value: Any) -> Any:
+    """The value for JSON: arrays as lists; NaN and infinities, which JSON lacks, as None."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
-    return _jsonable(np.asarray(value).tolist())
+    return jsonable(np.asarray(value).tolist())
 
 
 def _commit():
