@@ -28,13 +28,19 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
         {"settings.ours.filter_factor": 2.0},
     ],
     "filtering": [
-        {"settings.filtering.filter_rounds": (3, 4, 5, 6), **changes}
-        for changes in (
-            {},
-            {"settings.filtering.filter_factor": 4.0},
-            {"settings.filtering.filter_factor": 4.0, "settings.filtering.kappa": 0.75},
-            {"settings.filtering.filter_factor": 4.0, "settings.filtering.kappa": 1.0},
-        )
+        {
+            "settings.filtering.filter_rounds": (1, 2, 3, 4, 5, 6, 7),
+            "settings.filtering.max_filters": 7,
+        },
+        *(
+            {"settings.filtering.filter_rounds": (3, 4, 5, 6), **changes}
+            for changes in (
+                {},
+                {"settings.filtering.filter_factor": 4.0},
+                {"settings.filtering.filter_factor": 4.0, "settings.filtering.kappa": 0.75},
+                {"settings.filtering.filter_factor": 4.0, "settings.filtering.kappa": 1.0},
+            )
+        ),
     ],
     "banel": [
         {},
