@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments import flags, mnist, report
 
-# By algorithm: what each of its trials changes. Four trials for each.
+# By algorithm: what each of its trials changes. A baseline has as many as any form of BaNEL.
 TRIALS: dict[str, list[dict[str, Any]]] = {
     "ours": [
         {},
@@ -51,11 +51,11 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
     **{
         name: [{}, *({f"settings.{policy}.training.learning_rate": rate} for rate in rates)]
         for name, policy, rates in (
-            ("rnd", "rnd_policy", (1e-4, 3e-4, 1e-3)),
-            ("pseudo_count", "pseudo_count_policy", (1e-5, 3e-4, 1e-3)),
-            ("negative_rl", "negative_rl", (1e-5, 3e-4, 1e-3)),
-            ("gflownet_tb", "gflownet_tb", (1e-5, 1e-4, 3e-4)),
-            ("gflownet_vargrad", "gflownet_vargrad", (1e-5, 1e-4, 3e-4)),
+            ("rnd", "rnd_policy", (1e-4, 3e-4, 1e-3, 3e-5)),
+            ("pseudo_count", "pseudo_count_policy", (1e-5, 3e-4, 1e-3, 3e-5)),
+            ("negative_rl", "negative_rl", (1e-5, 3e-4, 1e-3, 3e-5)),
+            ("gflownet_tb", "gflownet_tb", (1e-5, 1e-4, 3e-4, 3e-5)),
+            ("gflownet_vargrad", "gflownet_vargrad", (1e-5, 1e-4, 3e-4, 3e-5)),
         )
     },
 }

@@ -225,12 +225,15 @@ def test_fields_are_changed_by_their_path_and_nothing_else():
 
 def test_every_trial_of_the_search_is_another_experiment():
     start = mnist_search.Config().experiment
+    banels = ("ours", "filtering", "banel")
+    most = max(len(mnist_search.TRIALS[name]) for name in banels)
     for name, trials in mnist_search.TRIALS.items():
         found = [
             mnist_search.with_fields(start, {"algorithms": (name,), **changes})
             for changes in trials
         ]
-        assert len(found) == 4 and all(a != b for i, a in enumerate(found) for b in found[:i])
+        assert all(a != b for i, a in enumerate(found) for b in found[:i])
+        assert len(found) >= (4 if name in banels else most)
     assert start.task.seed != mnist_search.mnist.PRESETS["cpu14"].task.seed
     with pytest.raises(ValueError, match="algorithms=x has no trials; choose among ours, "):
         mnist_search.Config(algorithms=("x",))
