@@ -117,7 +117,7 @@ def run_trial(trial: mnist.Config, name: str, ground: mnist.Ground) -> dict[str,
         "log10_gain_by_round_median": np.median(by_round, 0).round(2).tolist(),
         "seconds": round(cell.seconds),
     }
-    return found | cell.about  # what is read from disk keeps the commit that ran it
+    return found | cell.about
 
 
 def main(config: Config) -> None:
@@ -127,34 +127,33 @@ def main(config: Config) -> None:
         lines = [json.loads(line) for line in output.read_text().splitlines()]
     done = {(line["algorithm"], json.dumps(line["changes"])) for line in lines}
     names = config.algorithms or tuple(TRIALS)
-    plain = lambda changes: json.loads(json.dumps(changes))
     trials = [
-        (name, number)
+        (name, number, changes)
         for name in names
         for number, changes in enumerate(TRIALS[name])
-        if (name, json.dumps(plain(changes))) not in done
+        if (name, json.dumps(changes)) not in done
     ]
-    # All of them have one task and one base.
-    ground = mnist.prepare(dataclasses.replace(config.experiment, algorithms=names))
-    for name, number in trials:
+    if trials:  # all of them have one task and one base
+        ground = mnist.prepare(dataclasses.replace(config.experiment, algorithms=names))
+    for name, number, changes in trials:
         print(f"{name}, trial {number + 1} of {len(TRIALS[name])}", flush=True)
         started = time.perf_counter()
-        changed = TRIALS[name][number]
-        trial = with_fields(config.experiment, {"algorithms": (name,), **changed})
+        trial = with_fields(config.experiment, {"algorithms": (name,), **changes})
+        found = run_trial(trial, name, ground)
         record = {
             "algorithm": name,
             "trial": number,
-            "changes": plain(changed),
+            "changes": changes,
             "rounds": trial.rounds,
             "seeds": [trial.first_seed, trial.seeds],
             "settings": dataclasses.asdict(trial.settings),
+            **report.provenance(started),
+            **found,  # which has its own commit, where read from disk
         }
-        found = run_trial(trial, name, ground)
-        record |= report.provenance(started) | found  # which has its own commit, where read
+        lines.append(report.jsonable(record))
         output.parent.mkdir(parents=True, exist_ok=True)
         with open(output, "a", encoding="utf-8") as file:
-            file.write(json.dumps(report.jsonable(record)) + "\n")
-        lines.append(record)
+            file.write(json.dumps(lines[-1]) + "\n")
     print()
     report.print_table(
         [

@@ -14,6 +14,7 @@ LAST = 10  # rounds of "median of the last ten"
 GAINS = (
     "algorithm", "final x prior", "last 10", "mixed", "best", "x best control", "without top",
 )  # fmt: skip
+RATES = ("best_mean", "best_median", "last10_median", "mixed_median", "final_median")
 COSTS = (
     "algorithm", "filter", "distillation", "met", "first success", "NRE", "Tflop", "seconds",
 )  # fmt: skip
@@ -41,8 +42,7 @@ def rows(config, ground, cells: Mapping[str, Cell], temperatures: Mapping[float,
             "control": True,
             "seeds": 0,
             "base": 10.0**base,
-            **{name: rate for name in ("best_mean", "best_median", "last10_median")},
-            **{name: rate for name in ("mixed_median", "final_median")},
+            **dict.fromkeys(RATES, rate),
             "best_std": 0.0,
             "improvement_mean": rate / 10.0**base,
             "improvement_median": rate / 10.0**base,

@@ -108,8 +108,8 @@ def draw(uniforms: Float[Array, " 2"], probabilities: Float[Array, " V"]) -> Int
 
 def _invert(uniform, weights):
     """The first i whose cumulative weight exceeds its share of the whole."""
-    total = jnp.cumsum(weights)
-    beyond = (total > uniform * total[-1]).astype(jnp.int32)
+    cumulative = jnp.cumsum(weights)
+    beyond = (cumulative > uniform * cumulative[-1]).astype(jnp.int32)
     # Sums of rounding errors may rise where a weight is 0: such an i is never drawn.
     return jnp.argmax(jnp.where(weights > 0, beyond, -1)).astype(jnp.int32)
 
