@@ -12,6 +12,7 @@ runs them at several values of any field (Figure 3). See the README for minutes 
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,12 +29,11 @@ from banel_jax.tasks import mnist, prior_cache
 from banel_jax.tasks.mnist_data import load_mnist
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Sequences, State, Task
-from experiments import flags, mnist_figures, mnist_table, report
+from experiments import flags, mnist_controls, mnist_figures, mnist_table, report
 from experiments.cells import Cell, Runner
 from experiments.mnist_methods import METHODS, Settings
 
 NUM_DRAWN = 250  # of the last state, for the diversity of its samples
-TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0)
 
 
 @dataclass(frozen=True)
@@ -267,17 +267,15 @@ def run(config: Config, ground: Ground) -> dict[str, Cell]:
     return cells
 
 
-def single_temperatures(ground: Ground) -> dict[float, float]:
-    """log10 success rate of the prior at single temperatures."""
-    task = ground.task
+def by_rate(curve: Mapping[float, mnist_controls.Rates]) -> dict[float, float]:
+    return {at: rates.log10_rate for at, rates in curve.items()}
 
-    def rate(temperature):
-        scores = scoring.log_likelihood(
-            task.prior, task.prior_params, task.targets, temperature=temperature
-        )
-        return float(success_rate.log_success_rate(scores)) / LN10
 
-    return {t: rate(t) for t in TEMPERATURES}
+def costless_controls(config: Config, ground: Ground):
+    """(rates by temperature, rates by cut, those of them that tables and figures show)."""
+    temperatures = mnist_controls.tempering(ground.task, config.without_top)
+    cuts = mnist_controls.cutting(ground.task, config.without_top)
+    return temperatures, cuts, mnist_controls.shown(temperatures, cuts)
 
 
 PRESETS: dict[str, Config] = {
@@ -343,8 +341,8 @@ def main(config: Config) -> None:
         f"{ground.prior_metrics['held_out_nats']:.1f} nats"
     )
     cells = run(config, ground)
-    temperatures = single_temperatures(ground)
-    rows = mnist_table.rows(config, ground, cells, temperatures)
+    temperatures, cuts, costless = costless_controls(config, ground)
+    rows = mnist_table.rows(config, ground, cells, costless)
     print()
     for columns in (mnist_table.GAINS, mnist_table.COSTS):
         report.print_table(mnist_table.readable(rows), columns)
@@ -363,10 +361,11 @@ def main(config: Config) -> None:
         about
         | {"config": asdict(config), "log10_prior_success_rate": ground.log10_rate}
         | {"prior": ground.prior_metrics, "conclusion": words}
-        | {"log10_success_rate_by_temperature": temperatures}
+        | {"log10_success_rate_by_temperature": by_rate(temperatures)}
+        | {"log10_success_rate_of_likeliest_1_in": by_rate(cuts)}
         | {"algorithms": {name: mnist_table.details(cell) for name, cell in cells.items()}},
     )
-    mnist_figures.draw(config, ground, cells, output / "figures")
+    mnist_figures.draw(config, ground, cells, costless, output / "figures")
     print(
         f"\nwritten: {output}/table2.json, summary.json, figures/ "
         f"({time.perf_counter() - started:.0f} s in all)"
@@ -385,27 +384,28 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         print(f"{field} = {value}", flush=True)
         grounds.append(prepare(point))
         cells.append(run(point, grounds[-1]))
-    names = config.chosen
-    built = {
-        name: {METHODS[name].build(c.settings, c.task).settings for _, c in points}
-        for name in names
-    }
-    measures = {"best": {}, "final": {}}  # type: dict[str, dict[str, np.ndarray]]
-    for name in names:
-        base = np.array([g.log10_rate for g in grounds])[:, None]
-        stack = lambda parts: np.stack([p["log10_success_rate"] for p in parts]).astype(float)
-        by_round = stack([c[name].metrics for c in cells])
-        last = stack([c[name].final for c in cells])
-        measures["best"][name] = by_round.max(axis=2) - base
-        measures["final"][name] = last - base
+    base = np.array([g.log10_rate for g in grounds])[:, None]
+    stack = lambda parts: np.stack([p["log10_success_rate"] for p in parts]).astype(float)
+    # By measure and algorithm, decades over the prior [values, seeds].
+    measures: dict[str, dict[str, np.ndarray]] = {"best": {}, "final": {}}
+    for name in config.chosen:
+        measures["best"][name] = stack([c[name].metrics for c in cells]).max(axis=2) - base
+        measures["final"][name] = stack([c[name].final for c in cells]) - base
+    controls = [costless_controls(c, g)[2] for (_, c), g in zip(points, grounds, strict=True)]
+    for same in zip(*controls, strict=True):
+        gains = np.array([[control.rates.log10_rate] for control in same]) - base
+        measures["best"][same[0].kind] = measures["final"][same[0].kind] = gains
     short = field.removeprefix("settings.")
     output = Path(config.output)
+    # What the field does not touch is the same at all of its values.
+    varies = {name: bool(np.any(gains != gains[0])) for name, gains in measures["final"].items()}
+    title = lambda name: METHODS[name].title if name in METHODS else name
     rows = [
-        {"algorithm": METHODS[name].title, short: value}
+        {"algorithm": title(name), short: value if varies[name] else "any"}
         | {m: report.format_spread(10 ** measures[m][name][i]) for m in measures}
-        for name in names
+        for name in varies
         for i, (value, _) in enumerate(points)
-        if i == 0 or len(built[name]) > 1
+        if i == 0 or varies[name]
     ]
     print()
     report.print_table(rows, ("algorithm", short, *measures))
@@ -414,8 +414,8 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         output / "figures" / f"sweep_{short}.png",
         short,
         [value for value, _ in points],
-        {m: {n: g for n, g in measures[m].items() if len(built[n]) > 1} for m in measures},
-        {m: {n: g[0] for n, g in measures[m].items() if len(built[n]) == 1} for m in measures},
+        {m: {title(n): g for n, g in measures[m].items() if varies[n]} for m in measures},
+        {m: {title(n): g[0] for n, g in measures[m].items() if not varies[n]} for m in measures},
     )
     report.write_json(
         output / f"sweep_{short}.json",

@@ -15,17 +15,18 @@ from experiments.mnist_methods import METHODS
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999")
+FLOOR = -6.0  # decades; what falls below has collapsed, and how far says nothing
 SIDE = 6  # images along a side of a grid
-COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel")  # Figure 11
+COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
 
 
-def draw(config, ground, cells, folder: Path) -> None:
+def draw(config, ground, cells, costless, folder: Path) -> None:
     """All figures for which the algorithms were run."""
     folder.mkdir(parents=True, exist_ok=True)
-    success_rate(folder / "success_rate.png", config, ground, cells)
+    success_rate(folder / "success_rate.png", config, ground, cells, costless)
     best = best_banel(cells)
     if best:
-        figure_2(folder / "figure2.png", config, ground, best, cells[best])
+        figure_2(folder / "figure2.png", config, ground, best, cells)
     if set(COLLAPSE) & set(cells):
         figure_11(folder / "figure11.png", config, cells)
 
@@ -39,25 +40,27 @@ def best_banel(cells) -> str | None:
     return max((name for name in BANEL if name in cells), key=final, default=None)
 
 
-def success_rate(path: Path, config, ground, cells) -> None:
+def success_rate(path: Path, config, ground, cells, costless) -> None:
     """Decades over the prior by round, median over seeds and from lowest to highest.
 
-    Controls stand left, in dashes, and what learns right.
+    Controls stand left, in dashes, those that cost no evaluation in dots; what learns right.
     """
     figure, panels = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True, layout="constrained")
-    floor = -6.0  # what falls below it has collapsed; how far says nothing
     for axes, controls in zip(panels, (True, False), strict=True):
         names = [name for name in cells if METHODS[name].control == controls]
         for i, name in enumerate(names):
             gain = cells[name].metrics["log10_success_rate"] - ground.log10_rate
-            gain = np.maximum(gain, floor)
+            gain = np.maximum(gain, FLOOR)
             evaluations = config.settings.num_candidates * np.arange(1, gain.shape[1] + 1)
             colour = COLOURS[i % len(COLOURS)]
             style = "--" if controls else ("-", "-.")[i // len(COLOURS)]
             label = METHODS[name].title
             axes.plot(evaluations, np.median(gain, 0), style, color=colour, label=label, lw=1.5)
             axes.fill_between(evaluations, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
-        axes.axhline(0, color="#000000", lw=0.8, ls=":")
+        for control, colour in zip(costless if controls else (), COLOURS[::-1], strict=False):
+            gain = max(control.rates.log10_rate - ground.log10_rate, FLOOR)
+            axes.axhline(gain, color=colour, ls=":", lw=1.5, label=control.title)
+        axes.axhline(0, color="#000000", lw=0.8)
         axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
         axes.set_xlabel("reward evaluations")
         axes.spines[["top", "right"]].set_visible(False)
@@ -65,7 +68,7 @@ def success_rate(path: Path, config, ground, cells) -> None:
             fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
         )
     panels[0].set_ylabel("success rate over the prior's, decades")
-    panels[0].set_ylim(bottom=floor - 0.2)
+    panels[0].set_ylim(bottom=FLOOR - 0.2)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -87,23 +90,33 @@ def show(axes, config, tokens, title: str) -> None:
     axes.axis("off")
 
 
-def figure_2(path: Path, config, ground, name: str, cell) -> None:
-    """Samples of the prior, of the best posterior (by the success rate of the rounds), targets."""
+def figure_2(path: Path, config, ground, name: str, cells) -> None:
+    """Samples of the prior, the controls, the best posterior by the rounds' rates, and targets."""
+    cell = cells[name]
     rates = cell.metrics["log10_success_rate"]
     kept = cell.snapshot_rounds[1:]
     seed, block = np.unravel_index(np.argmax(rates[:, kept - 1]), (rates.shape[0], len(kept)))
-    figure, panels = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+    done = kept[block]
+    no_filter = "ours_f1" if name in ("ours", "filtering") else "banel_f1"
+    controls = [control for control in ("ladder", no_filter) if control in cells]
+    figure, panels = plt.subplots(
+        1, 3 + len(controls), figsize=(3.1 * (3 + len(controls)), 3.6), layout="constrained"
+    )
     show(panels[0], config, cell.snapshots[seed, 0], f"prior, 1e{ground.log10_rate:.1f}")
+    for axes, control in zip(panels[1:], controls, strict=False):
+        rate = cells[control].metrics["log10_success_rate"][seed, done - 1]
+        title = f"{METHODS[control].title},\n1e{rate:.1f}"
+        show(axes, config, cells[control].snapshots[seed, block + 1], title)
     show(
-        panels[1],
+        panels[-2],
         config,
         cell.snapshots[seed, block + 1],
-        f"{METHODS[name].title}, round {kept[block]} of seed {config.first_seed + seed}, "
-        f"1e{rates[seed, kept[block] - 1]:.1f}",
+        f"{METHODS[name].title}, 1e{rates[seed, done - 1]:.1f},\n"
+        f"round {done} of seed {config.first_seed + seed}",
     )
     tokens = np.asarray(ground.task.targets.tokens)
     rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=False)
-    show(panels[2], config, tokens[rows], "targets, at random")
+    show(panels[-1], config, tokens[rows], "targets, at random")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
@@ -144,7 +157,7 @@ def sweep(path: Path, field: str, values: list[str], gains, lines) -> None:
       path: of the PNG.
       field: that was swept.
       values: of it.
-      gains: by measure, then by algorithm, decades over the prior [values, seeds].
+      gains: by measure, then by algorithm's title, decades over the prior [values, seeds].
       lines: the same of algorithms that the field does not touch, [seeds].
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,15 +167,17 @@ def sweep(path: Path, field: str, values: list[str], gains, lines) -> None:
     places = np.arange(len(values))
     for axes, measure in zip(panels, gains, strict=True):
         for i, (name, gain) in enumerate(gains[measure].items()):
+            gain = np.maximum(gain, FLOOR)
             middle = np.median(gain, axis=1)
             error = np.abs(np.stack([gain.min(1), gain.max(1)]) - middle)
             axes.errorbar(
-                places, middle, error, marker="o", capsize=3, color=COLOURS[i],
-                label=METHODS[name].title,
+                places, middle, error, marker="o", capsize=3, color=COLOURS[i % len(COLOURS)],
+                label=name,
             )  # fmt: skip
         for i, (name, gain) in enumerate(lines[measure].items(), len(gains[measure])):
-            colour, title = COLOURS[i % len(COLOURS)], METHODS[name].title
-            axes.axhline(np.median(gain), ls="--", color=colour, lw=1, label=title)
+            axes.axhline(
+                np.median(gain), ls="--", color=COLOURS[i % len(COLOURS)], lw=1, label=name
+            )
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_xticks(places, values)
         axes.set_xlabel(field)

@@ -23,7 +23,7 @@ from banel_jax.models.ensemble import ensemble, fit_ensemble, members
 from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
-from experiments import flags, mnist, mnist_figures, report
+from experiments import flags, mnist, mnist_controls, mnist_figures, report
 from experiments.mnist_methods import network
 
 
@@ -233,7 +233,7 @@ def main(config: Config) -> None:
     for name, seed in progress(work, len(work), "filters"):
         found[name].append(run_variant(config, ground, VARIANTS[name], c.first_seed + seed))
     results = {name: np.stack(values) for name, values in found.items()}
-    curve = mnist.single_temperatures(ground)
+    curve = mnist.by_rate(mnist_controls.tempering(ground.task, c.without_top))
     curve = {t: rate - ground.log10_rate for t, rate in curve.items()} | {1.0: 0.0}
     curve = dict(sorted(curve.items()))
     lines = [

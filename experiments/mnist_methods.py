@@ -260,15 +260,18 @@ def _variants(**changes):
 
 
 def _ours_f1(settings):
-    return dataclasses.replace(ours(settings), filter_factor=1.0, past_filters=0)
+    return dataclasses.replace(
+        ours(settings), filter_factor=1.0, past_filters=0, failure_training=_NO_FIT
+    )
 
 
 def _ours_by_prior(settings):
     """No failure model: what ranking by likelihood alone would do."""
-    unused = dataclasses.replace(settings.ours.failure_training, epochs=0)
-    return dataclasses.replace(ours(settings), kappa=0.0, failure_training=unused)
+    return dataclasses.replace(ours(settings), kappa=0.0, failure_training=_NO_FIT)
 
 
+# A control that needs no failure model is the same whatever that model's settings are.
+_NO_FIT = TrainingConfig(epochs=0)
 _OURS_BASE = lambda settings: settings.ours_base
 METHODS: dict[str, Method] = {
     "prior": Method("prior", True, _sampling, _sampling_work),
@@ -277,7 +280,9 @@ METHODS: dict[str, Method] = {
         "broadened prior", True, _sampling, _sampling_work, lambda settings: "broadened"
     ),
     "banel_f1": Method(
-        "BaNEL, no filter (f = 1)", True, *_variants(filter_factor=1.0, failure_start="base")
+        "BaNEL, no filter (f = 1)",
+        True,
+        *_variants(filter_factor=1.0, failure_start="base", failure_training=_NO_FIT),
     ),
     "ours_f1": Method(
         "ours, no filter (f = 1)",

@@ -8,17 +8,28 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_mnist import SMALL
 from test_mnist_data import DATA, SOURCES
 
 from banel_jax import scoring, training
+from banel_jax.models.table import table as table_of
 from banel_jax.models.transformer import TransformerConfig
 from banel_jax.tasks import mnist as task_module
 from banel_jax.training import TrainingConfig
-from experiments import mnist, mnist_filters, mnist_methods, mnist_search, mnist_table
+from banel_jax.types import Sequences, Task
+from experiments import (
+    mnist,
+    mnist_controls,
+    mnist_filters,
+    mnist_methods,
+    mnist_search,
+    mnist_table,
+)
 from experiments.cells import Cell, Runner
+from experiments.mnist_controls import Rates
 from experiments.mnist_methods import METHODS, Settings
 
 SMOKE = mnist.PRESETS["smoke"]
@@ -82,15 +93,18 @@ CELLS = {
     "prior": cell(np.full((3, ROUNDS), -6.0), [-6.0] * 3),
     "banel_f1": cell(np.full((3, ROUNDS), -5.75), [-5.75, -5.5, -6.0]),
 }
-TEMPERATURES = {0.5: -7.0, 1.5: -5.25, 2.0: -5.5}
+TEMPERATURES = {0.5: Rates(-7.0, -8.0), 1.5: Rates(-5.25, -7.5), 2.0: Rates(-5.5, -7.0)}
+CUTS = {16: Rates(-5.5, -8.5), 32: Rates(-5.375, -np.inf), 64: Rates(-np.inf, -np.inf)}
+COSTLESS = mnist_controls.shown(TEMPERATURES, CUTS)
 
 
-def table(cells=CELLS, temperatures=TEMPERATURES):
-    found = mnist_table.rows(CONFIG, GROUND, cells, temperatures)
+def table(cells=CELLS, costless=COSTLESS):
+    found = mnist_table.rows(CONFIG, GROUND, cells, costless)
     return {row["algorithm"]: row for row in found}
 
 
-TEMPERED = "tempered, T = 1.5, chosen by looking"
+TEMPERED = "best T, chosen by looking (1.5)"
+CUT, BEST_CUT = "likeliest 1 in 16 of the prior", "likeliest 1 in f, chosen by looking (32)"
 
 
 def test_the_numbers_of_a_row_by_hand():
@@ -138,7 +152,7 @@ def test_the_numbers_of_a_row_by_hand():
 
 def test_the_best_control_is_the_one_that_ends_best():
     found = table()
-    assert list(found) == ["banel", "prior", "banel_f1", TEMPERED]
+    assert list(found) == ["banel", "prior", "banel_f1", TEMPERED, CUT, BEST_CUT]
     tempered = found[TEMPERED]
     assert tempered["final_median"] == tempered["best_mean"] == pytest.approx(10**-5.25)
     assert tempered["improvement_median"] == pytest.approx(10**0.75)
@@ -146,10 +160,68 @@ def test_the_best_control_is_the_one_that_ends_best():
         name: row["improvement_over_best_control_median"] for name, row in found.items()
     }
     expected = {"banel": 10**0.25, "prior": 10**-0.75, "banel_f1": 10**-0.5, TEMPERED: 1.0}
+    expected |= {CUT: 10**-0.25, BEST_CUT: 10**-0.125}
     assert over(found) == pytest.approx(expected)
-    worse = table(temperatures={0.5: -7.0, 1.5: -8.0})  # banel_f1 is best then, at -5.75
+    low = {1.5: Rates(-8.0, -9.0)}
+    worse = table(costless=mnist_controls.shown(low, {16: Rates(-8.0, -9.0)}))
+    # banel_f1 is best then, at -5.75
     assert over(worse)["banel"] == pytest.approx(10**0.75)
     assert over(worse)["banel_f1"] == pytest.approx(1.0)
+
+
+def test_without_the_likeliest_targets_another_control_may_be_best():
+    found = table()
+    assert found[BEST_CUT]["final_without_top"] == 0.0  # it lets none of them through
+    assert found[CUT]["final_without_top_over_base"] == pytest.approx([10**-0.5])
+    over = {n: row["improvement_over_best_control_without_top"] for n, row in found.items()}
+    # banel_f1 ends at -6.75 in the median.
+    assert over["banel"] == pytest.approx(10**0.75) and over["banel_f1"] == 1.0
+    assert over[TEMPERED] == pytest.approx(10**-0.75)
+    none = table(
+        {
+            "prior": CELLS["prior"]._replace(
+                final=dict.fromkeys(
+                    ("log10_success_rate", "log10_success_rate_without_first"), np.full(3, -np.inf)
+                )
+            )
+        },
+        mnist_controls.shown({1.5: Rates(-5.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}),
+    )
+    assert all(row["improvement_over_best_control_without_top"] is None for row in none.values())
+
+
+def test_costless_controls_by_enumeration(monkeypatch):
+    """Of a prior of 9 sequences: tempered, and cut to the likeliest of what it draws."""
+    monkeypatch.setattr(mnist_controls, "TEMPERATURES", (0.5, 2.0))
+    monkeypatch.setattr(mnist_controls, "FACTORS", (2, 16))
+    monkeypatch.setattr(mnist_controls, "FACTOR", 2)
+    conditional = np.array([0.6, 0.3, 0.1])
+    model = table_of(3, 2)
+    every = np.array([[a, b] for a in range(3) for b in range(3)])
+    probability = conditional[every].prod(1)
+    targets = np.array([[0, 0], [0, 1], [2, 1]])  # of 0.36, 0.18, 0.03: the likeliest first
+    task = Task(
+        model, jnp.log(jnp.outer(conditional, conditional)), lambda x: jnp.zeros(len(x.tokens)),
+        Sequences(jnp.array(targets), jnp.ones(targets.shape, bool)), None,
+    )  # fmt: skip
+    temperatures = mnist_controls.tempering(task, 1)
+    for t, rates in temperatures.items():
+        warm = conditional ** (1 / t) / (conditional ** (1 / t)).sum()
+        each = warm[targets].prod(1)
+        np.testing.assert_allclose(rates, np.log10([each.sum(), each[1:].sum()]), atol=1e-5)
+    cuts = mnist_controls.cutting(task, 1)
+    # Half of the samples: 0.36 is less, with the next two (0.18 each) it is 0.72.
+    assert probability[probability >= 0.18].sum() == pytest.approx(0.72)
+    np.testing.assert_allclose(cuts[2], np.log10([0.54 / 0.72, 0.18 / 0.72]), atol=0.01)
+    # One in 16: the likeliest alone, and none of the others.
+    np.testing.assert_allclose(cuts[16][0], 0.0, atol=0.01)
+    assert cuts[16][1] == -np.inf
+    chosen = mnist_controls.shown(temperatures, cuts)
+    assert [control.kind for control in chosen] == [
+        "best T, chosen by looking", "likeliest 1 in 2 of the prior",
+        "likeliest 1 in f, chosen by looking",
+    ]  # fmt: skip
+    assert [control.setting for control in chosen] == [0.5, None, 16]
 
 
 def test_one_seed_and_gains_that_are_no_numbers():
@@ -167,11 +239,11 @@ def test_every_row_has_what_the_table_promises():
 
 
 def test_the_table_on_the_terminal_by_hand():
-    found = mnist_table.rows(CONFIG, GROUND, CELLS, TEMPERATURES)
+    found = mnist_table.rows(CONFIG, GROUND, CELLS, COSTLESS)
     lines = mnist_table.readable(found)
     assert [line["algorithm"] for line in lines] == [
         "prior (control)", "BaNEL, no filter (f = 1) (control)", f"{TEMPERED} (control)",
-        "BaNEL, as published",
+        f"{CUT} (control)", f"{BEST_CUT} (control)", "BaNEL, as published",
     ]  # fmt: skip
     line = lines[-1]
     assert line["final x prior"] == "10 [1, 100]"
@@ -187,17 +259,22 @@ def test_the_table_on_the_terminal_by_hand():
 
 
 def test_what_it_says_in_words():
-    words = lambda cells, temperatures=TEMPERATURES: " ".join(
-        mnist_table.in_words(mnist_table.rows(CONFIG, GROUND, cells, temperatures)).split()
+    words = lambda cells, costless=COSTLESS: " ".join(
+        mnist_table.in_words(mnist_table.rows(CONFIG, GROUND, cells, costless)).split()
     )
     said = words(CELLS)
     assert "BaNEL, as published does best of all that learn: 1.78 times the best control" in said
     assert f"({TEMPERED})" in said
     assert "gives BaNEL, as published up to 100 times the prior, and without any filter" in said
-    assert said.endswith("BaNEL, no filter (f = 1), up to 1.78 times.")
-    lost = words({"prior": CELLS["prior"], "banel": CELLS["banel"]}, {1.5: -4.0})
+    assert "BaNEL, no filter (f = 1), up to 1.78 times." in said
+    assert said.endswith(
+        "Over the targets but the likeliest, BaNEL, as published ends at 5.62 times the best "
+        "control (BaNEL, no filter (f = 1))."
+    )
+    high = mnist_controls.shown({1.5: Rates(-4.0, -np.inf)}, {16: Rates(-5.0, -np.inf)})
+    lost = words({"prior": CELLS["prior"], "banel": CELLS["banel"]}, high)
     assert "below the best control, at 0.1 of it" in lost
-    assert lost.endswith("up to 100 times the prior.") and "without any filter" not in lost
+    assert "up to 100 times the prior." in lost and "without any filter" not in lost
     only = words({"prior": CELLS["prior"]})
     assert only == "Only controls were run: nothing can be said of learning from failures."
 
@@ -343,7 +420,9 @@ def read_table(config):
 def test_all_of_it_writes_what_it_promises(done):
     small, rows = done
     names = [row["algorithm"] for row in rows]
-    assert names[:4] == list(small.algorithms) and names[4].startswith("tempered, T = ")
+    assert names[:4] == list(small.algorithms) and names[4].startswith(
+        "best T, chosen by looking ("
+    )
     for row in rows:
         assert set(row) >= KEYS, row["algorithm"]
         assert row["preset"] == "custom"
@@ -451,7 +530,7 @@ def test_the_command_on_the_real_data(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     rows = json.loads((tmp_path / "results" / "table2.json").read_text())
-    assert [row["algorithm"] for row in rows[:-1]] == list(SMOKE.chosen)
+    assert [row["algorithm"] for row in rows[:-3]] == list(SMOKE.chosen)
     assert all(set(row) >= KEYS and row["preset"] == "smoke" for row in rows)
     assert "By the final value" in done.stdout
     figures = {path.name for path in (tmp_path / "results" / "figures").iterdir()}

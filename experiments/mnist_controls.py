@@ -1,0 +1,85 @@
+"""Controls that cost no evaluation: what the prior's own likelihood has to give."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import sampling, scoring, success_rate
+from banel_jax.success_rate import LN10
+from banel_jax.types import Task
+
+TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0)
+FACTORS = (2, 4, 8, 16, 32, 64, 128, 256)
+FACTOR = 16  # of the cut that is not chosen by looking: Algorithm 1's four filters of f = 2
+NUM_SAMPLES = 20_000  # of the prior, from which a cut takes its threshold
+
+
+class Rates(NamedTuple):
+    """Success rates in decades, over all targets and without the likeliest of them."""
+
+    log10_rate: float
+    log10_rate_without_top: float
+
+
+class Costless(NamedTuple):
+    """One such control.
+
+    Attributes:
+      kind: what it is.
+      setting: its value, where that was chosen by looking at the success rate.
+      rates: that it has.
+    """
+
+    kind: str
+    setting: float | None
+    rates: Rates
+
+    @property
+    def title(self) -> str:
+        return self.kind if self.setting is None else f"{self.kind} ({self.setting:g})"
+
+
+def tempering(task: Task, without_top: int) -> dict[float, Rates]:
+    """Rates of the prior at single temperatures."""
+    assert task.targets is not None
+    score = partial(scoring.log_likelihood, task.prior, task.prior_params, task.targets)
+    return {t: _rates(np.asarray(score(temperature=t)), without_top) for t in TEMPERATURES}
+
+
+def cutting(task: Task, without_top: int) -> dict[int, Rates]:
+    """Rates of the prior restricted to the likeliest 1 in f of its samples.
+
+    A filter without a failure model: what it gains, likelihood alone gains.
+    """
+    assert task.targets is not None
+    key = jax.random.key(5)
+    samples = np.asarray(sampling.sample(task.prior, key, task.prior_params, NUM_SAMPLES)[1])
+    targets = np.asarray(scoring.log_likelihood(task.prior, task.prior_params, task.targets))
+
+    def cut(factor):
+        # A little below, as the same sequence drawn and scored may differ by rounding.
+        threshold = np.quantile(samples, 1 - 1 / factor) - 1e-3
+        passed = np.where(targets >= threshold, targets, -np.inf)
+        return _rates(passed - np.log(np.mean(samples >= threshold)), without_top)
+
+    return {factor: cut(factor) for factor in FACTORS}
+
+
+def _rates(scores, without_top: int) -> Rates:
+    decades = lambda scores: float(success_rate.log_success_rate(jnp.asarray(scores))) / LN10
+    return Rates(decades(scores), decades(scores[without_top:]))
+
+
+def shown(temperatures: Mapping[float, Rates], cuts: Mapping[int, Rates]) -> list[Costless]:
+    """Those that stand in every table: the best of each kind, and one cut that is fixed."""
+    best = lambda curve: max(curve, key=lambda at: curve[at].log10_rate)
+    t, factor = best(temperatures), best(cuts)
+    return [
+        Costless("best T, chosen by looking", t, temperatures[t]),
+        Costless(f"likeliest 1 in {FACTOR} of the prior", None, cuts[FACTOR]),
+        Costless("likeliest 1 in f, chosen by looking", factor, cuts[factor]),
+    ]
