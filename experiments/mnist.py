@@ -344,7 +344,7 @@ def main(config: Config) -> None:
     temperatures, cuts, costless = costless_controls(config, ground)
     rows = mnist_table.rows(config, ground, cells, costless)
     print()
-    for columns in (mnist_table.GAINS, mnist_table.COSTS):
+    for columns in (mnist_table.GAINS, mnist_table.COSTS, mnist_table.DIVERSITY):
         report.print_table(mnist_table.readable(rows), columns)
         print()
     words = mnist_table.in_words(rows)

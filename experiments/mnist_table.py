@@ -16,10 +16,15 @@ GAINS = (
     "algorithm", "final x prior", "last 10", "mixed", "best", "x best control", "without top",
 )  # fmt: skip
 RATES = ("best_mean", "best_median", "last10_median", "mixed_median", "final_median")
+DIVERSITY = (
+    "algorithm", "0s, nats", "entropy", "duplicates", "nearest 0", "carrying", "samples pass",
+    "targets pass",
+)  # fmt: skip
 OVER_BEST_CONTROL = {
     "improvement_over_best_control_median": "final_median",
     "improvement_over_best_control_without_top": "final_without_top",
 }
+STATE = ("entropy", "duplicate_rate", "nearest_training_pixels", "num_carrying_targets")
 COSTS = (
     "algorithm", "filter", "distillation", "met", "first success", "NRE", "Tflop", "seconds",
 )  # fmt: skip
@@ -31,7 +36,12 @@ LEGEND = (
     "likeliest. filter, distillation: decades that each added up to over the rounds. met:\n"
     "successes among the evaluations of all seeds. first success: expected evaluations until\n"
     "then, going on as in the last round. Tflop (matrix products, a training step counted as\n"
-    "three passes) and seconds are of one seed, the latter with compilation and evaluation."
+    "three passes) and seconds are of one seed, the latter with compilation and evaluation.\n"
+    "Of the last state, medians over seeds: 0s, what held-out 0s take, in nats; entropy of what\n"
+    "it draws, in nats; duplicates, their share; nearest 0, pixels that differ from the nearest\n"
+    "training image; carrying, how many targets carry 90% of the rate; samples pass, targets\n"
+    "pass, the share of each that the last round's filters let through, of the likeliest targets\n"
+    "alone where a round is summed over those."
 )
 
 
@@ -76,6 +86,9 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
     mixed = np.mean(10.0 ** rates[:, -LAST:], axis=1)
     final = 10.0 ** cell.final["log10_success_rate"]
     without = 10.0 ** cell.final["log10_success_rate_without_first"]
+    last_round = lambda name: (
+        float(np.median(cell.metrics[name][:, -1])) if name in cell.metrics else None
+    )
     m, seeds = config.settings.num_candidates, rates.shape[0]
     flops = method.work(config.settings, cell.metrics) * flops_per_sequence(config.task.transformer)
     candidates = 10.0 ** cell.metrics["log10_filtered_success_rate"]
@@ -108,6 +121,10 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
         "filter_decades": parts["filter"].tolist(),
         "past_filters_decades": parts["past_filters"].tolist(),
         "distillation_decades": parts["distillation"].tolist(),
+        "held_out_nats": last_round("held_out_nats"),
+        **{name: float(np.median(cell.final[name])) for name in STATE},
+        "samples_accepted": last_round("acceptance"),
+        "targets_accepted": last_round("targets_accepted"),
         "successes_met": int(cell.metrics["num_successes"][:, -1].sum()),
         "expected_evaluations_to_first_success": [
             report.expected_evaluations(r, m) for r in candidates
@@ -142,6 +159,13 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "best": spread("best_over_base"),
                 "x best control": row["improvement_over_best_control_median"],
                 "without top": decades("final_without_top_over_base"),
+                "0s, nats": row.get("held_out_nats"),
+                "entropy": row.get("entropy"),
+                "duplicates": row.get("duplicate_rate"),
+                "nearest 0": row.get("nearest_training_pixels"),
+                "carrying": row.get("num_carrying_targets"),
+                "samples pass": row.get("samples_accepted"),
+                "targets pass": row.get("targets_accepted"),
                 "filter": decades("filter_decades"),
                 "distillation": decades("distillation_decades"),
                 "met": row.get("successes_met"),

@@ -69,9 +69,18 @@ def cell(by_round, final, **metrics):
             "log10_distillation_gain": same(-0.125),
             "failure_epochs": same(2.0),
             "acceptance": same(0.5),
+            "targets_accepted": same(0.75),
+            "held_out_nats": same(60.0) + np.arange(rounds),
         }
         | metrics,
-        final={"log10_success_rate": final, "log10_success_rate_without_first": final - 1},
+        final={
+            "log10_success_rate": final,
+            "log10_success_rate_without_first": final - 1,
+            "entropy": np.arange(seeds) + 50.0,
+            "duplicate_rate": np.full(seeds, 0.125),
+            "nearest_training_pixels": np.full(seeds, 40.0),
+            "num_carrying_targets": np.full(seeds, 3),
+        },
         snapshots=np.zeros((seeds, 2, 36, 4), np.int32),
         snapshot_rounds=np.array([0, rounds]),
         seconds=30.0,
@@ -125,6 +134,13 @@ def test_the_numbers_of_a_row_by_hand():
         "improvement_median": 100.0,
         "improvement_over_best_control_median": 10**0.25,
         "final_without_top": 1e-6,
+        "held_out_nats": 71.0,
+        "entropy": 51.0,
+        "duplicate_rate": 0.125,
+        "nearest_training_pixels": 40.0,
+        "num_carrying_targets": 3,
+        "samples_accepted": 0.5,
+        "targets_accepted": 0.75,
         "successes_met": 7,
         "nre": 240,
         "wall_s": 10.0,
@@ -178,13 +194,7 @@ def test_without_the_likeliest_targets_another_control_may_be_best():
     assert over["banel"] == pytest.approx(10**0.75) and over["banel_f1"] == 1.0
     assert over[TEMPERED] == pytest.approx(10**-0.75)
     none = table(
-        {
-            "prior": CELLS["prior"]._replace(
-                final=dict.fromkeys(
-                    ("log10_success_rate", "log10_success_rate_without_first"), np.full(3, -np.inf)
-                )
-            )
-        },
+        {"prior": cell(np.full((3, ROUNDS), -6.0), [-np.inf] * 3)},
         mnist_controls.shown({1.5: Rates(-5.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}),
     )
     assert all(row["improvement_over_best_control_without_top"] is None for row in none.values())
@@ -251,11 +261,13 @@ def test_the_table_on_the_terminal_by_hand():
     numbers = {
         "last 10": 10**0.5, "mixed": 10, "x best control": 10**0.25, "without top": 100,
         "filter": 3, "distillation": -1.5, "met": 7, "first success": 100, "NRE": 240,
-        "seconds": 10, "Tflop": found[0]["flops"] / 1e12,
+        "0s, nats": 71, "entropy": 51, "duplicates": 0.125, "nearest 0": 40, "carrying": 3,
+        "samples pass": 0.5, "targets pass": 0.75, "seconds": 10, "Tflop": found[0]["flops"] / 1e12,
     }  # fmt: skip
     for name, value in numbers.items():
         assert line[name] == pytest.approx(value), name
-    assert all(set(line) == set(mnist_table.GAINS + mnist_table.COSTS) for line in lines)
+    shown = {*mnist_table.GAINS, *mnist_table.COSTS, *mnist_table.DIVERSITY}
+    assert all(set(line) == shown for line in lines)
 
 
 def test_what_it_says_in_words():
