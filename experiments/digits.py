@@ -10,14 +10,13 @@ on where it was stopped.
 import dataclasses
 import time
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from banel_jax import loop, run_folder, scoring, success_rate, training
+from banel_jax import loop, run_folder, scoring, success_rate
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.sequential_filtering import (
@@ -31,6 +30,7 @@ from banel_jax.tasks.digits import DigitsConfig, digits
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Task
 from experiments import digits_figures, flags, report
+from experiments.broadening import BroadenConfig, broadened
 
 PRIOR = "prior"
 LADDER = "tempered ladder"
@@ -67,21 +67,6 @@ FILTERING_SETTING = SequentialFilteringConfig(
 
 
 @dataclass(frozen=True)
-class BroadenConfig:
-    """Settings of the broadened base.
-
-    Attributes:
-      num_samples: of the temperature ladder; they cost no evaluation.
-      training: the fit to them.
-    """
-
-    num_samples: int = 10_000
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(epochs=20, batch_size=100, patience=3)
-    )
-
-
-@dataclass(frozen=True)
 class Config:
     """Settings of the experiment.
 
@@ -113,7 +98,11 @@ class Config:
     failure_dropout: float = 0.1
     ours: BanelConfig = field(default_factory=lambda: OURS_SETTING)
     filtering: SequentialFilteringConfig = field(default_factory=lambda: FILTERING_SETTING)
-    broaden: BroadenConfig = field(default_factory=BroadenConfig)
+    broaden: BroadenConfig = field(
+        default_factory=lambda: BroadenConfig(
+            training=TrainingConfig(epochs=20, batch_size=100, patience=3)
+        )
+    )
     output: str = "runs/digits"
     runs: str = ""
     task: DigitsConfig = field(default_factory=DigitsConfig)
@@ -181,14 +170,12 @@ def log10_rate(model, params: Params, task: Task) -> float:
     return float(success_rate.log_success_rate(scores)) / LN10
 
 
-def base_of(config: Config, task: Task) -> Base:
+def base_of(config: Config, task: Task, runs: Path) -> Base:
     params = task.prior_params
     if config.base == "broadened":
-        wide = partial(
-            training.broaden, tempering.ladder(task.prior), task.prior, config.broaden.training
+        params = broadened(
+            task, config.broaden, config.task.seed, runs, "digits", asdict(config.task)
         )
-        key = jax.random.key(config.task.seed)
-        params = jax.jit(lambda k, p: wide(k, p, config.broaden.num_samples)[0])(key, params)
     return Base(params, log10_rate(task.prior, params, task))
 
 
@@ -327,7 +314,7 @@ def main(config: Config) -> None:
     output = Path(config.output)
     runs = Path(config.runs or config.output)
     task = digits(config.task, runs)
-    base = base_of(config, task)
+    base = base_of(config, task, runs)
     prior_rate = log10_rate(task.prior, task.prior_params, task)
     assert task.targets is not None
     print(

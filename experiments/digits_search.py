@@ -106,7 +106,7 @@ def main(config: Config) -> None:
     if output.exists():
         done = {json.loads(line)["trial"] for line in output.read_text().splitlines()}
     task = digits(config.experiment.task, config.cache)
-    base = digits_experiment.base_of(config.experiment, task)
+    base = digits_experiment.base_of(config.experiment, task, Path(config.cache))
     for number, (method, varied) in enumerate(GRID):
         if number in done or not config.first <= number < config.last:
             continue
@@ -129,9 +129,7 @@ def main(config: Config) -> None:
                 "successes_met": metrics["num_successes"][:, -1].tolist(),
             }
         record |= report.provenance(started)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        report.append_json_line(output, record)
         print(json.dumps({k: record[k] for k in list(record)[:7]}), flush=True)
 
 

@@ -14,7 +14,6 @@ runs them at several values of any field (Figure 3). See the README for minutes 
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,35 +21,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import diagnostics, scoring, success_rate, training
-from banel_jax.models import tempering
+from banel_jax import diagnostics, scoring, success_rate
 from banel_jax.success_rate import LN10
-from banel_jax.tasks import mnist, prior_cache
+from banel_jax.tasks import mnist
 from banel_jax.tasks.mnist_data import load_mnist
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Sequences, State, Task
 from experiments import flags, mnist_controls, mnist_figures, mnist_table, report
+from experiments.broadening import BroadenConfig, broadened
 from experiments.cells import Cell, Runner
 from experiments.mnist_methods import METHODS, Settings
 
 NUM_DRAWN = 250  # of the last state, for the diversity of its samples
-
-
-@dataclass(frozen=True)
-class BroadenConfig:
-    """Settings of the broadened prior.
-
-    Attributes:
-      temperatures: the ladder that it learns to be; its samples cost no reward evaluation.
-      num_samples: of the ladder.
-      training: the fit to them.
-    """
-
-    temperatures: tuple[float, ...] = tempering.LADDER
-    num_samples: int = 10_000
-    training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(epochs=10, batch_size=100, patience=3)
-    )
 
 
 @dataclass(frozen=True)
@@ -154,7 +136,9 @@ def prepare(config: Config) -> Ground:
     bases = {"prior": task.prior_params}
     needed = {METHODS[name].base(config.settings) for name in config.chosen}
     if "broadened" in needed:
-        bases["broadened"] = broadened(config, task)
+        bases["broadened"] = broadened(
+            task, config.broaden, config.task.seed, cache, "mnist", asdict(config.task)
+        )
     return Ground(
         task=task._replace(targets=targets),
         bases=bases,
@@ -164,24 +148,6 @@ def prepare(config: Config) -> Ground:
         zeros=mnist.pixels(config.task, zeros).reshape(zeros.tokens.shape[0], -1),
         prior_metrics=prior.metrics,
     )
-
-
-def broadened(config: Config, task: Task) -> Params:
-    wide = tempering.ladder(task.prior, config.broaden.temperatures)
-    fit = partial(
-        training.broaden, wide, task.prior, config.broaden.training,
-        num_samples=config.broaden.num_samples,
-    )  # fmt: skip
-    key = jax.random.key(config.task.seed)
-
-    def train():
-        params, info = jax.jit(lambda params: fit(key, params))(task.prior_params)
-        return params, {"epochs": info.epochs_run}
-
-    settings = {"task": asdict(config.task), "broaden": asdict(config.broaden)}
-    return prior_cache.load_or_train(
-        config.runs, "mnist-broadened", settings, task.prior_params, train
-    )[0]
 
 
 def round_targets(config: Config, ground: Ground) -> Sequences:

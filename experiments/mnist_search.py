@@ -151,9 +151,7 @@ def main(config: Config) -> None:
             **found,  # which has its own commit, where read from disk
         }
         lines.append(report.jsonable(record))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "a", encoding="utf-8") as file:
-            file.write(json.dumps(lines[-1]) + "\n")
+        report.append_json_line(output, record)
     print()
     report.print_table(
         [

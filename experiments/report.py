@@ -128,6 +128,14 @@ def write_json(path: str | Path, obj: Any) -> None:
     os.replace(temporary, path)
 
 
+def append_json_line(path: str | Path, obj: Any) -> None:
+    """Adds a line to a file of one JSON value a line."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(jsonable(obj), allow_nan=False) + "\n")
+
+
 def jsonable(value: Any) -> Any:
     """The value for JSON: arrays as lists; NaN and infinities, which JSON lacks, as None."""
     if isinstance(value, Mapping):

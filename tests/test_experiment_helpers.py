@@ -7,11 +7,19 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+import enumeration
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags as absl_flags
 
+from banel_jax import training
+from banel_jax.models import tempering
+from banel_jax.training import TrainingConfig
+from banel_jax.types import Task
 from experiments import flags, mnist_search, report
+from experiments.broadening import BroadenConfig, broadened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,3 +245,36 @@ def test_every_trial_of_the_search_is_another_experiment():
     assert start.task.seed != mnist_search.mnist.PRESETS["cpu14"].task.seed
     with pytest.raises(ValueError, match="algorithms=x has no trials; choose among ours, "):
         mnist_search.Config(algorithms=("x",))
+
+
+def refuse(*_, **__):
+    raise AssertionError("it was trained again")
+
+
+def test_a_broadened_prior_is_made_once_and_from_its_settings(tmp_path, monkeypatch):
+    model = enumeration.TABLE
+    params = enumeration.table_params(0)
+    task = Task(model, params, lambda x: jnp.zeros(x.tokens.shape[0]), None, None)
+    config = BroadenConfig((1.0, 4.0), 2000, TrainingConfig(epochs=3, learning_rate=0.01))
+    make = lambda config, seed=3: broadened(task, config, seed, tmp_path, "toy", {"prior": 0})
+    first = make(config)
+    wide = tempering.ladder(model, config.temperatures)
+    expected, _ = jax.jit(
+        lambda p: training.broaden(wide, model, config.training, jax.random.key(3), p, 2000)
+    )(params)
+    np.testing.assert_array_equal(first, expected)
+    assert np.abs(first - params).max() > 0.1
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "broaden", refuse)
+        np.testing.assert_array_equal(make(config), first)
+    other = make(dataclasses.replace(config, temperatures=(0.25, 1.0)))
+    assert np.abs(other - first).max() > 0.1
+
+
+def test_a_line_of_json_is_added_whole(tmp_path):
+    path = tmp_path / "folder" / "lines.jsonl"
+    report.append_json_line(path, {"a": np.float32(0.5), "b": float("inf")})
+    report.append_json_line(path, {"a": (1, 2)})
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"a": 0.5, "b": None}, {"a": [1, 2]},
+    ]  # fmt: skip
