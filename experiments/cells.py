@@ -18,6 +18,9 @@ from banel_jax.types import Algorithm, Params, State, Task
 from experiments import report
 
 RESULT = "result.npz"
+# Of all that sampling, scoring and training compute: raise it where their numbers change, and
+# nothing that is on disk is mixed with what is run anew.
+NUMERICS = 2
 
 
 class Cell(NamedTuple):
@@ -89,6 +92,7 @@ class Runner:
             **configuration,
             "algorithm": run_folder.plain(dict(algorithm.settings)),
             "rounds": rounds,
+            "numerics": NUMERICS,
             "base": f"{checksum(base):08x}",
         }
 
