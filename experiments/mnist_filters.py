@@ -4,10 +4,11 @@
 
 Nothing is distilled here, so nothing can be lost in it. A filter at f = 2 gains at most 0.3
 decades. Beside the sum over targets, which a few dominate, stands the share of targets that
-pass against the share of samples that pass.
+pass against the share of samples that pass. What is on disk is not run again.
 """
 
 import dataclasses
+import os
 import time
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -18,12 +19,15 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from banel_jax import sampling, scoring, training
+from banel_jax import run_folder, sampling, scoring, training
+from banel_jax.checkpoint import checksum
 from banel_jax.models.ensemble import ensemble, fit_ensemble, members
 from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
+from banel_jax.types import Params, SequenceModel, Sequences
 from experiments import flags, mnist, mnist_controls, mnist_figures, report
+from experiments.cells import NUMERICS
 from experiments.mnist_methods import network
 
 
@@ -72,9 +76,11 @@ class Config:
       experiment: the task, its prior, the broadened prior and the folders.
       seeds: of samples and fits.
       filters: in a row, each of f = 2.
-      num_failures: that each failure model is fitted to, drawn from what passed so far.
+      num_failures: that each failure model is fitted to, drawn from what passed so far. They take
+        no part in what follows, or an overfitted model would seem to reject what it should not.
       num_samples: of the base, which the filters thin out.
-      num_targets: the likeliest under the prior, over which gains are summed.
+      num_targets: the likeliest under the base, over which gains are summed; and as many at
+        random, of which the share that passes is told.
       softness: nats over which a soft filter lets more through.
     """
 
@@ -82,18 +88,20 @@ class Config:
     seeds: int = 5
     filters: int = 8
     num_failures: int = 250
-    num_samples: int = 36_000
+    num_samples: int = 100_000
     num_targets: int = 2000
     softness: float = 1.0
 
     def __post_init__(self):
         if self.seeds < 1 or self.filters < 1 or self.num_targets < 1:
             raise ValueError("seeds, filters and num_targets must be at least 1")
-        needed = self.num_failures * 2 ** (self.filters - 1)
-        if self.num_samples < needed:
+        left = self.num_samples
+        for _ in range(self.filters):
+            left = (left - self.num_failures) // 2
+        if left < 1:
             raise ValueError(
-                f"num_samples={self.num_samples} leaves too few after {self.filters} filters; give "
-                f"at least {needed}, or fewer filters or failures"
+                f"num_samples={self.num_samples} leaves none after {self.filters} filters; give "
+                "more, or fewer filters or failures"
             )
         if not self.softness > 0:
             raise ValueError(f"softness={self.softness} must be positive")
@@ -118,42 +126,129 @@ def threshold_of(ratios: np.ndarray, share: float, softness: float | None) -> fl
     return low
 
 
-def run_variant(config: Config, ground: mnist.Ground, variant: Variant, seed: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Ground:
+    """What the variants on one base have in common.
+
+    Attributes:
+      model, params: what is filtered.
+      targets: its likeliest targets, in order, and then as many at random.
+      target_scores: their log-likelihoods in nats, float64.
+      without_top: leave so many out of the second figure.
+    """
+
+    model: SequenceModel
+    params: Params
+    targets: Sequences
+    target_scores: np.ndarray
+    without_top: int
+
+
+def ground_of(config: Config, ground: mnist.Ground, base: str) -> Ground:
+    model, params = network(config.experiment.task), ground.bases[base]
+    assert ground.task.targets is not None
+    scores = np.asarray(scoring.log_likelihood(model, params, ground.task.targets), np.float64)
+    number = min(config.num_targets, len(scores))
+    rows = np.argsort(-scores, kind="stable")[:number]
+    rows = np.append(rows, np.random.default_rng(0).choice(len(scores), number, replace=False))
+    targets = jax.tree.map(lambda x: x[rows], ground.task.targets)
+    return Ground(model, params, targets, scores[rows], config.experiment.without_top)
+
+
+def draw(config: Config, ground: Ground, seed: int) -> tuple[Sequences, np.ndarray]:
+    """The base's samples and their log-likelihoods, those that all variants filter."""
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    samples, scores = sampling.sample(ground.model, key, ground.params, config.num_samples)
+    return samples, np.asarray(scores)
+
+
+def run_variant(
+    config: Config,
+    ground: Ground,
+    variant: Variant,
+    member: SequenceModel,
+    seed: int,
+    samples: Sequences,
+    sample_scores: np.ndarray,
+) -> np.ndarray:
     """[filters, 4]: share of samples, gain in decades, the same without top, share of targets."""
-    c = config.experiment
-    base = ground.bases[variant.base]
-    prior, member = network(c.task), network(c.task, variant.dropout)
     failure_model, fit = _failure_model(member, variant.members, variant.training)
     rng = np.random.default_rng([seed, 1])
-    key = jax.random.key(seed)
-    samples, sample_scores = sampling.sample(prior, key, base, config.num_samples)
-    targets = jax.tree.map(lambda x: x[: config.num_targets], ground.task.targets)
-    weights = np.asarray(scoring.log_likelihood(prior, base, targets), np.float64)
-    log_passed = np.zeros(len(weights))  # log of the probability that a target passes
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    half = len(ground.target_scores) // 2
+    weights = ground.target_scores[:half]
+    log_passed = np.zeros(2 * half)  # log of the probability that a target passes
     softness = config.softness if variant.soft else None
     share, rows = 1.0, []
-    start = members(base, variant.members)
+    start = members(ground.params, variant.members)
     for number in range(config.filters):
         failures = jax.tree.map(lambda x: x[: config.num_failures], samples)
         fit_key, init_key = jax.random.split(jax.random.fold_in(key, number))
         params, _ = fit(fit_key, failure_model.init(init_key) if variant.fresh else start, failures)
         ratio = partial(_ratio, failure_model, params, variant.kappa)
-        ratios = ratio(samples, sample_scores)
+        fresh = jax.tree.map(lambda x: x[config.num_failures :], samples)
+        sample_scores = sample_scores[config.num_failures :]
+        ratios = ratio(fresh, sample_scores)
         cut = threshold_of(ratios, 0.5, softness)
         passed = rng.random(len(ratios)) < acceptance(ratios, cut, softness)
         share *= passed.mean()
         kept = np.flatnonzero(passed)
-        samples = jax.tree.map(lambda x, kept=kept: x[kept], samples)
+        samples = jax.tree.map(lambda x, kept=kept: x[kept], fresh)
         sample_scores = sample_scores[kept]
         with np.errstate(divide="ignore"):
-            log_passed += np.log(acceptance(ratio(targets, weights), cut, softness))
+            target_ratios = ratio(ground.targets, ground.target_scores)
+            log_passed += np.log(acceptance(target_ratios, cut, softness))
         row = [share]
-        for first in (0, c.without_top):
+        for first in (0, ground.without_top):
             before = np.logaddexp.reduce(weights[first:])
-            after = np.logaddexp.reduce((weights + log_passed)[first:])
+            after = np.logaddexp.reduce((weights + log_passed[:half])[first:])
             row.append((after - before - np.log(share)) / LN10)
-        rows.append([*row, np.mean(np.exp(log_passed))])
+        rows.append([*row, np.mean(np.exp(log_passed[half:]))])
     return np.array(rows)
+
+
+def run(config: Config, ground: mnist.Ground) -> dict[str, np.ndarray]:
+    """Of each variant, [seeds, filters, 4]; what is on disk is read, the rest is run."""
+    c = config.experiment
+    found: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
+    seeds = range(c.first_seed, c.first_seed + config.seeds)
+    bar = progress(range(len(seeds) * len(VARIANTS)), len(seeds) * len(VARIANTS), "filters")
+    grounds = {base: ground_of(config, ground, base) for base in ground.bases}
+    for seed in seeds:
+        drawn: dict[str, tuple[Sequences, np.ndarray]] = {}
+        for name, variant in VARIANTS.items():
+            path = _path(config, variant, grounds[variant.base], seed)
+            if not path.exists():
+                if variant.base not in drawn:
+                    drawn[variant.base] = draw(config, grounds[variant.base], seed)
+                member = network(c.task, variant.dropout)
+                values = run_variant(
+                    config, grounds[variant.base], variant, member, seed, *drawn[variant.base]
+                )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f".{path.name}.{os.getpid()}")
+                np.savetxt(temporary, values)
+                temporary.replace(path)
+            found[name].append(np.loadtxt(path, ndmin=2))
+            bar.update(1)
+    bar.close()
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def _path(config: Config, variant: Variant, ground: Ground, seed: int) -> Path:
+    """Named after everything that determines the numbers."""
+    c = config.experiment
+    numbers = dataclasses.asdict(dataclasses.replace(config, experiment=mnist.Config()))
+    del numbers["experiment"], numbers["seeds"]
+    settings = numbers | {
+        "variant": dataclasses.asdict(variant),
+        "task": dataclasses.asdict(c.task),
+        "without_top": c.without_top,
+        "base": f"{checksum(ground.params):08x}",
+        "numerics": NUMERICS,
+        "seed": seed,
+    }
+    return Path(c.runs) / "filters" / f"{run_folder.identity(settings)}.txt"
 
 
 @cache
@@ -228,11 +323,7 @@ def main(config: Config) -> None:
     c = config.experiment
     # The broadened prior is made where an algorithm that is chosen starts from it.
     ground = mnist.prepare(dataclasses.replace(c, algorithms=("prior", "broadened")))
-    work = [(name, seed) for name in VARIANTS for seed in range(config.seeds)]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
-    for name, seed in progress(work, len(work), "filters"):
-        found[name].append(run_variant(config, ground, VARIANTS[name], c.first_seed + seed))
-    results = {name: np.stack(values) for name, values in found.items()}
+    results = run(config, ground)
     curve = mnist.by_rate(mnist_controls.tempering(ground.task, c.without_top))
     curve = {t: rate - ground.log10_rate for t, rate in curve.items()} | {1.0: 0.0}
     curve = dict(sorted(curve.items()))

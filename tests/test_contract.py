@@ -61,6 +61,7 @@ ALGORITHMS = {
     "banel, all failures": lambda: algorithm_2(failure_rounds=ROUNDS),
     "banel, threshold": lambda: algorithm_2(**FIXED),
     "banel, importance": lambda: algorithm_2(rejection="importance", filter_factor=3),
+    "banel, 1 / p_phi": lambda: algorithm_2(ratio_against="nothing"),
     "banel, past filters": lambda: algorithm_2(
         past_filters=2, num_distilled=2 * M, acceptance_floor=0.01
     ),

@@ -19,7 +19,7 @@ from banel_jax.models.table import table as table_of
 from banel_jax.models.transformer import TransformerConfig
 from banel_jax.tasks import mnist as task_module
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Sequences, Task
+from banel_jax.types import SequenceModel, Sequences, Task
 from experiments import (
     mnist,
     mnist_controls,
@@ -397,6 +397,91 @@ def test_a_soft_cut_by_hand():
     for softness in (0.1, 4.0):
         cut = find(ratios, 0.3, softness)
         assert mnist_filters.acceptance(ratios, cut, softness).mean() == pytest.approx(0.3)
+
+
+V, LENGTH = 9, 6  # half a million sequences, evenly likely: few are drawn twice
+
+
+def even_model(log_prob):
+    def sample(key, params, *, temperature=1.0):
+        tokens = jax.random.randint(key, (LENGTH,), 0, V)
+        return Sequences(tokens, tokens >= 0), jnp.float32(-LENGTH * np.log(V))
+
+    return SequenceModel(lambda key: jnp.zeros(()), log_prob, sample)
+
+
+EVEN = even_model(lambda params, x, **_: jnp.float32(-LENGTH * np.log(V)))
+SOME = np.array([[i % 9, i // 9 % 9, 1, 2, 3, i // 81] for i in range(400)])
+FILTERED = mnist_filters.Ground(
+    EVEN, jnp.zeros(()), Sequences(jnp.array(SOME), jnp.array(SOME) >= 0),
+    np.full(400, -LENGTH * np.log(V)), 10,
+)  # fmt: skip
+
+
+def filtered(monkeypatch, failure_model, fit, **settings):
+    """`run_variant` with this failure model, on samples of the even model."""
+    monkeypatch.setattr(mnist_filters, "_failure_model", lambda *_: (failure_model, fit))
+    config = mnist_filters.Config(**settings)
+    samples, scores = mnist_filters.draw(config, FILTERED, 0)
+    variant = mnist_filters.Variant()
+    return mnist_filters.run_variant(config, FILTERED, variant, EVEN, 0, samples, scores)
+
+
+def test_what_passes_the_filters_by_enumeration(monkeypatch):
+    """A failure model that dislikes a large first token, then a large second one."""
+    first = lambda params, x, **_: x.tokens[params.astype(int)] * 1.0
+    position = iter([0, 1])
+    fit = lambda *_: (jnp.float32(next(position)), None)
+    model = even_model(first)
+    numbers = filtered(monkeypatch, model, fit, filters=2, num_failures=100, num_samples=60_000)
+    # Those of a first token from 0 to 4 pass, more than half; then the same by the second one.
+    np.testing.assert_allclose(numbers[:, 0], [5 / 9, 25 / 81], atol=0.01)
+    inside = lambda rows, n: np.mean((rows[:, :n] < 5).all(1))
+    for n, row in enumerate(numbers, 1):
+        gains = [np.log10(inside(rows, n) / row[0]) for rows in (SOME[:200], SOME[10:200])]
+        np.testing.assert_allclose(row[1:3], gains, atol=1e-9)
+        assert row[3] == pytest.approx(inside(SOME[200:], n))
+
+
+def test_a_failure_model_that_knows_its_failures_by_heart_gains_nothing(monkeypatch):
+    known = lambda failures, x, **_: jnp.any(jnp.all(x.tokens == failures, axis=1)) * 100.0
+    fit = lambda key, params, failures: (failures.tokens, None)
+    numbers = filtered(
+        monkeypatch, even_model(known), fit, filters=2, num_failures=250, num_samples=800
+    )
+    np.testing.assert_allclose(numbers, [[1, 0, 0, 1]] * 2, atol=0.02)
+
+
+def test_too_few_samples_for_the_filters_are_refused():
+    with pytest.raises(ValueError, match="num_samples=800 leaves none after 3 filters"):
+        mnist_filters.Config(filters=3, num_failures=250, num_samples=800)
+
+
+def test_filters_on_disk_are_read_and_not_run(monkeypatch, tmp_path):
+    config = mnist_filters.PRESETS["smoke"]
+    config = dataclasses.replace(
+        config, seeds=2, experiment=dataclasses.replace(config.experiment, runs=str(tmp_path))
+    )
+    calls = []
+
+    def run_variant(config, ground, variant, member, seed, *drawn):
+        calls.append((variant, seed))
+        return np.full((2, 4), [seed, -np.inf, np.nan, len(calls)])
+
+    monkeypatch.setattr(mnist_filters, "run_variant", run_variant)
+    monkeypatch.setattr(mnist_filters, "draw", lambda *_: (None, None))
+    monkeypatch.setattr(mnist_filters, "ground_of", lambda *_: FILTERED)
+    ground = GROUND._replace(bases={"prior": None, "broadened": None})
+    one = mnist_filters.run(dataclasses.replace(config, seeds=1), ground)
+    assert len(calls) == len(mnist_filters.VARIANTS)
+    two = mnist_filters.run(config, ground)
+    assert len(calls) == 2 * len(mnist_filters.VARIANTS) == len(set(calls))
+    for name, values in two.items():
+        assert values.shape == (2, 2, 4)
+        np.testing.assert_array_equal(values[0], one[name][0])
+    other = dataclasses.replace(config, seeds=1, softness=2.0)
+    mnist_filters.run(other, ground)
+    assert len(calls) == 3 * len(mnist_filters.VARIANTS)
 
 
 def refuse(*_, **__):
