@@ -290,10 +290,14 @@ def one_round(
     return state, record, {"round": round, **seconds}
 
 
+class CandidatesNotFound(ValueError):
+    """The rejection sampler hit its floor before it had a round's candidates."""
+
+
 def check_found(round: int, found: Any) -> None:
-    """Raises where a candidate is missing; found is bool [m]."""
+    """Raises `CandidatesNotFound` where a candidate is missing; found is bool [m]."""
     if not np.all(found):
-        raise ValueError(
+        raise CandidatesNotFound(
             f"in round {round} only {np.sum(found)} of {len(found)} candidates were found that "
             "pass the filters; nothing of it was evaluated. Let more pass (lower the threshold or "
             "kappa, keep fewer filters) or look longer (lower acceptance_floor; for Algorithm 1 "

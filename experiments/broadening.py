@@ -1,14 +1,13 @@
 """The prior broadened by its temperature ladder, as a base to start from."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
 import jax
 
 from banel_jax import training
+from banel_jax.checkpoint import checksum
 from banel_jax.models import tempering
 from banel_jax.tasks import prior_cache
 from banel_jax.training import TrainingConfig
@@ -38,7 +37,6 @@ def broadened(
     seed: int,
     cache_dir: str | os.PathLike,
     name: str,
-    settings: Mapping[str, Any],
 ) -> Params:
     """Its parameters, from the cache or trained into it.
 
@@ -48,7 +46,6 @@ def broadened(
       seed: of the samples and the fit.
       cache_dir: folder of the cache.
       name: begins the file's name.
-      settings: that determine the prior.
     """
     fit = partial(
         training.broaden, tempering.ladder(task.prior, config.temperatures), task.prior,
@@ -59,7 +56,9 @@ def broadened(
         params, info = jax.jit(lambda p: fit(jax.random.key(seed), p))(task.prior_params)
         return params, {"epochs": info.epochs_run}
 
-    settings = {"task": settings, "broaden": asdict(config)}
+    # Known by its parameters, wherever they come from.
+    prior = f"{checksum(task.prior_params):08x}"
+    settings = {"prior": prior, "broaden": asdict(config), "seed": seed}
     return prior_cache.load_or_train(
         cache_dir, f"{name}-broadened", settings, task.prior_params, train
     )[0]

@@ -173,9 +173,7 @@ def log10_rate(model, params: Params, task: Task) -> float:
 def base_of(config: Config, task: Task, runs: Path) -> Base:
     params = task.prior_params
     if config.base == "broadened":
-        params = broadened(
-            task, config.broaden, config.task.seed, runs, "digits", asdict(config.task)
-        )
+        params = broadened(task, config.broaden, config.task.seed, runs, "digits")
     return Base(params, log10_rate(task.prior, params, task))
 
 

@@ -102,9 +102,7 @@ def with_setting(
 
 def main(config: Config) -> None:
     output = Path(config.output)
-    done = set()
-    if output.exists():
-        done = {json.loads(line)["trial"] for line in output.read_text().splitlines()}
+    done = {line["trial"] for line in report.read_json_lines(output)}
     task = digits(config.experiment.task, config.cache)
     base = digits_experiment.base_of(config.experiment, task, Path(config.cache))
     for number, (method, varied) in enumerate(GRID):

@@ -90,6 +90,12 @@ class Config:
             raise ValueError(
                 f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
             )
+        last = max(self.settings.filtering.filter_rounds, default=0)
+        if "filtering" in self.chosen and last >= self.rounds:
+            raise ValueError(
+                f"rounds={self.rounds} ends before settings.filtering.filter_rounds="
+                f"{self.settings.filtering.filter_rounds}; give earlier ones, or more rounds"
+            )
         for name in self.chosen:  # their own checks, before anything is paid for
             METHODS[name].build(self.settings, self.task)
 
@@ -128,6 +134,10 @@ def prepare(config: Config) -> Ground:
     task = mnist.mnist(config.task, data, prior)
     assert task.targets is not None
     scores = scoring.log_likelihood(task.prior, task.prior_params, task.targets)
+    if config.without_top >= len(scores):
+        raise ValueError(
+            f"without_top={config.without_top} leaves none of {len(scores)} targets; give fewer"
+        )
     order = jnp.argsort(-scores, stable=True)
     targets = jax.tree.map(lambda x: x[order], task.targets)
     decades = lambda scores: float(success_rate.log_success_rate(scores)) / LN10
@@ -136,9 +146,7 @@ def prepare(config: Config) -> Ground:
     bases = {"prior": task.prior_params}
     needed = {METHODS[name].base(config.settings) for name in config.chosen}
     if "broadened" in needed:
-        bases["broadened"] = broadened(
-            task, config.broaden, config.task.seed, cache, "mnist", asdict(config.task)
-        )
+        bases["broadened"] = broadened(task, config.broaden, config.task.seed, cache, "mnist")
     return Ground(
         task=task._replace(targets=targets),
         bases=bases,
@@ -240,8 +248,10 @@ def by_rate(curve: Mapping[float, mnist_controls.Rates]) -> dict[float, float]:
 def costless_controls(config: Config, ground: Ground):
     """(rates by temperature, rates by cut, those of them that tables and figures show)."""
     temperatures = mnist_controls.tempering(ground.task, config.without_top)
-    cuts = mnist_controls.cutting(ground.task, config.without_top)
-    return temperatures, cuts, mnist_controls.shown(temperatures, cuts)
+    filtering = config.settings.filtering
+    factor = filtering.filter_factor ** (len(filtering.filter_rounds) or 1)
+    cuts = mnist_controls.cutting(ground.task, config.without_top, factor)
+    return temperatures, cuts, mnist_controls.shown(temperatures, cuts, factor)
 
 
 PRESETS: dict[str, Config] = {
@@ -310,7 +320,7 @@ def main(config: Config) -> None:
     temperatures, cuts, costless = costless_controls(config, ground)
     rows = mnist_table.rows(config, ground, cells, costless)
     print()
-    for columns in (mnist_table.GAINS, mnist_table.COSTS, mnist_table.DIVERSITY):
+    for columns in mnist_table.TABLES:
         report.print_table(mnist_table.readable(rows), columns)
         print()
     words = mnist_table.in_words(rows)
@@ -342,6 +352,8 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     """The algorithms at several values of one field (Figure 3, where it is failure_epochs)."""
     started = time.perf_counter()
     config = points[0][1]
+    if field == "algorithms":
+        raise ValueError("--sweep.algorithms is no sweep; --algorithms runs several on one table")
     if any((c.rounds, c.seeds) != (config.rounds, config.seeds) for _, c in points):
         raise ValueError(f"--sweep.{field}: points of other rounds or seeds make no one table")
     cells: list[dict[str, Cell]] = []

@@ -14,7 +14,6 @@ from banel_jax.types import Task
 
 TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0)
 FACTORS = (2, 4, 8, 16, 32, 64, 128, 256)
-FACTOR = 16  # of the cut that is not chosen by looking: Algorithm 1's four filters of f = 2
 NUM_SAMPLES = 20_000  # of the prior, from which a cut takes its threshold
 
 
@@ -50,23 +49,28 @@ def tempering(task: Task, without_top: int) -> dict[float, Rates]:
     return {t: _rates(np.asarray(score(temperature=t)), without_top) for t in TEMPERATURES}
 
 
-def cutting(task: Task, without_top: int) -> dict[int, Rates]:
+def cutting(task: Task, without_top: int, factor: float) -> dict[float, Rates]:
     """Rates of the prior restricted to the likeliest 1 in f of its samples.
 
     A filter without a failure model: what it gains, likelihood alone gains.
+
+    Args:
+      task: whose prior it is.
+      without_top: leave so many targets out of the second rate.
+      factor: f, beside those of `FACTORS`.
     """
     assert task.targets is not None
     key = jax.random.key(5)
     samples = np.asarray(sampling.sample(task.prior, key, task.prior_params, NUM_SAMPLES)[1])
     targets = np.asarray(scoring.log_likelihood(task.prior, task.prior_params, task.targets))
 
-    def cut(factor):
+    def cut(f):
         # A little below, as the same sequence drawn and scored may differ by rounding.
-        threshold = np.quantile(samples, 1 - 1 / factor) - 1e-3
+        threshold = np.quantile(samples, 1 - 1 / f) - 1e-3
         passed = np.where(targets >= threshold, targets, -np.inf)
         return _rates(passed - np.log(np.mean(samples >= threshold)), without_top)
 
-    return {factor: cut(factor) for factor in FACTORS}
+    return {f: cut(f) for f in sorted({*FACTORS, factor})}
 
 
 def _rates(scores, without_top: int) -> Rates:
@@ -74,12 +78,17 @@ def _rates(scores, without_top: int) -> Rates:
     return Rates(decades(scores), decades(scores[without_top:]))
 
 
-def shown(temperatures: Mapping[float, Rates], cuts: Mapping[int, Rates]) -> list[Costless]:
-    """Those that stand in every table: the best of each kind, and one cut that is fixed."""
+def shown(
+    temperatures: Mapping[float, Rates], cuts: Mapping[float, Rates], factor: float
+) -> list[Costless]:
+    """Those that stand in every table: the best of each kind, and the cut at `factor`.
+
+    The latter is no choice by looking where it is as sharp as Algorithm 1's filters together.
+    """
     best = lambda curve: max(curve, key=lambda at: curve[at].log10_rate)
-    t, factor = best(temperatures), best(cuts)
+    t, f = best(temperatures), best(cuts)
     return [
         Costless("best T, chosen by looking", t, temperatures[t]),
-        Costless(f"likeliest 1 in {FACTOR} of the prior", None, cuts[FACTOR]),
-        Costless("likeliest 1 in f, chosen by looking", factor, cuts[factor]),
+        Costless(f"likeliest 1 in {factor:g} of the prior", None, cuts[factor]),
+        Costless("likeliest 1 in f, chosen by looking", f, cuts[f]),
     ]

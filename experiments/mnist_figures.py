@@ -115,7 +115,8 @@ def figure_2(path: Path, config, ground, name: str, cells) -> None:
         f"round {done} of seed {config.first_seed + seed}",
     )
     tokens = np.asarray(ground.task.targets.tokens)
-    rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=False)
+    few = len(tokens) < SIDE * SIDE
+    rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=few)
     show(panels[-1], config, tokens[rows], "targets, at random")
     figure.savefig(path, dpi=150)
     plt.close(figure)

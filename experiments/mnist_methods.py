@@ -1,6 +1,7 @@
 """The algorithms of the MNIST comparison: how each is built, and what it computes."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -143,6 +144,8 @@ class Method(NamedTuple):
       work: `work(settings, metrics) -> sequences`, the forward passes of the sequence model
         that one seed takes, a training step counted as three; evaluation is left out.
       base: what it starts from.
+      other_flops: `other_flops(settings, task_config)`, of one candidate's passes through other
+        networks, their training counted likewise.
     """
 
     title: str
@@ -150,6 +153,7 @@ class Method(NamedTuple):
     build: Callable[[Settings, mnist.MnistConfig], Algorithm]
     work: Callable[[Settings, Mapping[str, np.ndarray]], float]
     base: Callable[[Settings], str] = lambda settings: "prior"
+    other_flops: Callable[[Settings, mnist.MnistConfig], float] = lambda settings, task: 0.0
 
 
 @cache  # one object for one network, so that nothing is compiled twice
@@ -254,6 +258,16 @@ def _policy_work(name, settings, metrics, extra=0.0):
     return settings.num_candidates * _rounds(metrics) * (3 + 3 * epochs + extra)
 
 
+def _rnd_flops(settings, task):
+    c = settings.rnd
+    widths = [task.resolution**2, *[c.width] * (c.num_layers - 1), c.num_features]
+    products = lambda widths: 2 * sum(a * b for a, b in itertools.pairwise(widths))
+    target = products(widths)
+    predictor = products(widths + [c.num_features] * c.predictor_extra_layers)
+    # The predictor errs before and after, and learns in between.
+    return target + predictor * (2 + 3 * c.epochs)
+
+
 def _variants(**changes):
     setting = partial(_published, **changes)
     return partial(_banel, setting), partial(_banel_work, setting)
@@ -261,13 +275,19 @@ def _variants(**changes):
 
 def _ours_f1(settings):
     return dataclasses.replace(
-        ours(settings), filter_factor=1.0, past_filters=0, failure_training=_NO_FIT
+        ours(settings),
+        filter_factor=1.0,
+        rejection="best",  # a fixed threshold or weights would filter at f = 1 too
+        past_filters=0,
+        failure_training=_NO_FIT,
     )
 
 
 def _ours_by_prior(settings):
     """No failure model: what ranking by likelihood alone would do."""
-    return dataclasses.replace(ours(settings), kappa=0.0, failure_training=_NO_FIT)
+    return dataclasses.replace(
+        ours(settings), kappa=0.0, rejection="best", failure_training=_NO_FIT
+    )
 
 
 # A control that needs no failure model is the same whatever that model's settings are.
@@ -317,10 +337,10 @@ METHODS: dict[str, Method] = {
     "negative_rl": Method(
         "negative RL", False, partial(_policy, "negative_rl"), partial(_policy_work, "negative_rl")
     ),
-    "rnd": Method("RND", False, _rnd, partial(_policy_work, "rnd_policy")),
-    # The density model scores each candidate twice and learns it once.
+    "rnd": Method("RND", False, _rnd, partial(_policy_work, "rnd_policy"), other_flops=_rnd_flops),
+    # The density model learns each candidate, which scores it first, and scores it again.
     "pseudo_count": Method(
-        "pseudo-count", False, _pseudo_count, partial(_policy_work, "pseudo_count_policy", extra=5)
+        "pseudo-count", False, _pseudo_count, partial(_policy_work, "pseudo_count_policy", extra=4)
     ),
     "gflownet_tb": Method(
         "GFlowNet, trajectory balance",

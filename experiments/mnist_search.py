@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from banel_jax.loop import CandidatesNotFound
 from experiments import flags, mnist, report
 
 # By algorithm: what each of its trials changes. A baseline has as many as any form of BaNEL.
@@ -105,7 +106,7 @@ def run_trial(trial: mnist.Config, name: str, ground: mnist.Ground) -> dict[str,
     try:
         seeds = range(trial.first_seed, trial.first_seed + trial.seeds)
         cell = mnist.runner(trial, name, ground).cell(seeds)
-    except ValueError as error:
+    except CandidatesNotFound as error:
         return {"error": str(error)}
     # As float64: float32 would be written as 1.4440000057.
     by_round = cell.metrics["log10_success_rate"].astype(float) - ground.log10_rate
@@ -122,10 +123,14 @@ def run_trial(trial: mnist.Config, name: str, ground: mnist.Ground) -> dict[str,
 
 def main(config: Config) -> None:
     output = Path(config.output)
-    lines: list[dict[str, Any]] = []
-    if output.exists():
-        lines = [json.loads(line) for line in output.read_text().splitlines()]
-    done = {(line["algorithm"], json.dumps(line["changes"])) for line in lines}
+    lines: list[dict[str, Any]] = report.read_json_lines(output)
+    e = config.experiment
+    same = [e.rounds, [e.first_seed, e.seeds]]
+    done = {
+        (line["algorithm"], json.dumps(line["changes"]))
+        for line in lines
+        if [line["rounds"], line["seeds"]] == same
+    }
     names = config.algorithms or tuple(TRIALS)
     trials = [
         (name, number, changes)

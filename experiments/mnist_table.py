@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,31 +13,35 @@ from experiments.mnist_controls import Costless
 from experiments.mnist_methods import METHODS, flops_per_sequence
 
 LAST = 10  # rounds of "median of the last ten"
-GAINS = (
-    "algorithm", "final x prior", "last 10", "mixed", "best", "x best control", "without top",
-)  # fmt: skip
+# Four tables, each narrow enough for a terminal.
+GAINS = ("algorithm", "final x prior", "last 10", "mixed", "x best control", "without top")
+BEST = ("algorithm", "best", "mean", "std", "met", "first success")
 RATES = ("best_mean", "best_median", "last10_median", "mixed_median", "final_median")
 DIVERSITY = (
     "algorithm", "0s, nats", "entropy", "duplicates", "nearest 0", "carrying", "samples pass",
     "targets pass",
 )  # fmt: skip
 OVER_BEST_CONTROL = {
-    "improvement_over_best_control_median": "final_median",
-    "improvement_over_best_control_without_top": "final_without_top",
+    "improvement_over_best_control_median": "final_over_base",
+    "improvement_over_best_control_without_top": "final_without_top_over_base",
 }
+PARTS = ("filter", "past_filters", "distillation")
 STATE = ("entropy", "duplicate_rate", "nearest_training_pixels", "num_carrying_targets")
 COSTS = (
-    "algorithm", "filter", "distillation", "met", "first success", "NRE", "Tflop", "seconds",
+    "algorithm", "filter", "distillation", "none pass", "NRE", "Tflop", "seconds",
 )  # fmt: skip
+TABLES = (GAINS, BEST, COSTS, DIVERSITY)
 LEGEND = (
     "Times the prior's success rate, median over seeds [lowest, highest]: final, by all targets;\n"
     "last 10, the median of the last ten rounds; mixed, of an even mixture of their generators;\n"
     "best, of the rounds, as the paper counts. x best control: by the final median, what was\n"
     "chosen by looking among the controls. without top: final, over the targets but the\n"
-    "likeliest. filter, distillation: decades that each added up to over the rounds. met:\n"
-    "successes among the evaluations of all seeds. first success: expected evaluations until\n"
-    "then, going on as in the last round. Tflop (matrix products, a training step counted as\n"
-    "three passes) and seconds are of one seed, the latter with compilation and evaluation.\n"
+    "likeliest. mean, std: over seeds, of the best of the rounds. filter, distillation: decades\n"
+    "that each added up to over the rounds but those, counted by none pass, in which no target\n"
+    "passed. met: successes among the evaluations of all seeds. first success: expected\n"
+    "evaluations until then, going on as in the last round. Tflop (matrix products, a training\n"
+    "step counted as three passes) and seconds are of one seed, the latter with compilation and\n"
+    "evaluation.\n"
     "Of the last state, medians over seeds: 0s, what held-out 0s take, in nats; entropy of what\n"
     "it draws, in nats; duplicates, their share; nearest 0, pixels that differ from the nearest\n"
     "training image; carrying, how many targets carry 90% of the rate; samples pass, targets\n"
@@ -50,28 +55,31 @@ def rows(config, ground, cells: Mapping[str, Cell], costless: Sequence[Costless]
     base = ground.log10_rate
     found = [_row(config, ground, name, cell) for name, cell in cells.items()]
     for control in costless:
-        rate = 10.0**control.rates.log10_rate
-        without = 10.0**control.rates.log10_rate_without_top
+        gain = 10.0 ** (control.rates.log10_rate - base)
+        base_without = ground.log10_rate_without_top
+        without = 10.0 ** (control.rates.log10_rate_without_top - base_without)
+        over = ("final", "last10", "mixed", "best")
         found.append(
             {
                 "algorithm": control.title,
                 "control": True,
                 "seeds": 0,
                 "base": 10.0**base,
-                **dict.fromkeys(RATES, rate),
+                **dict.fromkeys(RATES, gain * 10.0**base),
                 "best_std": 0.0,
-                "improvement_mean": rate / 10.0**base,
-                "improvement_median": rate / 10.0**base,
-                "final_over_base": [rate / 10.0**base],
-                "final_without_top": without,
-                "final_without_top_over_base": [without / _without_top(ground)],
+                "improvement_mean": gain,
+                "improvement_median": gain,
+                **{f"{name}_over_base": [gain] for name in over},
+                "final_without_top": without * 10.0**base_without,
+                "final_without_top_over_base": [without],
                 **{name: 0 for name in ("nre", "wall_s", "flops")},
             }
         )
     for name, measure in OVER_BEST_CONTROL.items():
-        best = max(row[measure] for row in found if row["control"])
+        middle = {row["algorithm"]: float(np.median(row[measure])) for row in found}
+        best = max(middle[row["algorithm"]] for row in found if row["control"])
         for row in found:
-            row[name] = row[measure] / best if best else None
+            row[name] = middle[row["algorithm"]] / best if best else None
     return found
 
 
@@ -80,22 +88,29 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
     # Rates of 1e-40 are no float32.
     wide = lambda numbers: {k: np.asarray(v, np.float64) for k, v in numbers.items()}
     cell = cell._replace(metrics=wide(cell.metrics), final=wide(cell.final))
-    rates = cell.metrics["log10_success_rate"]
+    # Over the base: rates themselves may be too small for a float.
+    rates = cell.metrics["log10_success_rate"] - base
     best = 10.0 ** rates.max(axis=1)
     last = 10.0 ** np.median(rates[:, -LAST:], axis=1)
     mixed = np.mean(10.0 ** rates[:, -LAST:], axis=1)
-    final = 10.0 ** cell.final["log10_success_rate"]
-    without = 10.0 ** cell.final["log10_success_rate_without_first"]
+    final = 10.0 ** (cell.final["log10_success_rate"] - base)
+    base_without = ground.log10_rate_without_top
+    without = 10.0 ** (cell.final["log10_success_rate_without_first"] - base_without)
+    rate, rate_without = 10.0**base, 10.0**base_without
     last_round = lambda name: (
         float(np.median(cell.metrics[name][:, -1])) if name in cell.metrics else None
     )
     m, seeds = config.settings.num_candidates, rates.shape[0]
     flops = method.work(config.settings, cell.metrics) * flops_per_sequence(config.task.transformer)
+    flops += config.rounds * m * method.other_flops(config.settings, config.task)
     candidates = 10.0 ** cell.metrics["log10_filtered_success_rate"]
+    gain = {part: cell.metrics[f"log10_{part}_gain"] for part in PARTS}
+    # Where no target passes both parts are infinite, and no sum tells anything.
+    told = np.all([np.isfinite(values) for values in gain.values()], axis=0)
+    # What is below a thousandth in a sum of 30 differences of float32 is rounding.
     parts = {
-        # What is below a thousandth in a sum of 30 differences of float32 is rounding.
-        part: np.nansum(np.clip(cell.metrics[f"log10_{part}_gain"], -30, 30), axis=1).round(3) + 0.0
-        for part in ("filter", "past_filters", "distillation")
+        part: np.where(told, values, 0.0).sum(axis=1).round(3) + 0.0
+        for part, values in gain.items()
     }
     return {
         "algorithm": name,
@@ -103,24 +118,26 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
         "control": method.control,
         "starts_from": method.base(config.settings),
         "seeds": seeds,
-        "base": 10.0**base,
-        "best_mean": float(best.mean()),
-        "best_median": float(np.median(best)),
-        "best_std": float(best.std(ddof=1)) if seeds > 1 else 0.0,
-        "last10_median": float(np.median(last)),
-        "mixed_median": float(np.median(mixed)),
-        "final_median": float(np.median(final)),
-        "improvement_mean": float(best.mean() / 10.0**base),
-        "improvement_median": float(np.median(best) / 10.0**base),
-        "final_over_base": (final / 10.0**base).tolist(),
-        "last10_over_base": (last / 10.0**base).tolist(),
-        "mixed_over_base": (mixed / 10.0**base).tolist(),
-        "best_over_base": (best / 10.0**base).tolist(),
-        "final_without_top": float(np.median(without)),
-        "final_without_top_over_base": (without / _without_top(ground)).tolist(),
+        "base": rate,
+        "best_mean": float(best.mean() * rate),
+        "best_median": float(np.median(best) * rate),
+        "best_std": float(best.std(ddof=1) * rate) if seeds > 1 else 0.0,
+        "last10_median": float(np.median(last) * rate),
+        "mixed_median": float(np.median(mixed) * rate),
+        "final_median": float(np.median(final) * rate),
+        "improvement_mean": float(best.mean()),
+        "improvement_median": float(np.median(best)),
+        "improvement_std": float(best.std(ddof=1)) if seeds > 1 else 0.0,
+        "final_over_base": final.tolist(),
+        "last10_over_base": last.tolist(),
+        "mixed_over_base": mixed.tolist(),
+        "best_over_base": best.tolist(),
+        "final_without_top": float(np.median(without) * rate_without),
+        "final_without_top_over_base": without.tolist(),
         "filter_decades": parts["filter"].tolist(),
         "past_filters_decades": parts["past_filters"].tolist(),
         "distillation_decades": parts["distillation"].tolist(),
+        "rounds_none_pass": (~told).sum(axis=1).tolist(),
         "held_out_nats": last_round("held_out_nats"),
         **{name: float(np.median(cell.final[name])) for name in STATE},
         "samples_accepted": last_round("acceptance"),
@@ -137,28 +154,25 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _without_top(ground) -> float:
-    """The prior's rate over the targets but the likeliest."""
-    return 10.0**ground.log10_rate_without_top
-
-
 def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows as the terminal shows them: controls first."""
     lines = []
     for row in sorted(found, key=lambda row: not row["control"]):
         spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
-        decades = lambda name, row=row: float(np.median(row[name])) if name in row else None
+        median = lambda name, row=row: float(np.median(row[name])) if name in row else None
         flops = row.get("flops")
         lines.append(
             {
                 "algorithm": row.get("title", row["algorithm"])
                 + (" (control)" if row["control"] else ""),
                 "final x prior": spread("final_over_base"),
-                "last 10": row["last10_median"] / row["base"],
-                "mixed": row["mixed_median"] / row["base"],
+                "last 10": median("last10_over_base"),
+                "mixed": median("mixed_over_base"),
+                "mean": row["improvement_mean"],
+                "std": row.get("improvement_std"),
                 "best": spread("best_over_base"),
                 "x best control": row["improvement_over_best_control_median"],
-                "without top": decades("final_without_top_over_base"),
+                "without top": median("final_without_top_over_base"),
                 "0s, nats": row.get("held_out_nats"),
                 "entropy": row.get("entropy"),
                 "duplicates": row.get("duplicate_rate"),
@@ -166,10 +180,11 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "carrying": row.get("num_carrying_targets"),
                 "samples pass": row.get("samples_accepted"),
                 "targets pass": row.get("targets_accepted"),
-                "filter": decades("filter_decades"),
-                "distillation": decades("distillation_decades"),
+                "filter": median("filter_decades"),
+                "distillation": median("distillation_decades"),
+                "none pass": median("rounds_none_pass"),
                 "met": row.get("successes_met"),
-                "first success": decades("expected_evaluations_to_first_success"),
+                "first success": median("expected_evaluations_to_first_success"),
                 "NRE": row["nre"],
                 "Tflop": flops / 1e12 if flops else None,
                 "seconds": row.get("wall_s"),
@@ -185,9 +200,9 @@ def in_words(found: list[dict[str, Any]]) -> str:
     if not learners:
         return "Only controls were run: nothing can be said of learning from failures."
     name = lambda row: row.get("title", row["algorithm"])
-    control = max(controls, key=lambda row: row["final_median"])
-    best = max(learners, key=lambda row: row["final_median"])
-    factor = best["final_median"] / control["final_median"]
+    end = lambda row, measure="final_over_base": float(np.median(row[measure]))
+    control, best = max(controls, key=end), max(learners, key=end)
+    factor = end(best) / end(control) if end(control) else np.inf
     verdict = (
         f"{factor:.3g} times the best control"
         if factor > 1
@@ -204,12 +219,13 @@ def in_words(found: list[dict[str, Any]]) -> str:
     if no_filter:
         other = max(no_filter, key=by_round)
         words += f", and without any filter, {name(other)}, up to {by_round(other):.3g} times"
-    measure = "final_without_top"
-    control, best = (max(part, key=lambda row: row[measure]) for part in (controls, learners))
-    if control[measure]:
+    end_without = partial(end, measure="final_without_top_over_base")
+    control, best = max(controls, key=end_without), max(learners, key=end_without)
+    if end_without(control):
         words += (
             f". Over the targets but the likeliest, {name(best)} ends at "
-            f"{best[measure] / control[measure]:.3g} times the best control ({name(control)})"
+            f"{end_without(best) / end_without(control):.3g} times the best control "
+            f"({name(control)})"
         )
     return textwrap.fill(words + ".", 95)
 

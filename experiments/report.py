@@ -128,6 +128,25 @@ def write_json(path: str | Path, obj: Any) -> None:
     os.replace(temporary, path)
 
 
+def read_json_lines(path: str | Path) -> list[Any]:
+    """The lines of such a file as `append_json_line` writes; what a kill left unfinished goes.
+
+    Raises:
+      ValueError: for a line that is no JSON.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    whole, _, rest = path.read_bytes().rpartition(b"\n")
+    if rest:
+        with path.open("r+b") as file:
+            file.truncate(len(whole) + 1 if whole else 0)
+    try:
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); mend or delete the line") from error
+
+
 def append_json_line(path: str | Path, obj: Any) -> None:
     """Adds a line to a file of one JSON value a line."""
     path = Path(path)

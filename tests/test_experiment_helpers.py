@@ -256,7 +256,7 @@ def test_a_broadened_prior_is_made_once_and_from_its_settings(tmp_path, monkeypa
     params = enumeration.table_params(0)
     task = Task(model, params, lambda x: jnp.zeros(x.tokens.shape[0]), None, None)
     config = BroadenConfig((1.0, 4.0), 2000, TrainingConfig(epochs=3, learning_rate=0.01))
-    make = lambda config, seed=3: broadened(task, config, seed, tmp_path, "toy", {"prior": 0})
+    make = lambda config, seed=3: broadened(task, config, seed, tmp_path, "toy")
     first = make(config)
     wide = tempering.ladder(model, config.temperatures)
     expected, _ = jax.jit(
@@ -267,6 +267,8 @@ def test_a_broadened_prior_is_made_once_and_from_its_settings(tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(training, "broaden", refuse)
         np.testing.assert_array_equal(make(config), first)
+        with pytest.raises(AssertionError, match="trained again"):  # of another prior
+            broadened(task._replace(prior_params=params + 1), config, 3, tmp_path, "toy")
     other = make(dataclasses.replace(config, temperatures=(0.25, 1.0)))
     assert np.abs(other - first).max() > 0.1
 
@@ -275,6 +277,14 @@ def test_a_line_of_json_is_added_whole(tmp_path):
     path = tmp_path / "folder" / "lines.jsonl"
     report.append_json_line(path, {"a": np.float32(0.5), "b": float("inf")})
     report.append_json_line(path, {"a": (1, 2)})
-    assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"a": 0.5, "b": None}, {"a": [1, 2]},
-    ]  # fmt: skip
+    whole = [{"a": 0.5, "b": None}, {"a": [1, 2]}]
+    assert report.read_json_lines(path) == whole
+    with path.open("a") as file:
+        file.write('{"a": 3')  # a kill
+    assert report.read_json_lines(path) == whole
+    report.append_json_line(path, {"a": 4})
+    assert report.read_json_lines(path) == [*whole, {"a": 4}]
+    assert report.read_json_lines(tmp_path / "none.jsonl") == []
+    path.write_text("a\n")
+    with pytest.raises(ValueError, match=r"lines.jsonl is damaged"):
+        report.read_json_lines(path)

@@ -15,6 +15,7 @@ from test_mnist import SMALL
 from test_mnist_data import DATA, SOURCES
 
 from banel_jax import scoring, training
+from banel_jax.algorithms.rnd import RndConfig
 from banel_jax.models.table import table as table_of
 from banel_jax.models.transformer import TransformerConfig
 from banel_jax.tasks import mnist as task_module
@@ -104,7 +105,7 @@ CELLS = {
 }
 TEMPERATURES = {0.5: Rates(-7.0, -8.0), 1.5: Rates(-5.25, -7.5), 2.0: Rates(-5.5, -7.0)}
 CUTS = {16: Rates(-5.5, -8.5), 32: Rates(-5.375, -np.inf), 64: Rates(-np.inf, -np.inf)}
-COSTLESS = mnist_controls.shown(TEMPERATURES, CUTS)
+COSTLESS = mnist_controls.shown(TEMPERATURES, CUTS, 16)
 
 
 def table(cells=CELLS, costless=COSTLESS):
@@ -132,6 +133,7 @@ def test_the_numbers_of_a_row_by_hand():
         "final_median": 1e-5,
         "improvement_mean": mean * 1e6,
         "improvement_median": 100.0,
+        "improvement_std": np.sqrt(((best - mean) ** 2).sum() / 2) * 1e6,
         "improvement_over_best_control_median": 10**0.25,
         "final_without_top": 1e-6,
         "held_out_nats": 71.0,
@@ -179,7 +181,7 @@ def test_the_best_control_is_the_one_that_ends_best():
     expected |= {CUT: 10**-0.25, BEST_CUT: 10**-0.125}
     assert over(found) == pytest.approx(expected)
     low = {1.5: Rates(-8.0, -9.0)}
-    worse = table(costless=mnist_controls.shown(low, {16: Rates(-8.0, -9.0)}))
+    worse = table(costless=mnist_controls.shown(low, {16: Rates(-8.0, -9.0)}, 16))
     # banel_f1 is best then, at -5.75
     assert over(worse)["banel"] == pytest.approx(10**0.75)
     assert over(worse)["banel_f1"] == pytest.approx(1.0)
@@ -195,7 +197,7 @@ def test_without_the_likeliest_targets_another_control_may_be_best():
     assert over[TEMPERED] == pytest.approx(10**-0.75)
     none = table(
         {"prior": cell(np.full((3, ROUNDS), -6.0), [-np.inf] * 3)},
-        mnist_controls.shown({1.5: Rates(-5.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}),
+        mnist_controls.shown({1.5: Rates(-5.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}, 16),
     )
     assert all(row["improvement_over_best_control_without_top"] is None for row in none.values())
 
@@ -203,8 +205,7 @@ def test_without_the_likeliest_targets_another_control_may_be_best():
 def test_costless_controls_by_enumeration(monkeypatch):
     """Of a prior of 9 sequences: tempered, and cut to the likeliest of what it draws."""
     monkeypatch.setattr(mnist_controls, "TEMPERATURES", (0.5, 2.0))
-    monkeypatch.setattr(mnist_controls, "FACTORS", (2, 16))
-    monkeypatch.setattr(mnist_controls, "FACTOR", 2)
+    monkeypatch.setattr(mnist_controls, "FACTORS", (16,))
     conditional = np.array([0.6, 0.3, 0.1])
     model = table_of(3, 2)
     every = np.array([[a, b] for a in range(3) for b in range(3)])
@@ -219,14 +220,14 @@ def test_costless_controls_by_enumeration(monkeypatch):
         warm = conditional ** (1 / t) / (conditional ** (1 / t)).sum()
         each = warm[targets].prod(1)
         np.testing.assert_allclose(rates, np.log10([each.sum(), each[1:].sum()]), atol=1e-5)
-    cuts = mnist_controls.cutting(task, 1)
+    cuts = mnist_controls.cutting(task, 1, 2)
     # Half of the samples: 0.36 is less, with the next two (0.18 each) it is 0.72.
     assert probability[probability >= 0.18].sum() == pytest.approx(0.72)
     np.testing.assert_allclose(cuts[2], np.log10([0.54 / 0.72, 0.18 / 0.72]), atol=0.01)
     # One in 16: the likeliest alone, and none of the others.
     np.testing.assert_allclose(cuts[16][0], 0.0, atol=0.01)
     assert cuts[16][1] == -np.inf
-    chosen = mnist_controls.shown(temperatures, cuts)
+    chosen = mnist_controls.shown(temperatures, cuts, 2)
     assert [control.kind for control in chosen] == [
         "best T, chosen by looking", "likeliest 1 in 2 of the prior",
         "likeliest 1 in f, chosen by looking",
@@ -239,7 +240,9 @@ def test_one_seed_and_gains_that_are_no_numbers():
     one = cell([[-6.0, -5.0, -5.5]], [-5.5], log10_filter_gain=gains)
     row = table({"banel": one})["banel"]
     assert row["best_std"] == 0.0 and row["seeds"] == 1
-    assert row["filter_decades"] == [-29.5]  # an infinite loss counts as 30 decades
+    # Two rounds in which no target passed tell nothing.
+    assert row["filter_decades"] == [0.5] and row["distillation_decades"] == [-0.125]
+    assert row["rounds_none_pass"] == [2]
 
 
 def test_every_row_has_what_the_table_promises():
@@ -258,15 +261,17 @@ def test_the_table_on_the_terminal_by_hand():
     line = lines[-1]
     assert line["final x prior"] == "10 [1, 100]"
     assert line["best"] == "100 [5.62, 100]"
+    best = np.array([100, 10**0.75, 100])
     numbers = {
         "last 10": 10**0.5, "mixed": 10, "x best control": 10**0.25, "without top": 100,
-        "filter": 3, "distillation": -1.5, "met": 7, "first success": 100, "NRE": 240,
+        "filter": 3, "distillation": -1.5, "none pass": 0, "mean": best.mean(),
+        "std": best.std(ddof=1), "met": 7, "first success": 100, "NRE": 240,
         "0s, nats": 71, "entropy": 51, "duplicates": 0.125, "nearest 0": 40, "carrying": 3,
         "samples pass": 0.5, "targets pass": 0.75, "seconds": 10, "Tflop": found[0]["flops"] / 1e12,
     }  # fmt: skip
     for name, value in numbers.items():
         assert line[name] == pytest.approx(value), name
-    shown = {*mnist_table.GAINS, *mnist_table.COSTS, *mnist_table.DIVERSITY}
+    shown = set().union(*mnist_table.TABLES)
     assert all(set(line) == shown for line in lines)
 
 
@@ -283,7 +288,7 @@ def test_what_it_says_in_words():
         "Over the targets but the likeliest, BaNEL, as published ends at 5.62 times the best "
         "control (BaNEL, no filter (f = 1))."
     )
-    high = mnist_controls.shown({1.5: Rates(-4.0, -np.inf)}, {16: Rates(-5.0, -np.inf)})
+    high = mnist_controls.shown({1.5: Rates(-4.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}, 16)
     lost = words({"prior": CELLS["prior"], "banel": CELLS["banel"]}, high)
     assert "below the best control, at 0.1 of it" in lost
     assert "up to 100 times the prior." in lost and "without any filter" not in lost
@@ -349,6 +354,53 @@ def test_work_by_hand():
     )
     longer = dataclasses.replace(settings, policy_gradient=longer)
     assert work("policy_gradient", longer) == 10 * rounds * (3 + 12)
+    # The same, and each candidate learnt (a pass and a step) and scored again.
+    assert work("pseudo_count") == 10 * rounds * (3 + 3 + 4)
+    assert work("rnd") == 10 * rounds * (3 + 3)
+    assert (
+        work("gflownet_tb") == work("rtb") == 10 * rounds * (3 + 3 * settings.rtb.training.epochs)
+    )
+
+
+def test_flops_of_the_networks_of_rnd_by_hand():
+    small = RndConfig(width=3, num_layers=3, num_features=5, predictor_extra_layers=1, epochs=2)
+    task = task_module.MnistConfig(resolution=14, patch_width=2)
+    target = 2 * (196 * 3 + 3 * 3 + 3 * 5)
+    predictor = target + 2 * 5 * 5
+    found = METHODS["rnd"].other_flops(Settings(rnd=small), task)
+    assert found == target + predictor * (1 + 1 + 3 * 2)
+    assert METHODS["banel"].other_flops(Settings(), task) == 0
+
+
+def test_the_settings_are_the_papers():
+    """Section 5.1, Appendix B.2, and what the cited publications use."""
+    s, config = Settings(), mnist.Config()
+    assert config.rounds * s.num_candidates == 7500 and s.num_candidates == 250
+    published = s.published()
+    assert (published.filter_factor, published.kappa) == (2, 1)
+    assert published.failure_training.epochs == 50 and published.generator_training.epochs == 15
+    assert published.drop_successes and published.reset_generator
+    assert (published.failure_rounds, published.past_filters) == (1, 0)
+    assert published.distilled == 250
+    assert s.rnd_policy.kl_coefficient == 0.01 and s.rnd.epochs == 1
+    assert (s.rnd.width, s.rnd.num_layers, s.rnd.num_features) == (1024, 4, 512)
+    assert s.rnd.learning_rate == 1e-4 and s.rnd.observation_clip == 5
+    assert s.pseudo_count_policy.kl_coefficient == 0.05 and s.pseudo_count.scale == 0.1
+    assert s.negative_rl.baseline == 1 and s.policy_gradient.baseline == 0
+
+
+def test_no_control_fits_or_filters_by_a_failure_model():
+    for rejection in ("best", "importance", "threshold"):
+        ours = dataclasses.replace(mnist_methods.OURS, rejection=rejection)
+        settings = Settings(ours=ours)
+        for name in ("banel_f1", "ours_f1", "ours_by_prior"):
+            built = dict(METHODS[name].build(settings, SMOKE.task).settings)["settings"]
+            assert built.failure_training.epochs == 0
+            assert built.rejection == "best"
+            assert built.filters == (name == "ours_by_prior") and built.kappa * built.filters == 0
+        other = dataclasses.replace(settings, failure_epochs=3)  # it concerns them not at all
+        build = METHODS["banel_f1"].build
+        assert build(other, SMOKE.task).settings == build(settings, SMOKE.task).settings
 
 
 def test_unknown_algorithms_and_bad_settings_are_named():
@@ -366,6 +418,11 @@ def test_unknown_algorithms_and_bad_settings_are_named():
     with pytest.raises(ValueError, match=r"filter_factor=0\.5"):
         mnist.Config(algorithms=("banel",), settings=Settings(filter_factor=0.5))
     assert mnist.Config().chosen == tuple(METHODS)
+    with pytest.raises(ValueError, match=r"rounds=24 ends before .*filter_rounds=\(12, 16, 20, 24"):
+        mnist.Config(rounds=24)
+    assert mnist.Config(rounds=24, algorithms=("banel",)).rounds == 24
+    with pytest.raises(ValueError, match=r"--sweep\.algorithms is no sweep"):
+        mnist.sweep("algorithms", [("prior", SMOKE)])
 
 
 def test_presets_are_known_by_their_task_and_settings():
