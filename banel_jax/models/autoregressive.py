@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from banel_jax.types import SequenceModel, Sequences
+from banel_jax.types import Params, SequenceModel, Sequences
 
 
 def segment_size(length: int) -> int:
@@ -90,6 +90,35 @@ def sequence_model(
         return Sequences(tokens, mask), carry[2]
 
     return SequenceModel(network.init, log_prob, sample, settings)
+
+
+def complete_greedily(
+    network: Network,
+    vocab_size: int,
+    params: Params,
+    tokens: Int[Array, " length"],
+    given: Int[Array, ""] | int,
+) -> Int[Array, " length"]:
+    """A sequence's first `given` tokens as they are, and after them the likeliest next ones.
+
+    Args:
+      network: that predicts the next token; of `length` tokens or more.
+      vocab_size: V.
+      params: of the network.
+      tokens: what comes after the first `given` of them has no influence.
+      given: how many of the tokens are a prompt; need not be static.
+    """
+    length = tokens.shape[0]
+
+    def body(carry, position):
+        previous, cache = carry
+        logits, cache = network.step(params, previous, position, cache)
+        token = jnp.where(position < given, tokens[position], jnp.argmax(logits))
+        token = token.astype(jnp.int32)
+        return (token, cache), token
+
+    start = (jnp.int32(vocab_size), network.init_cache(length))
+    return jax.lax.scan(body, start, jnp.arange(length))[1]
 
 
 def draw(uniforms: Float[Array, " 2"], probabilities: Float[Array, " V"]) -> Int[Array, ""]:

@@ -166,8 +166,8 @@ class Decoder(nn.Module):
         return self.head(self.final_norm(x)).astype(jnp.float32), tuple(new_cache)
 
 
-def transformer(config: TransformerConfig) -> SequenceModel:
-    """The decoder as a SequenceModel over sequences of `config.length` tokens."""
+def network(config: TransformerConfig) -> autoregressive.Network:
+    """The decoder as a network that predicts the next token."""
     decoder = Decoder(config)
 
     def init(key):
@@ -188,8 +188,13 @@ def transformer(config: TransformerConfig) -> SequenceModel:
     def step(params, previous, position, cache):
         return decoder.apply({"params": params}, previous, position, cache, method=Decoder.step)
 
+    return autoregressive.Network(init, logits, init_cache, step)
+
+
+def transformer(config: TransformerConfig) -> SequenceModel:
+    """The decoder as a SequenceModel over sequences of `config.length` tokens."""
     return autoregressive.sequence_model(
-        autoregressive.Network(init, logits, init_cache, step),
+        network(config),
         vocab_size=config.vocab_size,
         length=config.length,
         eos_token=config.eos_token,
