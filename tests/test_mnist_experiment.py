@@ -666,6 +666,46 @@ def test_a_sweep_over_what_is_started_from_has_each_of_them(monkeypatch):
         mnist.sweep("settings.ours_base", [(n, point(n)) for n in ("prior", "broadened")])
 
 
+def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
+    """Two values of failure_epochs, which the control does not feel."""
+    epochs = {1: -5.0, 5: -4.0}
+    by_round = lambda last: np.stack([[-6.0, last + 1, last]] * 2)
+
+    def run(config, ground):
+        last = epochs[config.settings.failure_epochs]
+        return {
+            "banel": cell(by_round(last), [last, last + 0.5]),
+            "banel_f1": cell(by_round(-7.0), [-7.0, -7.5]),
+        }
+
+    monkeypatch.setattr(mnist, "prepare", lambda config: GROUND)
+    monkeypatch.setattr(mnist, "run", run)
+    monkeypatch.setattr(mnist, "costless_controls", lambda *_: (None, None, COSTLESS))
+    config = dataclasses.replace(
+        SMOKE, rounds=3, algorithms=("banel", "banel_f1"), output=str(tmp_path)
+    )
+    point = lambda value: dataclasses.replace(
+        config, settings=dataclasses.replace(config.settings, failure_epochs=value)
+    )
+    mnist.sweep("settings.failure_epochs", [("1", point(1)), ("5", point(5))])
+    written = json.loads((tmp_path / "sweep_failure_epochs.json").read_text())
+    assert written["values"] == ["1", "5"]
+    final, best = written["log10_gain_final"], written["log10_gain_best"]
+    assert final["banel"] == [[1, 1.5], [2, 2.5]] and best["banel"] == [[2, 2], [3, 3]]
+    assert final["banel_f1"] == [[-1, -1.5]] * 2 and best["banel_f1"] == [[0, 0]] * 2
+    assert final["best T, chosen by looking"] == [[0.75]] * 2
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    table = [[part.strip() for part in line if part] for line in lines]
+    assert ["BaNEL, as published", "1", "100 [100, 100]", "20.8 [10, 31.6]"] in table
+    assert ["BaNEL, as published", "5", "1,000 [1,000, 1,000]", "208 [100, 316]"] in table
+    (control,) = [line for line in table if line and line[0].startswith("BaNEL, no filter")]
+    assert control[1:] == ["any", "1 [1, 1]", "0.0658 [0.0316, 0.1]"]
+    assert (tmp_path / "figures" / "sweep_failure_epochs.png").stat().st_size > 1000
+    more = dataclasses.replace(point(5), rounds=4)
+    with pytest.raises(ValueError, match=r"--sweep\.rounds: points of other rounds"):
+        mnist.sweep("rounds", [("3", point(5)), ("4", more)])
+
+
 def command(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "experiments.mnist", "--preset=smoke", *arguments],
