@@ -290,7 +290,7 @@ def _scores(model, params, sequences, piece: int = 1000) -> np.ndarray:
 
 def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: dict) -> None:
     names = list(results)
-    plot, panels = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    plot, panels = plt.subplots(1, 3, figsize=(14, 4.8), layout="constrained")
     colours = ("#000000", *mnist_figures.COLOURS)
     filters = np.arange(1, config.filters + 1)
     for axes, column in zip(panels[:2], (1, 2), strict=True):
@@ -305,7 +305,8 @@ def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: di
     panels[0].set_title("all targets", fontsize=10)
     top = config.experiment.without_top
     panels[1].set_title(f"without the {top} likeliest", fontsize=10)
-    panels[0].legend(fontsize=8, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    plot.legend(handles, labels, fontsize=8, frameon=False, ncols=5, loc="outside lower center")
     panels[2].plot(list(curve), [curve[t] for t in curve], marker="o", ms=3, color="#0072B2")
     panels[2].axhline(0, color="#000000", lw=0.8, ls=":")
     panels[2].set_ylim(bottom=-4)
