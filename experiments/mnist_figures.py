@@ -13,8 +13,11 @@ from banel_jax.tasks import mnist
 from banel_jax.types import Sequences
 from experiments.mnist_methods import METHODS
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999")
+# Okabe and Ito's colours, which colour-blind readers can tell apart, and a few more.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999",
+    "#000000", "#882255",
+)  # fmt: skip
 FLOOR = -6.0  # decades; what falls below has collapsed, and how far says nothing
 SIDE = 6  # images along a side of a grid
 COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
@@ -57,7 +60,8 @@ def success_rate(path: Path, config, ground, cells, costless) -> None:
             label = METHODS[name].title
             axes.plot(evaluations, np.median(gain, 0), style, color=colour, label=label, lw=1.5)
             axes.fill_between(evaluations, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
-        for control, colour in zip(costless if controls else (), COLOURS[::-1], strict=False):
+        colours = COLOURS[-len(costless) :]
+        for control, colour in zip(costless if controls else (), colours, strict=False):
             gain = max(control.rates.log10_rate - ground.log10_rate, FLOOR)
             axes.axhline(gain, color=colour, ls=":", lw=1.5, label=control.title)
         axes.axhline(0, color="#000000", lw=0.8)
@@ -163,7 +167,7 @@ def sweep(path: Path, field: str, values: list[str], gains, lines) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure, panels = plt.subplots(
-        1, len(gains), figsize=(5.2 * len(gains), 4.0), sharey=True, layout="constrained"
+        1, len(gains), figsize=(5.2 * len(gains), 4.6), sharey=True, layout="constrained"
     )
     places = np.arange(len(values))
     for axes, measure in zip(panels, gains, strict=True):
@@ -185,6 +189,7 @@ def sweep(path: Path, field: str, values: list[str], gains, lines) -> None:
         axes.set_title({"best": "best of the rounds"}.get(measure, measure), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("success rate over the prior's, decades")
-    panels[-1].legend(fontsize=8, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
     figure.savefig(path, dpi=150)
     plt.close(figure)
