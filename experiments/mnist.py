@@ -90,12 +90,6 @@ class Config:
             raise ValueError(
                 f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
             )
-        last = max(self.settings.filtering.filter_rounds, default=0)
-        if "filtering" in self.chosen and last >= self.rounds:
-            raise ValueError(
-                f"rounds={self.rounds} ends before settings.filtering.filter_rounds="
-                f"{self.settings.filtering.filter_rounds}; give earlier ones, or more rounds"
-            )
         for name in self.chosen:  # their own checks, before anything is paid for
             METHODS[name].build(self.settings, self.task)
 
@@ -228,6 +222,12 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
 
 def run(config: Config, ground: Ground) -> dict[str, Cell]:
     """The chosen algorithms, from disk or run now."""
+    filter_rounds = config.settings.filtering.filter_rounds
+    if "filtering" in config.chosen and max(filter_rounds, default=0) >= config.rounds:
+        raise ValueError(
+            f"rounds={config.rounds} ends before settings.filtering.filter_rounds={filter_rounds}; "
+            "give earlier ones, or more rounds"
+        )
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     cells = {}
     for name in config.chosen:
