@@ -52,6 +52,8 @@ class Config:
       num_round_targets: how many of the targets, the likeliest under the prior, the success
         rates by round are summed over; 0 for all. Final values are always over all.
       without_top: leave so many of the likeliest targets out of the second figure.
+      num_cut_samples: of the prior, from which the control that cuts it by its own likelihood
+        takes its thresholds.
       data_dir: folder of MNIST's four files, or of prepared tensorflow-datasets; by default
         the environment's BANEL_DATA_DIR.
       prior_file: a pretrained prior from another run's folder; empty to pretrain one.
@@ -70,6 +72,7 @@ class Config:
     block: int = 5
     num_round_targets: int = 0
     without_top: int = 10
+    num_cut_samples: int = 20_000
     data_dir: str = ""
     prior_file: str = ""
     output: str = "runs/mnist/results"
@@ -79,7 +82,7 @@ class Config:
     task: mnist.MnistConfig = field(default_factory=mnist.MnistConfig)
 
     def __post_init__(self):
-        for name in ("rounds", "seeds", "seeds_at_once", "block"):
+        for name in ("rounds", "seeds", "seeds_at_once", "block", "num_cut_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         for name in ("first_seed", "num_round_targets", "without_top"):
@@ -250,7 +253,7 @@ def costless_controls(config: Config, ground: Ground):
     temperatures = mnist_controls.tempering(ground.task, config.without_top)
     filtering = config.settings.filtering
     factor = filtering.filter_factor ** (len(filtering.filter_rounds) or 1)
-    cuts = mnist_controls.cutting(ground.task, config.without_top, factor)
+    cuts = mnist_controls.cutting(ground.task, config.without_top, factor, config.num_cut_samples)
     return temperatures, cuts, mnist_controls.shown(temperatures, cuts, factor)
 
 
@@ -283,6 +286,7 @@ PRESETS: dict[str, Config] = {
         seeds=2,
         seeds_at_once=1,
         num_round_targets=200,
+        num_cut_samples=1000,
         output="runs/mnist_smoke/results",
         runs="runs/mnist_smoke",
         settings=Settings(num_candidates=20, failure_epochs=2, generator_epochs=1),

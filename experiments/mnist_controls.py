@@ -14,7 +14,6 @@ from banel_jax.types import Task
 
 TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0)
 FACTORS = (2, 4, 8, 16, 32, 64, 128, 256)
-NUM_SAMPLES = 20_000  # of the prior, from which a cut takes its threshold
 
 
 class Rates(NamedTuple):
@@ -49,7 +48,7 @@ def tempering(task: Task, without_top: int) -> dict[float, Rates]:
     return {t: _rates(np.asarray(score(temperature=t)), without_top) for t in TEMPERATURES}
 
 
-def cutting(task: Task, without_top: int, factor: float) -> dict[float, Rates]:
+def cutting(task: Task, without_top: int, factor: float, num_samples: int) -> dict[float, Rates]:
     """Rates of the prior restricted to the likeliest 1 in f of its samples.
 
     A filter without a failure model: what it gains, likelihood alone gains.
@@ -58,10 +57,11 @@ def cutting(task: Task, without_top: int, factor: float) -> dict[float, Rates]:
       task: whose prior it is.
       without_top: leave so many targets out of the second rate.
       factor: f, beside those of `FACTORS`.
+      num_samples: of the prior, from which a cut takes its threshold.
     """
     assert task.targets is not None
     key = jax.random.key(5)
-    samples = np.asarray(sampling.sample(task.prior, key, task.prior_params, NUM_SAMPLES)[1])
+    samples = np.asarray(sampling.sample(task.prior, key, task.prior_params, num_samples)[1])
     targets = np.asarray(scoring.log_likelihood(task.prior, task.prior_params, task.targets))
 
     def cut(f):

@@ -10,6 +10,7 @@ CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
 install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     """A file's tests share what they compiled, so they go to one worker; the contract's are many
     and share by algorithm."""

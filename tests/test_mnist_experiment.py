@@ -220,7 +220,7 @@ def test_costless_controls_by_enumeration(monkeypatch):
         warm = conditional ** (1 / t) / (conditional ** (1 / t)).sum()
         each = warm[targets].prod(1)
         np.testing.assert_allclose(rates, np.log10([each.sum(), each[1:].sum()]), atol=1e-5)
-    cuts = mnist_controls.cutting(task, 1, 2)
+    cuts = mnist_controls.cutting(task, 1, 2, 20_000)
     # Half of the samples: 0.36 is less, with the next two (0.18 each) it is 0.72.
     assert probability[probability >= 0.18].sum() == pytest.approx(0.72)
     np.testing.assert_allclose(cuts[2], np.log10([0.54 / 0.72, 0.18 / 0.72]), atol=0.01)
@@ -409,7 +409,7 @@ def test_unknown_algorithms_and_bad_settings_are_named():
     message = str(caught.value)
     assert message.startswith("algorithms=best,worst is not known; choose among ")
     assert all(name in message for name in METHODS) and "\n" not in message
-    for name in ("rounds", "seeds", "seeds_at_once", "block"):
+    for name in ("rounds", "seeds", "seeds_at_once", "block", "num_cut_samples"):
         with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
             mnist.Config(**{name: 0})
     for name in ("first_seed", "num_round_targets", "without_top"):
