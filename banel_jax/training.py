@@ -1,16 +1,21 @@
-"""Maximum likelihood: epochs of minibatches as one compiled scan."""
+"""Maximum likelihood: epochs of minibatches, as one compiled scan or an epoch a call."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from banel_jax import sampling, scoring
+from banel_jax.checkpoint import Checkpoints
 from banel_jax.parallel import sum_over_shards
+from banel_jax.progress import progress
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 
@@ -21,9 +26,11 @@ class TrainingConfig:
     Attributes:
       epochs: passes over the sequences of weight above 0; at most this many.
       batch_size: sequences in an optimiser step.
-      learning_rate: of Adam, constant after `warmup_steps` of linear increase.
+      learning_rate: of Adam, after `warmup_steps` of linear increase.
       weight_decay: of AdamW; 0 is Adam.
       warmup_steps: optimiser steps of linear warm-up.
+      decay_steps: optimiser steps after which the learning rate has fallen to 0 along half a
+        cosine, warm-up included; 0 for none.
       clip_norm: bound of the gradient's global norm; 0 for none.
       micro_batch_size: gradients are accumulated over pieces of at most this size on each
         device; 0 for the size that the scorer takes.
@@ -38,6 +45,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     warmup_steps: int = 0
+    decay_steps: int = 0
     clip_norm: float = 1.0
     micro_batch_size: int = 0
     keep_best: bool = True
@@ -48,10 +56,16 @@ class TrainingConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
         for name in (
-            "epochs", "weight_decay", "warmup_steps", "clip_norm", "micro_batch_size", "patience",
+            "epochs", "weight_decay", "warmup_steps", "decay_steps", "clip_norm",
+            "micro_batch_size", "patience",
         ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        if self.decay_steps and self.decay_steps <= self.warmup_steps:
+            raise ValueError(
+                f"decay_steps={self.decay_steps} must be above warmup_steps={self.warmup_steps}, "
+                "or 0"
+            )
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"batch_size={self.batch_size} is not a multiple of "
@@ -78,8 +92,15 @@ Fit = Callable[
 
 
 def optimizer(config: TrainingConfig) -> optax.GradientTransformation:
-    schedule = config.learning_rate
-    if config.warmup_steps:
+    schedule: Any = config.learning_rate
+    if config.decay_steps:
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0 if config.warmup_steps else config.learning_rate,
+            config.learning_rate,
+            config.warmup_steps,
+            config.decay_steps,
+        )
+    elif config.warmup_steps:
         schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     return optax.chain(clip, optax.adamw(schedule, weight_decay=config.weight_decay))
@@ -118,6 +139,86 @@ def weighted_gradient(model, params, sequences, weights, key, micro_batch_size):
     return sum_over_shards(on_device, params, (sequences, weights, keys))
 
 
+class Fitting(NamedTuple):
+    """A fit after so many epochs.
+
+    Attributes:
+      params, opt_state: as the next epoch takes them up.
+      best, best_loss: the parameters of the epoch that scored best on the validation rows.
+      since: int32, epochs since then.
+      epochs_run: float32.
+      losses: (train, validation) of the last epoch.
+    """
+
+    params: Params
+    opt_state: Any
+    best: Params
+    best_loss: Float[Array, ""]
+    since: Int[Array, ""]
+    epochs_run: Float[Array, ""]
+    losses: tuple[Float[Array, ""], Float[Array, ""]]
+
+
+# What is validated on: sequences [v] and their weights [v], or nothing.
+Validation = tuple[Sequences, Float[Array, " v"]] | None
+
+
+def _validate(model, params, validation: Validation):
+    if validation is None:
+        return jnp.float32(jnp.nan)
+    sequences, weights = validation
+    scores = scoring.log_likelihood(model, params, sequences)
+    return -jnp.sum(jnp.where(weights > 0, scores * weights, 0.0)) / jnp.sum(weights)
+
+
+def _start(model, config, params, validation: Validation) -> Fitting:
+    loss = _validate(model, params, validation)
+    return Fitting(
+        params, optimizer(config).init(params), params, loss, jnp.int32(0), jnp.float32(0),
+        (jnp.float32(jnp.nan), loss),
+    )  # fmt: skip
+
+
+def _epoch(model, config, key, fitting: Fitting, sequences, weights, validation: Validation):
+    """One pass over the rows of weight above 0, in a new order."""
+    n = weights.shape[0]
+    batch = min(config.batch_size, n)
+    micro = config.micro_batch_size if batch == config.batch_size else 0
+    optimise = optimizer(config)
+    steps = -(-jnp.sum(weights > 0) // batch)
+    order = jnp.argsort(
+        jax.random.uniform(jax.random.fold_in(key, 0), (n,)) + jnp.where(weights > 0, 0, 2)
+    )
+    order = jnp.pad(order, (0, -n % batch))
+    inside = jnp.pad(jnp.ones(n), (0, -n % batch))
+
+    def step(i, carry):
+        params, opt_state, total = carry
+        rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
+        w = weights[rows] * jax.lax.dynamic_slice_in_dim(inside, i * batch, batch)
+        rows = jax.tree.map(lambda x: x[rows], sequences)
+        loss, grads = weighted_gradient(
+            model, params, rows, w, jax.random.fold_in(key, i + 1), micro
+        )
+        grads = jax.tree.map(lambda g: g / jnp.maximum(jnp.sum(w), 1e-9), grads)
+        updates, opt_state = optimise.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, total + loss
+
+    params, opt_state, total = jax.lax.fori_loop(
+        0, steps, step, (fitting.params, fitting.opt_state, jnp.float32(0.0))
+    )
+    train_loss = total / jnp.maximum(jnp.sum(weights), 1e-9)
+    loss = _validate(model, params, validation)
+    # Where no row has validation weight the latest is kept, as without validation.
+    validating = validation is not None and jnp.sum(validation[1]) > 0
+    better = (loss < fitting.best_loss) | jnp.logical_not(validating)
+    best = jax.tree.map(lambda old, new: jnp.where(better, new, old), fitting.best, params)
+    since = jnp.where(better, 0, fitting.since + 1)
+    best_loss = jnp.where(better, loss, fitting.best_loss)
+    run = fitting.epochs_run + 1
+    return Fitting(params, opt_state, best, best_loss, since, run, (train_loss, loss))
+
+
 def fit(
     model: SequenceModel,
     config: TrainingConfig,
@@ -149,70 +250,76 @@ def fit(
     if config.epochs == 0:
         nothing = jnp.zeros((0,), jnp.float32)
         return params, FitInfo(nothing, nothing, jnp.float32(0))
-    n = weights.shape[0]
-    batch = min(config.batch_size, n)
-    micro = config.micro_batch_size if batch == config.batch_size else 0
-    optimise = optimizer(config)
-    count = jnp.sum(weights > 0)
-    steps = -(-count // batch)
+    validation = None if validation_weights is None else (sequences, validation_weights)
 
-    validating = validation_weights is not None and jnp.sum(validation_weights) > 0
+    def epoch(fitting, key):
+        return _epoch(model, config, key, fitting, sequences, weights, validation)
 
-    def validate(params):
-        if validation_weights is None:
-            return jnp.float32(jnp.nan)
-        scores = scoring.log_likelihood(model, params, sequences)
-        scores = jnp.where(validation_weights > 0, scores * validation_weights, 0.0)
-        return -jnp.sum(scores) / jnp.sum(validation_weights)
-
-    def epoch(carry, key):
-        params, opt_state, best, best_loss, since, run, _ = carry
-        order = jnp.argsort(
-            jax.random.uniform(jax.random.fold_in(key, 0), (n,)) + jnp.where(weights > 0, 0, 2)
-        )
-        order = jnp.pad(order, (0, -n % batch))
-        inside = jnp.pad(jnp.ones(n), (0, -n % batch))
-
-        def step(i, carry):
-            params, opt_state, total = carry
-            rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
-            w = weights[rows] * jax.lax.dynamic_slice_in_dim(inside, i * batch, batch)
-            rows = jax.tree.map(lambda x: x[rows], sequences)
-            loss, grads = weighted_gradient(
-                model, params, rows, w, jax.random.fold_in(key, i + 1), micro
-            )
-            grads = jax.tree.map(lambda g: g / jnp.maximum(jnp.sum(w), 1e-9), grads)
-            updates, opt_state = optimise.update(grads, opt_state, params)
-            return optax.apply_updates(params, updates), opt_state, total + loss
-
-        params, opt_state, total = jax.lax.fori_loop(
-            0, steps, step, (params, opt_state, jnp.float32(0.0))
-        )
-        train_loss = total / jnp.maximum(jnp.sum(weights), 1e-9)
-        loss = validate(params)
-        # Where no row has validation weight the latest is kept, as without validation.
-        better = (loss < best_loss) | jnp.logical_not(validating)
-        best = jax.tree.map(lambda old, new: jnp.where(better, new, old), best, params)
-        since = jnp.where(better, 0, since + 1)
-        best_loss = jnp.where(better, loss, best_loss)
-        return params, opt_state, best, best_loss, since, run + 1, (train_loss, loss)
-
-    def scan_epoch(carry, key):
-        if validation_weights is None or not config.patience:
-            carry = epoch(carry, key)
+    def scan_epoch(fitting, key):
+        if validation is None or not config.patience:
+            fitting = epoch(fitting, key)
         else:
-            stop = carry[4] >= config.patience
-            carry = jax.lax.cond(stop, lambda c, _: c, epoch, carry, key)
-        return carry, carry[-1]
+            stop = fitting.since >= config.patience
+            fitting = jax.lax.cond(stop, lambda f, _: f, epoch, fitting, key)
+        return fitting, fitting.losses
 
-    first = validate(params)
-    carry = (
-        params, optimise.init(params), params, first, jnp.int32(0), jnp.float32(0),
-        (jnp.float32(jnp.nan), first),
-    )  # fmt: skip
-    carry, losses = jax.lax.scan(scan_epoch, carry, jax.random.split(key, config.epochs))
-    final = carry[2] if validation_weights is not None and config.keep_best else carry[0]
-    return final, FitInfo(losses[0], losses[1], carry[5])
+    start = _start(model, config, params, validation)
+    fitting, losses = jax.lax.scan(scan_epoch, start, jax.random.split(key, config.epochs))
+    final = fitting.best if validation is not None and config.keep_best else fitting.params
+    return final, FitInfo(losses[0], losses[1], fitting.epochs_run)
+
+
+def fit_by_epochs(
+    model: SequenceModel,
+    config: TrainingConfig,
+    key: Key,
+    params: Params,
+    sequences: Sequences,
+    held_out: Float[Array, " n"],
+    checkpoints: Checkpoints,
+    description: str = "",
+    save_seconds: float = 20.0,
+) -> tuple[Params, dict[str, float]]:
+    """The same fit with a compiled call for each epoch, for one that may be stopped.
+
+    It ends with the same numbers whether or not it was stopped on the way. Not for a compiled
+    round: it runs on the host, and shows its progress on a terminal.
+
+    Args:
+      model, config, key, params, sequences: as for `fit`.
+      held_out: float32 [n], 1 for the rows to validate on and 0 for those to train on; none of
+        them may be 1.
+      checkpoints: from which it goes on, and where it keeps itself.
+      description: stands before the progress bar.
+      save_seconds: at least so long after a checkpoint comes the next.
+
+    Returns:
+      The parameters, and `held_out_nats` (the best validation loss) and `epochs` (that ran).
+    """
+    rows = np.flatnonzero(np.asarray(held_out))
+    validation = None
+    if len(rows):
+        validation = (jax.tree.map(lambda x: x[rows], sequences), jnp.ones(len(rows)))
+    start = jax.jit(lambda params: _start(model, config, params, validation))
+    advance = jax.jit(partial(_epoch, model, config))
+    weights = 1 - held_out
+    abstract = jax.eval_shape(start, params)
+    done, fitting = checkpoints.restore_latest(abstract) or (0, start(params))
+    saved = time.monotonic()
+    keys = jax.random.split(key, max(config.epochs, 1))
+    for number in progress(range(done, config.epochs), config.epochs, description, done):
+        if config.patience and fitting.since >= config.patience and validation:
+            break
+        fitting = advance(keys[number], fitting, sequences, weights, validation)
+        jax.block_until_ready(fitting)
+        if time.monotonic() - saved >= save_seconds:
+            checkpoints.save(number + 1, fitting)
+            saved = time.monotonic()
+    final = fitting.best if validation and config.keep_best else fitting.params
+    return final, {
+        "held_out_nats": float(fitting.best_loss),
+        "epochs": float(fitting.epochs_run),
+    }
 
 
 # loss(params, rows [b], weights [b]) -> the mean over the rows of weight 1

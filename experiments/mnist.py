@@ -27,10 +27,10 @@ from banel_jax.tasks import mnist
 from banel_jax.tasks.mnist_data import load_mnist
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Sequences, State, Task
-from experiments import flags, mnist_controls, mnist_figures, mnist_table, report
+from experiments import flags, mnist_controls, mnist_figures, mnist_table, report, sweeps
 from experiments.broadening import BroadenConfig, broadened
 from experiments.cells import Cell, Runner
-from experiments.mnist_methods import METHODS, Settings
+from experiments.methods import METHODS, Networks, Settings
 
 NUM_DRAWN = 250  # of the last state, for the diversity of its samples
 
@@ -94,11 +94,18 @@ class Config:
                 f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
             )
         for name in self.chosen:  # their own checks, before anything is paid for
-            METHODS[name].build(self.settings, self.task)
+            METHODS[name].build(self.settings, self.networks)
 
     @property
     def chosen(self) -> tuple[str, ...]:
         return self.algorithms or tuple(METHODS)
+
+    @property
+    def networks(self) -> Networks:
+        """Random network distillation sees pixels."""
+        pixels = self.task.resolution**2
+        observe = lambda sequences: mnist.pixels(self.task, sequences).reshape(-1, pixels)
+        return Networks(self.task.transformer, pixels, observe)
 
 
 class Ground(NamedTuple):
@@ -202,7 +209,7 @@ def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
 
 def runner(config: Config, name: str, ground: Ground) -> Runner:
     method = METHODS[name]
-    algorithm = method.build(config.settings, config.task)
+    algorithm = method.build(config.settings, config.networks)
     base = method.base(config.settings)
     return Runner(
         name,
@@ -356,10 +363,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     """The algorithms at several values of one field (Figure 3, where it is failure_epochs)."""
     started = time.perf_counter()
     config = points[0][1]
-    if field == "algorithms":
-        raise ValueError("--sweep.algorithms is no sweep; --algorithms runs several on one table")
-    if any((c.rounds, c.seeds) != (config.rounds, config.seeds) for _, c in points):
-        raise ValueError(f"--sweep.{field}: points of other rounds or seeds make no one table")
+    sweeps.check(field, [c for _, c in points])
     cells: list[dict[str, Cell]] = []
     grounds: list[Ground] = []
     for value, point in points:
@@ -371,8 +375,9 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     # By measure and algorithm, decades over the prior [values, seeds].
     measures: dict[str, dict[str, np.ndarray]] = {"best": {}, "final": {}}
     for name in config.chosen:
-        measures["best"][name] = stack([c[name].metrics for c in cells]).max(axis=2) - base
-        measures["final"][name] = stack([c[name].final for c in cells]) - base
+        title = METHODS[name].title
+        measures["best"][title] = stack([c[name].metrics for c in cells]).max(axis=2) - base
+        measures["final"][title] = stack([c[name].final for c in cells]) - base
     found: dict[Any, list[mnist_controls.Costless]] = {}
     for (_, c), ground in zip(points, grounds, strict=True):
         needs = (c.task, c.without_top, c.settings.filtering)
@@ -381,35 +386,8 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     for same in zip(*controls, strict=True):
         gains = np.array([[control.rates.log10_rate] for control in same]) - base
         measures["best"][same[0].kind] = measures["final"][same[0].kind] = gains
-    short = field.removeprefix("settings.")
-    output = Path(config.output)
-    # What the field does not touch is the same at all of its values.
-    varies = {name: bool(np.any(gains != gains[0])) for name, gains in measures["final"].items()}
-    title = lambda name: METHODS[name].title if name in METHODS else name
-    rows = [
-        {"algorithm": title(name), short: value if varies[name] else "any"}
-        | {m: report.format_spread(10 ** measures[m][name][i]) for m in measures}
-        for name in varies
-        for i, (value, _) in enumerate(points)
-        if i == 0 or varies[name]
-    ]
-    print()
-    report.print_table(rows, ("algorithm", short, *measures))
-    print("\ntimes the prior's success rate, median over seeds [lowest, highest]")
-    mnist_figures.sweep(
-        output / "figures" / f"sweep_{short}.png",
-        short,
-        [value for value, _ in points],
-        {m: {title(n): g for n, g in measures[m].items() if varies[n]} for m in measures},
-        {m: {title(n): g[0] for n, g in measures[m].items() if not varies[n]} for m in measures},
-    )
-    report.write_json(
-        output / f"sweep_{short}.json",
-        report.provenance(started)
-        | {"config": asdict(config), "field": field, "values": [v for v, _ in points]}
-        | {f"log10_gain_{m}": gains for m, gains in measures.items()},
-    )
-    print(f"\nwritten: {output}/sweep_{short}.json, figures/sweep_{short}.png")
+    about = report.provenance(started) | {"config": asdict(config)}
+    sweeps.show(Path(config.output), field, [value for value, _ in points], measures, about)
 
 
 if __name__ == "__main__":

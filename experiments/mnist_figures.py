@@ -11,14 +11,9 @@ import numpy as np
 
 from banel_jax.tasks import mnist
 from banel_jax.types import Sequences
-from experiments.mnist_methods import METHODS
+from experiments.figures import COLOURS, FLOOR
+from experiments.methods import METHODS
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, and a few more.
-COLOURS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999",
-    "#000000", "#882255",
-)  # fmt: skip
-FLOOR = -6.0  # decades; what falls below has collapsed, and how far says nothing
 SIDE = 6  # images along a side of a grid
 COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
 
@@ -151,45 +146,5 @@ def figure_11(path: Path, config, cells) -> None:
         row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
         row[-1].spines[["top", "right"]].set_visible(False)
     panels[-1, -1].set_xlabel("round", fontsize=8)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
-
-
-def sweep(path: Path, field: str, values: list[str], gains, lines) -> None:
-    """Improvement by the value of a swept field (Figure 3), best of rounds and final.
-
-    Args:
-      path: of the PNG.
-      field: that was swept.
-      values: of it.
-      gains: by measure, then by algorithm's title, decades over the prior [values, seeds].
-      lines: the same of algorithms that the field does not touch, [seeds].
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure, panels = plt.subplots(
-        1, len(gains), figsize=(5.2 * len(gains), 4.6), sharey=True, layout="constrained"
-    )
-    places = np.arange(len(values))
-    for axes, measure in zip(panels, gains, strict=True):
-        for i, (name, gain) in enumerate(gains[measure].items()):
-            gain = np.maximum(gain, FLOOR)
-            middle = np.median(gain, axis=1)
-            error = np.abs(np.stack([gain.min(1), gain.max(1)]) - middle)
-            axes.errorbar(
-                places, middle, error, marker="o", capsize=3, color=COLOURS[i % len(COLOURS)],
-                label=name,
-            )  # fmt: skip
-        for i, (name, gain) in enumerate(lines[measure].items(), len(gains[measure])):
-            axes.axhline(
-                np.median(gain), ls="--", color=COLOURS[i % len(COLOURS)], lw=1, label=name
-            )
-        axes.axhline(0, color="#000000", lw=0.8, ls=":")
-        axes.set_xticks(places, values)
-        axes.set_xlabel(field)
-        axes.set_title({"best": "best of the rounds"}.get(measure, measure), fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("success rate over the prior's, decades")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -26,9 +26,10 @@ from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
-from experiments import flags, mnist, mnist_controls, mnist_figures, report
+from experiments import flags, mnist, mnist_controls, report
 from experiments.cells import NUMERICS
-from experiments.mnist_methods import network
+from experiments.figures import COLOURS
+from experiments.methods import network
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Ground:
 
 
 def ground_of(config: Config, ground: mnist.Ground, base: str) -> Ground:
-    model, params = network(config.experiment.task), ground.bases[base]
+    model, params = network(config.experiment.task.transformer), ground.bases[base]
     assert ground.task.targets is not None
     scores = np.asarray(scoring.log_likelihood(model, params, ground.task.targets), np.float64)
     number = min(config.num_targets, len(scores))
@@ -221,7 +222,7 @@ def run(config: Config, ground: mnist.Ground) -> dict[str, np.ndarray]:
             if not path.exists():
                 if variant.base not in drawn:
                     drawn[variant.base] = draw(config, grounds[variant.base], seed)
-                member = network(c.task, variant.dropout)
+                member = network(c.task.transformer, variant.dropout)
                 values = run_variant(
                     config, grounds[variant.base], variant, member, seed, *drawn[variant.base]
                 )
@@ -291,7 +292,7 @@ def _scores(model, params, sequences, piece: int = 1000) -> np.ndarray:
 def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: dict) -> None:
     names = list(results)
     plot, panels = plt.subplots(1, 3, figsize=(14, 4.8), layout="constrained")
-    colours = ("#000000", *mnist_figures.COLOURS)
+    colours = ("#000000", *COLOURS)
     filters = np.arange(1, config.filters + 1)
     for axes, column in zip(panels[:2], (1, 2), strict=True):
         for name, colour in zip(names, colours, strict=False):

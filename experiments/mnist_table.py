@@ -9,8 +9,8 @@ import numpy as np
 
 from experiments import report
 from experiments.cells import Cell
+from experiments.methods import METHODS, flops_per_sequence
 from experiments.mnist_controls import Costless
-from experiments.mnist_methods import METHODS, flops_per_sequence
 
 LAST = 10  # rounds of "median of the last ten"
 # Four tables, each narrow enough for a terminal.
@@ -101,8 +101,10 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
         float(np.median(cell.metrics[name][:, -1])) if name in cell.metrics else None
     )
     m, seeds = config.settings.num_candidates, rates.shape[0]
-    flops = method.work(config.settings, cell.metrics) * flops_per_sequence(config.task.transformer)
-    flops += config.rounds * m * method.other_flops(config.settings, config.task)
+    flops = method.work(config.settings, cell.metrics) * flops_per_sequence(
+        config.networks.transformer
+    )
+    flops += config.rounds * m * method.other_flops(config.settings, config.networks)
     candidates = 10.0 ** cell.metrics["log10_filtered_success_rate"]
     gain = {part: cell.metrics[f"log10_{part}_gain"] for part in PARTS}
     # Where no target passes both parts are infinite, and no sum tells anything.

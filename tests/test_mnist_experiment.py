@@ -22,16 +22,16 @@ from banel_jax.tasks import mnist as task_module
 from banel_jax.training import TrainingConfig
 from banel_jax.types import SequenceModel, Sequences, Task
 from experiments import (
+    methods,
     mnist,
     mnist_controls,
     mnist_filters,
-    mnist_methods,
     mnist_search,
     mnist_table,
 )
 from experiments.cells import Cell, Runner
+from experiments.methods import METHODS, Networks, Settings
 from experiments.mnist_controls import Rates
-from experiments.mnist_methods import METHODS, Settings
 
 SMOKE = mnist.PRESETS["smoke"]
 M = SMOKE.settings.num_candidates  # 20
@@ -163,7 +163,7 @@ def test_the_numbers_of_a_row_by_hand():
     for name, values in lists.items():
         np.testing.assert_allclose(row[name], values, rtol=1e-6, err_msg=name)
     work = METHODS["banel"].work(CONFIG.settings, CELLS["banel"].metrics)
-    assert row["flops"] == work * mnist_methods.flops_per_sequence(CONFIG.task.transformer)
+    assert row["flops"] == work * methods.flops_per_sequence(CONFIG.task.transformer)
     assert (row["commit"], row["device"], row["control"]) == ("abc", "1 x cpu", False)
     assert row["starts_from"] == "prior" and json.dumps(row)
 
@@ -303,14 +303,14 @@ def test_flops_by_hand():
     # In a layer scores and weighted values, 5 * 5 * 8 products each, half of them masked.
     attention = 2 * 2 * 2 * (5 * 5 * 8) / 2
     head = 2 * 5 * 8 * 7
-    assert mnist_methods.flops_per_sequence(config) == layers + attention + head
+    assert methods.flops_per_sequence(config) == layers + attention + head
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_built_asks_for_m_and_works(name):
     method = METHODS[name]
-    algorithm = method.build(SMOKE.settings, SMOKE.task)
-    model = mnist_methods.network(SMOKE.task)
+    algorithm = method.build(SMOKE.settings, SMOKE.networks)
+    model = methods.network(SMOKE.networks.transformer)
     params = jax.eval_shape(model.init, jax.random.key(0))
     state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
     candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
@@ -364,12 +364,12 @@ def test_work_by_hand():
 
 def test_flops_of_the_networks_of_rnd_by_hand():
     small = RndConfig(width=3, num_layers=3, num_features=5, predictor_extra_layers=1, epochs=2)
-    task = task_module.MnistConfig(resolution=14, patch_width=2)
+    networks = Networks(SMOKE.networks.transformer, 196)
     target = 2 * (196 * 3 + 3 * 3 + 3 * 5)
     predictor = target + 2 * 5 * 5
-    found = METHODS["rnd"].other_flops(Settings(rnd=small), task)
+    found = METHODS["rnd"].other_flops(Settings(rnd=small), networks)
     assert found == target + predictor * (1 + 1 + 3 * 2)
-    assert METHODS["banel"].other_flops(Settings(), task) == 0
+    assert METHODS["banel"].other_flops(Settings(), networks) == 0
 
 
 def test_the_settings_are_the_papers():
@@ -391,16 +391,16 @@ def test_the_settings_are_the_papers():
 
 def test_no_control_fits_or_filters_by_a_failure_model():
     for rejection in ("best", "importance", "threshold"):
-        ours = dataclasses.replace(mnist_methods.OURS, rejection=rejection)
+        ours = dataclasses.replace(methods.OURS, rejection=rejection)
         settings = Settings(ours=ours)
         for name in ("banel_f1", "ours_f1", "ours_by_prior"):
-            built = dict(METHODS[name].build(settings, SMOKE.task).settings)["settings"]
+            built = dict(METHODS[name].build(settings, SMOKE.networks).settings)["settings"]
             assert built.failure_training.epochs == 0
             assert built.rejection == "best"
             assert built.filters == (name == "ours_by_prior") and built.kappa * built.filters == 0
         other = dataclasses.replace(settings, failure_epochs=3)  # it concerns them not at all
         build = METHODS["banel_f1"].build
-        assert build(other, SMOKE.task).settings == build(settings, SMOKE.task).settings
+        assert build(other, SMOKE.networks).settings == build(settings, SMOKE.networks).settings
 
 
 def test_unknown_algorithms_and_bad_settings_are_named():
@@ -690,15 +690,16 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     written = json.loads((tmp_path / "sweep_failure_epochs.json").read_text())
     assert written["values"] == ["1", "5"]
     final, best = written["log10_gain_final"], written["log10_gain_best"]
-    assert final["banel"] == [[1, 1.5], [2, 2.5]] and best["banel"] == [[2, 2], [3, 3]]
-    assert final["banel_f1"] == [[-1, -1.5]] * 2 and best["banel_f1"] == [[0, 0]] * 2
+    learner, control = METHODS["banel"].title, METHODS["banel_f1"].title
+    assert final[learner] == [[1, 1.5], [2, 2.5]] and best[learner] == [[2, 2], [3, 3]]
+    assert final[control] == [[-1, -1.5]] * 2 and best[control] == [[0, 0]] * 2
     assert final["best T, chosen by looking"] == [[0.75]] * 2
     lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
     table = [[part.strip() for part in line if part] for line in lines]
     assert ["BaNEL, as published", "1", "100 [100, 100]", "20.8 [10, 31.6]"] in table
     assert ["BaNEL, as published", "5", "1,000 [1,000, 1,000]", "208 [100, 316]"] in table
-    (control,) = [line for line in table if line and line[0].startswith("BaNEL, no filter")]
-    assert control[1:] == ["any", "1 [1, 1]", "0.0658 [0.0316, 0.1]"]
+    (row,) = [line for line in table if line and line[0] == control]
+    assert row[1:] == ["any", "1 [1, 1]", "0.0658 [0.0316, 0.1]"]
     assert (tmp_path / "figures" / "sweep_failure_epochs.png").stat().st_size > 1000
     more = dataclasses.replace(point(5), rounds=4)
     with pytest.raises(ValueError, match=r"--sweep\.rounds: points of other rounds"):

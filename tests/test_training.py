@@ -1,5 +1,7 @@
 """Fitting: weights, accumulation, early stopping and one optimiser step by hand."""
 
+import dataclasses
+from contextlib import closing
 from functools import partial
 
 import jax
@@ -9,6 +11,7 @@ import optax
 import pytest
 
 from banel_jax import sampling, scoring, training
+from banel_jax.checkpoint import Checkpoints
 from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig
@@ -165,9 +168,81 @@ def test_an_impossible_row_of_weight_0_does_no_harm():
         (dict(learning_rate=float("nan")), "learning_rate=nan"),
         (dict(epochs=-1), "epochs=-1"),
         (dict(patience=-1), "patience=-1"),
+        (dict(warmup_steps=5, decay_steps=5), "decay_steps=5 must be above warmup_steps=5"),
         (dict(batch_size=50, micro_batch_size=7), "multiple of micro_batch_size=7"),
     ],
 )
 def test_wrong_settings_are_named(setting, message):
     with pytest.raises(ValueError, match=message):
         TrainingConfig(**setting)
+
+
+def test_the_learning_rate_falls_along_half_a_cosine(params, data):
+    """By hand: Adam's first steps on a constant gradient are the learning rate itself."""
+    optimise = training.optimizer(
+        TrainingConfig(learning_rate=0.5, warmup_steps=2, decay_steps=6, clip_norm=0.0)
+    )
+    state = optimise.init(jnp.float32(0.0))
+    taken = []
+    for _ in range(8):
+        update, state = optimise.update(jnp.float32(1.0), state, jnp.float32(0.0))
+        taken.append(-float(update))
+    cosine = [0.25 * (1 + np.cos(np.pi * t / 4)) for t in range(5)]
+    np.testing.assert_allclose(taken, [0.0, 0.25, *cosine, 0.0], atol=1e-4)
+
+
+HELD_OUT = (jnp.arange(N) % 6 == 0).astype(jnp.float32)
+LONGER = TrainingConfig(epochs=6, batch_size=5, learning_rate=1e-2)
+
+
+def by_epochs(config, params, data, folder, **settings):
+    with closing(Checkpoints(folder)) as checkpoints:
+        found = training.fit_by_epochs(
+            MODEL, config, jax.random.key(2), params, data, HELD_OUT, checkpoints, **settings
+        )
+        checkpoints.wait()
+    return found
+
+
+@pytest.mark.parametrize("changes", [{}, {"patience": 1, "learning_rate": 0.3}, {"epochs": 0}])
+def test_a_fit_by_epochs_is_the_fit(params, data, changes, tmp_path):
+    config = dataclasses.replace(LONGER, **changes)
+    found, metrics = by_epochs(config, params, data, tmp_path)
+    expected, info = fit(config, params, data, 1 - HELD_OUT, HELD_OUT)
+    close(found, expected, data)
+    assert metrics["epochs"] == info.epochs_run < (6 if "patience" in changes else 7)
+    start = -float(jnp.mean(scoring.log_likelihood(MODEL, params, data)[HELD_OUT > 0]))
+    best = min([start, *np.asarray(info.validation_loss).tolist()])
+    assert metrics["held_out_nats"] == pytest.approx(best, rel=1e-5)
+
+
+def test_a_stopped_fit_by_epochs_ends_as_if_it_never_was(params, data, tmp_path, monkeypatch):
+    whole, metrics = by_epochs(LONGER, params, data, tmp_path / "whole")
+    epochs, run = training._epoch, []
+
+    def interrupted(model, config, key, fitting, *rest):
+        jax.debug.callback(lambda at: run.append(int(at)), fitting.epochs_run)
+        return epochs(model, config, key, fitting, *rest)
+
+    monkeypatch.setattr(training, "_epoch", interrupted)
+
+    class Stop(Exception):
+        pass
+
+    def stopping(self, rounds, state):
+        save(self, rounds, state)
+        if rounds == 3:
+            self.wait()
+            raise Stop
+
+    save = Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", stopping)
+    with pytest.raises(Stop):
+        by_epochs(LONGER, params, data, tmp_path / "stopped", save_seconds=0.0)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    found, same = by_epochs(LONGER, params, data, tmp_path / "stopped", save_seconds=0.0)
+    jax.effects_barrier()
+    assert run == [0, 1, 2, 3, 4, 5]  # none twice
+    assert same == metrics
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(one, other)

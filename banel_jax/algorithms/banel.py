@@ -47,6 +47,10 @@ class BanelConfig:
         or `fresh` parameters.
       failure_rounds: fit to the failures of this many latest rounds; 1 as published. With as
         many as there are rounds none is ever forgotten.
+      failure_weighting: a failure x counts min(1, (p_base(x) / p(x))^this) in that fit, p being
+        what it was drawn from. At 1 the failure model learns p_base given failure, the posterior
+        of Section 4.1, wherever the rounds have looked; at 0, as published, a region counts the
+        more the more it was looked at, so that a found weakness is closed by the failures in it.
       failure_holdout: share of the failures held out to stop that fit early; 0 for none.
       past_filters: how many earlier filters stay in force beside the newest.
     """
@@ -70,6 +74,7 @@ class BanelConfig:
     )
     failure_start: Literal["base", "carry", "fresh"] = "base"
     failure_rounds: int = 1
+    failure_weighting: float = 0.0
     failure_holdout: float = 0.0
     past_filters: int = 0
 
@@ -90,6 +95,10 @@ class BanelConfig:
             raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
         if self.failure_rounds < 1:
             raise ValueError(f"failure_rounds={self.failure_rounds} must be at least 1")
+        if not 0 <= self.failure_weighting < math.inf:
+            raise ValueError(
+                f"failure_weighting={self.failure_weighting} must not be negative, and finite"
+            )
         if self.past_filters < 0:
             raise ValueError(f"past_filters={self.past_filters} must not be negative")
         if self.past_filters and self.rejection == "importance":
@@ -316,6 +325,12 @@ def banel(
             return accepted, zero, jax.nn.logsumexp(ratios) - jnp.log(proposed)
         return jnp.arange(kept), jnp.float32(c.threshold), zero
 
+    def weigh(state, candidates):
+        if not c.failure_weighting:
+            return jnp.ones(m)
+        log_ratio = score(state.base, candidates) - candidate_log_prob(state, candidates)
+        return jnp.exp(jnp.minimum(0.0, c.failure_weighting * log_ratio))
+
     def init(key, prior_params):
         fresh = c.failure_start == "fresh"
         failure_params = failure_model.init(key) if fresh else prior_params
@@ -370,7 +385,9 @@ def banel(
     def tell(key, state, candidates, rewards):
         failure_key, start_key, generator_key = jax.random.split(key, 3)
         first = state.round == 0
-        failures = state.failures.add(state.round, candidates, 1 - rewards)
+        failures = state.failures.add(
+            state.round, candidates, (1 - rewards) * weigh(state, candidates)
+        )
         filters, failure_params, info = state.filters, state.failure_model, {}
         if c.filters:
             if c.rejection != "threshold" and filters.capacity:

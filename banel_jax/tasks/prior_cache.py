@@ -4,12 +4,13 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from banel_jax import run_folder, training
+from banel_jax.checkpoint import Checkpoints
 from banel_jax.types import Params, SequenceModel, Sequences
 
 CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
@@ -56,10 +58,18 @@ def pretrained(
 
     def train():
         sequences, held_out = data()
-        fit = jax.jit(partial(training.fit, model, pretraining))
-        params, info = fit(fit_key, model.init(init_key), sequences, 1 - held_out, held_out)
-        held_out_nats = jnp.min(info.validation_loss, initial=jnp.inf)
-        return params, {"held_out_nats": held_out_nats, "epochs": info.epochs_run}
+        folder = _file(cache_dir, name, config).with_suffix(".training")
+        with ExitStack() as stack:
+            stack.enter_context(run_folder.hold(folder))
+            checkpoints = Checkpoints(folder, run_folder.identity({"fit": _text(config)}))
+            stack.enter_context(closing(checkpoints))
+            trained = training.fit_by_epochs(
+                model, pretraining, fit_key, model.init(init_key), sequences, held_out,
+                checkpoints, f"pretraining {name}",
+            )  # fmt: skip
+            checkpoints.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+        return trained
 
     like = jax.eval_shape(model.init, init_key)
     params, metrics = load_or_train(cache_dir, name, config, like, train, file)
@@ -91,16 +101,15 @@ def load_or_train(
       ValueError: if the folder cannot be written, or the file is corrupt or of another
         configuration or model. The file stays as it was.
     """
-    text = json.dumps(_plain(config), sort_keys=True)
+    text = _text(config)
     if file:
         if not Path(file).is_file():
             raise ValueError(f"there is no prior {file}; name another, or none to pretrain one")
         return _load(Path(file), text, like, "name another file, or none to pretrain one")
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    file = Path(cache_dir) / f"{name}-{digest}.npz"
-    if file.exists():
-        return _load(file, text, like, f"delete {file} to pretrain again")
-    with _temporary(file) as temporary:
+    cached = _file(cache_dir, name, config)
+    if cached.exists():
+        return _load(cached, text, like, f"delete {cached} to pretrain again")
+    with _temporary(cached) as temporary:
         start = time.monotonic()
         _say(f"pretraining the prior of {name} ...")
         params, metrics = train()
@@ -111,8 +120,17 @@ def load_or_train(
         np.savez(temporary, **arrays)  # type: ignore[arg-type]
         temporary.flush()
         os.fsync(temporary.fileno())
-        os.replace(temporary.name, file)
+        os.replace(temporary.name, cached)
     return params, metrics
+
+
+def _text(config):
+    return json.dumps(_plain(config), sort_keys=True)
+
+
+def _file(cache_dir, name, config):
+    digest = hashlib.sha256(_text(config).encode()).hexdigest()[:16]
+    return Path(cache_dir) / f"{name}-{digest}.npz"
 
 
 def _load(file, text, like, mend):

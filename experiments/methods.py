@@ -1,4 +1,4 @@
-"""The algorithms of the MNIST comparison: how each is built, and what it computes."""
+"""The algorithms of a comparison: how each is built, and what it computes."""
 
 import dataclasses
 import itertools
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from banel_jax.algorithms.banel import BanelConfig, banel
@@ -23,9 +24,8 @@ from banel_jax.algorithms.sequential_filtering import (
 )
 from banel_jax.models import tempering
 from banel_jax.models.transformer import TransformerConfig, transformer
-from banel_jax.tasks import mnist
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Algorithm
+from banel_jax.types import Algorithm, Sequences
 
 # The failure model starts from nothing, so it learns what failures have in common and little
 # more; one that starts from the prior's weights knows all that the prior knows, and their ratio
@@ -134,72 +134,89 @@ class Settings:
         )
 
 
+@dataclass(frozen=True)
+class Networks:
+    """What a task gives its algorithms to work with.
+
+    Attributes:
+      transformer: the prior's network.
+      observed: numbers in what random network distillation sees of a sequence.
+      observe: what it sees of sequences, float32 [n, observed]; None for its tokens as indicators.
+    """
+
+    transformer: TransformerConfig
+    observed: int
+    observe: Callable[[Sequences], jax.Array] | None = None
+
+
 class Method(NamedTuple):
     """One algorithm of the comparison.
 
     Attributes:
       title: in tables and figures.
       control: whether it is one: what it reaches is no gain from negative evidence.
-      build: `build(settings, task_config) -> Algorithm`.
+      build: `build(settings, networks) -> Algorithm`.
       work: `work(settings, metrics) -> sequences`, the forward passes of the sequence model
         that one seed takes, a training step counted as three; evaluation is left out.
       base: what it starts from.
-      other_flops: `other_flops(settings, task_config)`, of one candidate's passes through other
+      other_flops: `other_flops(settings, networks)`, of one candidate's passes through other
         networks, their training counted likewise.
     """
 
     title: str
     control: bool
-    build: Callable[[Settings, mnist.MnistConfig], Algorithm]
+    build: Callable[[Settings, Networks], Algorithm]
     work: Callable[[Settings, Mapping[str, np.ndarray]], float]
     base: Callable[[Settings], str] = lambda settings: "prior"
-    other_flops: Callable[[Settings, mnist.MnistConfig], float] = lambda settings, task: 0.0
+    other_flops: Callable[[Settings, Networks], float] = lambda settings, networks: 0.0
 
 
 @cache  # one object for one network, so that nothing is compiled twice
-def network(task: mnist.MnistConfig, dropout: float = 0.0):
-    return transformer(dataclasses.replace(task.transformer, dropout=dropout))
+def network(config: TransformerConfig, dropout: float = 0.0):
+    return transformer(dataclasses.replace(config, dropout=dropout))
 
 
-def _sampling(settings, task, ladder=False):
-    model = network(task)
+def _sampling(settings, networks, ladder=False):
+    model = network(networks.transformer)
     return prior_sampling(tempering.ladder(model) if ladder else model, settings.num_candidates)
 
 
-def _banel(setting, settings, task):
-    return banel(network(task), setting(settings))
+def _banel(setting, settings, networks):
+    return banel(network(networks.transformer), setting(settings))
 
 
-def _ours(setting, settings, task):
-    failure_model = network(task, settings.ours_failure_dropout)
-    return banel(network(task), setting(settings), failure_model)
+def _ours(setting, settings, networks):
+    failure_model = network(networks.transformer, settings.ours_failure_dropout)
+    return banel(network(networks.transformer), setting(settings), failure_model)
 
 
 def _sized(setting, settings):
     return dataclasses.replace(setting, num_candidates=settings.num_candidates)
 
 
-def _filtering(settings, task):
-    failure_model = network(task, settings.ours_failure_dropout)
-    return sequential_filtering(network(task), _sized(settings.filtering, settings), failure_model)
+def _filtering(settings, networks):
+    failure_model = network(networks.transformer, settings.ours_failure_dropout)
+    return sequential_filtering(
+        network(networks.transformer), _sized(settings.filtering, settings), failure_model
+    )
 
 
-def _policy(name, settings, task):
-    return policy_gradient(network(task), _sized(getattr(settings, name), settings))
+def _policy(name, settings, networks):
+    return policy_gradient(network(networks.transformer), _sized(getattr(settings, name), settings))
 
 
-def _rnd(settings, task):
-    observe = lambda sequences: mnist.pixels(task, sequences).reshape(-1, task.resolution**2)
-    return rnd(network(task), _sized(settings.rnd_policy, settings), settings.rnd, observe)
+def _rnd(settings, networks):
+    policy = _sized(settings.rnd_policy, settings)
+    return rnd(network(networks.transformer), policy, settings.rnd, networks.observe)
 
 
-def _pseudo_count(settings, task):
+def _pseudo_count(settings, networks):
     policy = _sized(settings.pseudo_count_policy, settings)
-    return pseudo_count(network(task), policy, settings.pseudo_count)
+    return pseudo_count(network(networks.transformer), policy, settings.pseudo_count)
 
 
-def _gflownet(name, settings, task):
-    return gflownet(network(task), _sized(getattr(settings, name), settings))
+def _gflownet(name, settings, networks):
+    return gflownet(network(networks.transformer), _sized(getattr(settings, name), settings))
 
 
 def ours(settings: Settings) -> BanelConfig:
@@ -258,9 +275,9 @@ def _policy_work(name, settings, metrics, extra=0.0):
     return settings.num_candidates * _rounds(metrics) * (3 + 3 * epochs + extra)
 
 
-def _rnd_flops(settings, task):
+def _rnd_flops(settings, networks):
     c = settings.rnd
-    widths = [task.resolution**2, *[c.width] * (c.num_layers - 1), c.num_features]
+    widths = [networks.observed, *[c.width] * (c.num_layers - 1), c.num_features]
     products = lambda widths: 2 * sum(a * b for a, b in itertools.pairwise(widths))
     target = products(widths)
     predictor = products(widths + [c.num_features] * c.predictor_extra_layers)
@@ -293,6 +310,17 @@ def _ours_by_prior(settings):
 # A control that needs no failure model is the same whatever that model's settings are.
 _NO_FIT = TrainingConfig(epochs=0)
 _OURS_BASE = lambda settings: settings.ours_base
+
+
+def variant_of_ours(
+    title: str, control: bool, setting: Callable[[Settings], BanelConfig]
+) -> Method:
+    """Algorithm 2 with what `ours` starts from and its failure model's dropout."""
+    return Method(
+        title, control, partial(_ours, setting), partial(_banel_work, setting), _OURS_BASE
+    )
+
+
 METHODS: dict[str, Method] = {
     "prior": Method("prior", True, _sampling, _sampling_work),
     "ladder": Method("tempered ladder", True, partial(_sampling, ladder=True), _sampling_work),
@@ -304,19 +332,9 @@ METHODS: dict[str, Method] = {
         True,
         *_variants(filter_factor=1.0, failure_start="base", failure_training=_NO_FIT),
     ),
-    "ours_f1": Method(
-        "ours, no filter (f = 1)",
-        True,
-        partial(_ours, _ours_f1),
-        partial(_banel_work, _ours_f1),
-        _OURS_BASE,
-    ),
-    "ours_by_prior": Method(
-        "ours, ranked by the prior alone (kappa = 0)",
-        True,
-        partial(_ours, _ours_by_prior),
-        partial(_banel_work, _ours_by_prior),
-        _OURS_BASE,
+    "ours_f1": variant_of_ours("ours, no filter (f = 1)", True, _ours_f1),
+    "ours_by_prior": variant_of_ours(
+        "ours, ranked by the prior alone (kappa = 0)", True, _ours_by_prior
     ),
     "banel": Method("BaNEL, as published", False, *_variants()),
     "banel_base": Method(
@@ -324,9 +342,7 @@ METHODS: dict[str, Method] = {
     ),
     "importance": Method("BaNEL, importance weights", False, *_variants(rejection="importance")),
     "inverse": Method("BaNEL, 1 / p_phi", False, *_variants(ratio_against="nothing")),
-    "ours": Method(
-        "BaNEL, ours", False, partial(_ours, ours), partial(_banel_work, ours), _OURS_BASE
-    ),
+    "ours": variant_of_ours("BaNEL, ours", False, ours),
     "filtering": Method("Algorithm 1", False, _filtering, _filtering_work, _OURS_BASE),
     "policy_gradient": Method(
         "policy gradient",

@@ -1,0 +1,491 @@
+"""The addition attack over many rounds (Appendix B.1): every method, and its controls.
+
+    python -m experiments.addition --preset=small
+
+trains the target and the attacker, runs each algorithm from each seed for the same number of
+reward evaluations, and writes a table, the success rates by round, and what was found. What is
+on disk is not run again.
+
+    python -m experiments.addition --preset=small --algorithms=banel,banel_f1 \
+        --task.grammar.leading_zeros=false --sweep.failure_epochs=1,2,3,5,10,20,50,100
+
+runs them at several values of any field. See the README for minutes and results.
+"""
+
+import dataclasses
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import sampling
+from banel_jax.algorithms.banel import BanelConfig
+from banel_jax.success_rate import clopper_pearson
+from banel_jax.tasks import addition_models
+from banel_jax.tasks.addition import AdditionOracle, GrammarConfig
+from banel_jax.tasks.addition_models import AdditionConfig, ModelConfig
+from banel_jax.training import TrainingConfig
+from banel_jax.types import Algorithm, Params, State, Task
+from experiments import addition_figures, addition_table, flags, methods, report, sweeps
+from experiments.broadening import BroadenConfig, broadened
+from experiments.cells import Cell, Runner
+from experiments.methods import Method, Networks, Settings
+
+TEMPERATURES = (0.5, 0.7, 0.85, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+FACTORS = (4, 16, 64, 256)
+NUM_SNAPSHOT = 500  # samples kept of each block of rounds, from which failure modes are counted
+JUDGED = 10_000  # proposals in a compiled call outside the rounds
+
+
+def _by_novelty(settings: Settings) -> BanelConfig:
+    """No failures: what the base finds unlikely passes. p_phi is the base, and kappa 2."""
+    return dataclasses.replace(
+        methods.ours(settings),
+        kappa=2.0,
+        failure_start="base",
+        failure_training=TrainingConfig(epochs=0),
+        rejection="best",
+    )
+
+
+METHODS = methods.METHODS | {
+    "ours_by_novelty": methods.variant_of_ours(
+        "ours, ranked by 1 / p_base alone", True, _by_novelty
+    )
+}
+OURS = BanelConfig(
+    filter_factor=4.0,
+    failure_rounds=30,
+    failure_training=TrainingConfig(epochs=10, learning_rate=5e-4),
+    num_distilled=2000,
+    generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the experiment.
+
+    Attributes:
+      algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
+        ours_by_prior, ours_by_novelty (controls), banel, banel_base, importance, inverse, ours,
+        filtering, policy_gradient, negative_rl, rnd, pseudo_count, gflownet_tb,
+        gflownet_vargrad, rtb.
+      rounds: of num_candidates reward evaluations each, of every algorithm.
+      seeds: how many runs of each algorithm.
+      first_seed: the seeds are this one and those that follow.
+      seeds_at_once: in one compiled call, computed as one batch. All of them use a GPU best, 1
+        a CPU.
+      block: rounds in a compiled call; what it did is on disk before the next.
+      num_evaluated: samples after each round, judged for its success rate.
+      num_final: the same of the last state.
+      num_prior: the same of the prior, for its rate and the controls made of its samples.
+      num_tempered: the same of the prior at each temperature.
+      num_problems: fresh ones for each number of digits, on which the target is tried.
+      target_file, attacker_file: trained models from another run's folder; empty to train them.
+      output: folder of the tables and figures.
+      runs: folder of the trained models and of the runs themselves.
+      settings: of the algorithms.
+      broaden: the broadened prior.
+      task: the task.
+    """
+
+    algorithms: tuple[str, ...] = ()
+    rounds: int = 30
+    seeds: int = 5
+    first_seed: int = 0
+    seeds_at_once: int = 5
+    block: int = 5
+    num_evaluated: int = 4000
+    num_final: int = 20_000
+    num_prior: int = 60_000
+    num_tempered: int = 10_000
+    num_problems: int = 1000
+    target_file: str = ""
+    attacker_file: str = ""
+    output: str = "runs/addition/results"
+    runs: str = "runs/addition"
+    settings: Settings = field(default_factory=lambda: Settings(ours=OURS, ours_base="broadened"))
+    broaden: BroadenConfig = field(
+        default_factory=lambda: BroadenConfig(
+            num_samples=30_000, training=TrainingConfig(epochs=6, batch_size=100)
+        )
+    )
+    task: AdditionConfig = field(default_factory=AdditionConfig)
+
+    def __post_init__(self):
+        for name in (
+            "rounds", "seeds", "seeds_at_once", "block", "num_evaluated", "num_final",
+            "num_prior", "num_tempered", "num_problems",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.first_seed < 0:
+            raise ValueError(f"first_seed={self.first_seed} must not be negative")
+        unknown = [name for name in self.algorithms if name not in METHODS]
+        if unknown:
+            raise ValueError(
+                f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
+            )
+        for name in self.chosen:  # their own checks, before anything is paid for
+            METHODS[name].build(self.settings, self.networks)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return self.algorithms or tuple(METHODS)
+
+    @property
+    def networks(self) -> Networks:
+        """Random network distillation sees tokens as indicators."""
+        transformer = self.task.attacker_transformer
+        return Networks(transformer, transformer.length * transformer.vocab_size)
+
+
+class Rate(NamedTuple):
+    """A success rate by Monte Carlo: so many successes among so many samples."""
+
+    successes: int
+    samples: int
+
+    @property
+    def value(self) -> float:
+        return self.successes / self.samples
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return clopper_pearson(self.successes, self.samples)
+
+
+class Costless(NamedTuple):
+    """A control that costs no evaluation, chosen by looking at the success rate.
+
+    Attributes:
+      kind: what it is.
+      setting: the best value.
+      rate: that it has there.
+    """
+
+    kind: str
+    setting: float
+    rate: Rate
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind}, chosen by looking ({self.setting:g})"
+
+
+class Ground(NamedTuple):
+    """What the algorithms of a configuration have in common.
+
+    Attributes:
+      task, oracle: the attack, and its oracle, which says more than the reward.
+      bases: parameters to start from, by name.
+      prior: its success rate.
+      valid: the share of its proposals that the grammar allows.
+      by_temperature: rates of the prior at single temperatures.
+      by_factor: rates of its least likely 1 in f.
+      accuracy: of the target, by the digits of the longer operand.
+      modes: of the prior's proposals, and of those that succeed, how many of each.
+      metrics: held-out nats and epochs of both models.
+    """
+
+    task: Task
+    oracle: AdditionOracle
+    bases: dict[str, Params]
+    prior: Rate
+    valid: float
+    by_temperature: dict[float, Rate]
+    by_factor: dict[float, Rate]
+    accuracy: dict[int, float]
+    modes: dict[str, dict[str, int]]
+    metrics: dict[str, dict[str, float]]
+
+    @property
+    def costless(self) -> list[Costless]:
+        return [
+            Costless(kind, at, rates[at])
+            for kind, rates in (
+                ("best T", self.by_temperature),
+                ("least likely 1 in f of the prior", self.by_factor),
+            )
+            for at in [max(rates, key=lambda at: rates[at].value)]
+        ]
+
+
+def prepare(config: Config) -> Ground:
+    """The models, from `config.runs` or trained into it, and what is measured of them."""
+    cache = Path(config.runs)
+    c = config.task
+    train = lambda name, file: addition_models.trained(c, name, cache, file or None)
+    target, attacker = train("target", config.target_file), train("attacker", config.attacker_file)
+    task, oracle = addition_models.attack(c, target, attacker)
+    judge = jax.jit(oracle.judge)
+
+    @partial(jax.jit, static_argnums=2)
+    def draw(key, temperature, n):
+        sequences, scores = sampling.sample(
+            task.prior, key, task.prior_params, n, temperature=temperature
+        )
+        return sequences, scores, judge(sequences)
+
+    def drawn(seed, n, temperature=1.0):
+        """In pieces of one shape."""
+        key = jax.random.key(seed)
+        size = min(n, JUDGED)
+        parts = [
+            draw(jax.random.fold_in(key, i), jnp.float32(temperature), size)
+            for i in range(-(-n // size))
+        ]
+        return jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
+
+    sequences, scores, verdict = drawn(11, config.num_prior)
+    rate = lambda rewards: Rate(int(rewards.sum()), len(rewards))
+    by_novelty = verdict.reward[np.argsort(scores, kind="stable")]
+    bases = {"prior": task.prior_params}
+    needed = {METHODS[name].base(config.settings) for name in config.chosen}
+    if "broadened" in needed:
+        bases["broadened"] = broadened(task, config.broaden, c.seed, cache, "addition")
+    return Ground(
+        task,
+        oracle,
+        bases,
+        prior=rate(verdict.reward),
+        valid=float(verdict.valid.mean()),
+        by_temperature={t: rate(drawn(12, config.num_tempered, t)[2].reward) for t in TEMPERATURES},
+        by_factor={f: rate(by_novelty[: -(-len(by_novelty) // f)]) for f in FACTORS},
+        accuracy=addition_models.accuracy(oracle, c.seed + 1, config.num_problems),
+        modes=addition_table.modes(sequences, verdict.reward, c.grammar.max_digits),
+        metrics={"target": target.metrics, "attacker": attacker.metrics},
+    )
+
+
+def evaluation(config: Config, ground: Ground, algorithm: Algorithm):
+    """Of each round: what the generator and, where there is a filter, what passed it gets right."""
+
+    def evaluate(asked: State, state: State):
+        verdict = ground.oracle.judge(
+            algorithm.sample(jax.random.key(9), state, config.num_evaluated)
+        )
+        found = {
+            "success_rate": jnp.mean(verdict.reward),
+            "valid_rate": jnp.mean(verdict.valid.astype(jnp.float32)),
+        }
+        if hasattr(asked, "batch"):  # Algorithm 2's, all that it distils
+            found["filtered_success_rate"] = jnp.mean(ground.oracle.reward(asked.batch))
+        return found
+
+    return evaluate
+
+
+def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
+    """Of the last state, by more samples."""
+
+    def final(state: State):
+        verdict = ground.oracle.judge(algorithm.sample(jax.random.key(10), state, config.num_final))
+        return {"successes": jnp.sum(verdict.reward), "valid": jnp.mean(verdict.valid * 1.0)}
+
+    return final
+
+
+def runner(config: Config, name: str, ground: Ground) -> Runner:
+    method: Method = METHODS[name]
+    algorithm = method.build(config.settings, config.networks)
+    return Runner(
+        name,
+        algorithm,
+        ground.task,
+        ground.bases[method.base(config.settings)],
+        config.rounds,
+        evaluation(config, ground, algorithm),
+        final_evaluation(config, ground, algorithm),
+        {
+            "task": asdict(config.task),
+            "num_evaluated": config.num_evaluated,
+            "num_final": config.num_final,
+        },
+        Path(config.runs) / "cells",
+        config.block,
+        min(config.seeds_at_once, config.seeds),
+        NUM_SNAPSHOT,
+    )
+
+
+def run(config: Config, ground: Ground) -> dict[str, Cell]:
+    """The chosen algorithms, from disk or run now."""
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    cells = {}
+    for name in config.chosen:
+        cells[name] = runner(config, name, ground).cell(seeds)
+        rate = np.median(cells[name].final["successes"]) / config.num_final
+        met = int(cells[name].metrics["num_successes"][:, -1].sum())
+        print(
+            f"  {METHODS[name].title}: {rate:.3g} in the median, {met:,} successes met, "
+            f"{cells[name].seconds:.0f} s",
+            flush=True,
+        )
+    return cells
+
+
+def describe(ground: Ground) -> str:
+    low, high = ground.prior.interval
+    right = ", ".join(f"{digits}: {share:.4f}" for digits, share in ground.accuracy.items())
+    return (
+        f"the target answers right, by digits of the longer operand: {right}\n"
+        f"the attacker succeeds at {ground.prior.value:.3g} [{low:.3g}, {high:.3g}] "
+        f"({ground.prior.samples:,} samples, 95% interval); {ground.valid:.3f} of its proposals "
+        "are grammatical"
+    )
+
+
+_MODEL = ModelConfig(
+    num_layers=3,
+    num_heads=4,
+    width=64,
+    num_problems=150_000,
+    training=TrainingConfig(
+        epochs=14, batch_size=150, learning_rate=2e-3, warmup_steps=200, decay_steps=14_000
+    ),
+)
+_ATTACKER = dataclasses.replace(
+    _MODEL,
+    num_problems=50_000,
+    training=TrainingConfig(epochs=5, batch_size=100, warmup_steps=200, patience=3),
+)
+
+
+def _tiny(epochs: int) -> ModelConfig:
+    fit = TrainingConfig(epochs=epochs, batch_size=20, learning_rate=5e-3)
+    return ModelConfig(1, 2, 16, num_problems=2000, training=fit)
+
+
+PRESETS: dict[str, Config] = {
+    "paper": Config(),
+    "small": Config(
+        seeds_at_once=1,
+        task=AdditionConfig(grammar=GrammarConfig(max_digits=3), target=_MODEL, attacker=_ATTACKER),
+    ),
+    "smoke": Config(
+        algorithms=(
+            "prior",
+            "ladder",
+            "banel_f1",
+            "ours_f1",
+            "ours_by_novelty",
+            "banel",
+            "ours",
+            "rnd",
+            "pseudo_count",
+        ),
+        rounds=2,
+        seeds=2,
+        seeds_at_once=1,
+        num_evaluated=100,
+        num_final=200,
+        num_prior=500,
+        num_tempered=100,
+        num_problems=50,
+        output="runs/addition_smoke/results",
+        runs="runs/addition_smoke",
+        settings=Settings(
+            num_candidates=20,
+            failure_epochs=2,
+            generator_epochs=1,
+            ours=dataclasses.replace(OURS, num_candidates=20, num_distilled=40, failure_rounds=2),
+            ours_base="broadened",
+        ),
+        broaden=BroadenConfig(num_samples=100, training=TrainingConfig(epochs=1)),
+        task=AdditionConfig(
+            grammar=GrammarConfig(max_digits=1),
+            target=_tiny(epochs=3),
+            attacker=_tiny(epochs=4),
+            held_out=100,
+        ),
+    ),
+}
+
+
+def preset_of(config: Config) -> str:
+    """The preset whose task and settings these are, or `custom`."""
+    same = lambda other: (other.task, other.settings) == (config.task, config.settings)
+    return next((name for name, other in PRESETS.items() if same(other)), "custom")
+
+
+def main(config: Config) -> None:
+    started = time.perf_counter()
+    ground = prepare(config)
+    print(describe(ground))
+    cells = run(config, ground)
+    rows = addition_table.rows(config, ground, cells, METHODS)
+    print()
+    for columns in addition_table.TABLES:
+        report.print_table(addition_table.readable(rows), columns)
+        print()
+    words = addition_table.in_words(rows)
+    print(addition_table.LEGEND + "\n\n" + words + "\n")
+    found = addition_table.what_was_found(config, ground, cells, METHODS)
+    report.print_table(found["modes"], addition_table.MODES)
+    print("\nfailure modes, of 100 proposals after the last round | of 100 that succeed\n")
+    print(found["text"])
+    output = Path(config.output)
+    about = report.provenance(started)
+    stamp: dict[str, Any] = {k: about[k] for k in ("command", "commit", "device")}
+    report.write_json(
+        output / "table.json", [stamp | {"preset": preset_of(config)} | row for row in rows]
+    )
+    report.write_json(
+        output / "summary.json",
+        about
+        | {"config": asdict(config), "conclusion": words, **measured(ground)}
+        | {"found": found}
+        | {"algorithms": {name: addition_table.details(cell) for name, cell in cells.items()}},
+    )
+    (output / "attacks.txt").write_text(found["text"] + "\n")
+    addition_figures.success_rate(
+        output / "figures" / "success_rate.png", config, ground, cells, METHODS
+    )
+    addition_figures.tempering(output / "figures" / "tempering.png", ground)
+    print(
+        f"\nwritten: {output}/table.json, summary.json, attacks.txt, figures/ "
+        f"({time.perf_counter() - started:.0f} s in all)"
+    )
+
+
+def measured(ground: Ground) -> dict[str, Any]:
+    """What is known of the models themselves, for a file."""
+    told = lambda rate: {
+        "success_rate": rate.value, "interval": rate.interval, "samples": rate.samples,
+    }  # fmt: skip
+    return {
+        "prior": told(ground.prior) | {"valid": ground.valid},
+        "by_temperature": {t: told(rate) for t, rate in ground.by_temperature.items()},
+        "least_likely_1_in": {f: told(rate) for f, rate in ground.by_factor.items()},
+        "target_accuracy_by_digits": ground.accuracy,
+        "models": ground.metrics,
+    }
+
+
+def sweep(field: str, points: list[tuple[str, Config]]) -> None:
+    """The algorithms at several values of one field."""
+    started = time.perf_counter()
+    config = points[0][1]
+    sweeps.check(field, [c for _, c in points])
+    measures: dict[str, dict[str, Any]] = {"best": {}, "final": {}}
+    for value, point in points:
+        print(f"{field} = {value}", flush=True)
+        ground = prepare(point)
+        for row in addition_table.rows(point, ground, run(point, ground), METHODS):
+            for measure, of in measures.items():
+                gains = addition_table.log10_gain(row[measure], row["base"], config.num_final)
+                of.setdefault(row["kind"], []).append(gains)
+    stacked = {m: {name: np.stack(g) for name, g in of.items()} for m, of in measures.items()}
+    about = report.provenance(started) | {"config": asdict(config)}
+    sweeps.show(Path(config.output), field, [value for value, _ in points], stacked, about)
+
+
+if __name__ == "__main__":
+    flags.run(main, PRESETS["paper"], PRESETS, sweep)

@@ -1,0 +1,274 @@
+"""The table of the addition attack: numbers over seeds, what they say, and what was found."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax.success_rate import clopper_pearson
+from banel_jax.tasks.addition import EOS, decode
+from banel_jax.types import Sequences
+from experiments import addition_modes, report
+from experiments.cells import Cell
+from experiments.methods import Method, flops_per_sequence
+
+EXAMPLES = 10  # attacks of each kind that are shown
+LAST = 10  # rounds of "median of the last ten"
+RATES = ("algorithm", "final", "x prior", "x best control", "last 10", "best", "falls to")
+SPENT = ("algorithm", "met", "first at", "NRE", "valid", "Tflop", "seconds")
+SPLIT = ("algorithm", "generator", "passed", "distilled", "filter", "distillation")
+TABLES = (RATES, SPENT, SPLIT)
+MODES = ("algorithm", *addition_modes.MODES, "distinct")
+LEGEND = (
+    "Success rates, median over seeds [lowest, highest]: final, after the last round; last 10,\n"
+    "the median of the last ten rounds; best, of the rounds, as the paper counts; x prior and\n"
+    "x best control, of the final medians, what was chosen by looking among the controls.\n"
+    "falls to: the lowest rate after the best round, over the best. met: successes among the\n"
+    "evaluations of all seeds. first at: reward evaluations until the round of the first one\n"
+    "was paid. valid: share of the last proposals that are grammatical. Tflop (matrix products,\n"
+    "a training step counted as three passes; the target's own are left out) and seconds are of\n"
+    "one seed, the latter with compilation and evaluation.\n"
+    "generator, passed, distilled: mean over the rounds from the second on of the rate of what\n"
+    "the generator proposed, of what passed the filter, and of what was distilled from that;\n"
+    "filter and distillation: the ratios of these."
+)
+
+
+def rows(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method]):
+    """A row for each algorithm, and one for each control that costs no evaluation."""
+    found = [_row(config, ground, name, cell, methods[name]) for name, cell in cells.items()]
+    for control in ground.costless:
+        value = control.rate.value
+        found.append(
+            {
+                "algorithm": control.title,
+                "title": control.title,
+                "kind": control.kind,
+                "control": True,
+                "seeds": 0,
+                "base": ground.prior.value,
+                **{name: [value] for name in ("final", "last10", "best")},
+                "final_interval": [control.rate.interval],
+                "final_median": value,
+                "nre": 0,
+            }
+        )
+    best = max(row["final_median"] for row in found if row["control"])
+    for row in found:
+        row["improvement_over_best_control_median"] = row["final_median"] / best if best else None
+        if ground.prior.successes:
+            row["final_over_base_median"] = row["final_median"] / ground.prior.value
+            row["best_over_base_median"] = float(np.median(row["best"])) / ground.prior.value
+    return found
+
+
+def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any]:
+    by_round = cell.metrics["success_rate"].astype(float)
+    successes = cell.final["successes"].astype(int)
+    met = cell.metrics["num_successes"]
+    m = config.settings.num_candidates
+    peaks = by_round.argmax(axis=1)
+    lowest = [rates[peak:].min() for rates, peak in zip(by_round, peaks, strict=True)]
+    best = by_round.max(axis=1)
+    flops = method.work(config.settings, cell.metrics)
+    flops *= flops_per_sequence(config.networks.transformer)
+    flops += config.rounds * m * method.other_flops(config.settings, config.networks)
+    final = successes / config.num_final
+    return {
+        "algorithm": name,
+        "title": method.title,
+        "kind": method.title,
+        "control": method.control,
+        "starts_from": method.base(config.settings),
+        "seeds": len(final),
+        "base": ground.prior.value,
+        "final": final.tolist(),
+        "final_interval": [clopper_pearson(int(k), config.num_final) for k in successes],
+        "final_median": float(np.median(final)),
+        "final_mean": float(np.mean(final)),
+        "last10": np.median(by_round[:, -LAST:], axis=1).tolist(),
+        "best": best.tolist(),
+        "falls_to": [low / high if high else 1.0 for low, high in zip(lowest, best, strict=True)],
+        "successes_met": int(met[:, -1].sum()),
+        # None where none was met.
+        "first_at": [
+            int(m * (1 + np.argmax(of > 0))) if of[-1] else None for of in met.astype(int)
+        ],
+        "valid": float(np.median(cell.final["valid"])),
+        **_split(cell, by_round),
+        "nre": config.rounds * m,
+        "wall_s": cell.seconds / len(final),
+        "flops": float(flops),
+        "commit": cell.about["commit"],
+        "device": cell.about["device"],
+    }
+
+
+def _split(cell: Cell, by_round: np.ndarray) -> dict[str, float | None]:
+    """Mean rates of what a round's generator, its filter and its distillation gave."""
+    if "filtered_success_rate" not in cell.metrics or by_round.shape[1] < 2:
+        return {}
+    parts = {
+        "generator": by_round[:, :-1].mean(),
+        "passed": cell.metrics["filtered_success_rate"][:, 1:].astype(float).mean(),
+        "distilled": by_round[:, 1:].mean(),
+    }
+    ratio = lambda a, b: float(parts[a] / parts[b]) if parts[b] else None
+    found: dict[str, float | None] = {name: float(value) for name, value in parts.items()}
+    found["filter_gain"] = ratio("passed", "generator")
+    found["distillation_gain"] = ratio("distilled", "passed")
+    return found
+
+
+def log10_gain(rates, base: float, samples: int) -> np.ndarray:
+    """Decades over the base; a rate below one in so many samples counts as half of one."""
+    return np.log10(np.maximum(np.asarray(rates), 0.5 / samples) / base)
+
+
+def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as the terminal shows them: controls first."""
+    lines = []
+    for row in sorted(found, key=lambda row: not row["control"]):
+        spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
+        first = [np.inf if at is None else at for at in row.get("first_at", ())]
+        flops = row.get("flops")
+        lines.append(
+            {
+                "algorithm": row["title"] + (" (control)" if row["control"] else ""),
+                "final": spread("final"),
+                "x prior": row.get("final_over_base_median"),
+                "x best control": row["improvement_over_best_control_median"],
+                "last 10": float(np.median(row["last10"])),
+                "best": spread("best"),
+                "falls to": float(np.median(row["falls_to"])) if "falls_to" in row else None,
+                "met": row.get("successes_met"),
+                "first at": _first(first),
+                "NRE": row["nre"],
+                "valid": row.get("valid"),
+                "Tflop": flops / 1e12 if flops else None,
+                "seconds": row.get("wall_s"),
+                **{name: row.get(name) for name in ("generator", "passed", "distilled")},
+                "filter": row.get("filter_gain"),
+                "distillation": row.get("distillation_gain"),
+            }
+        )
+    return lines
+
+
+def _first(at: list[float]) -> Any:
+    if not at:
+        return None
+    middle = float(np.median(at))
+    return "never" if np.isinf(middle) else int(middle)
+
+
+def in_words(found: list[dict[str, Any]]) -> str:
+    """What the comparison says, whatever it says."""
+    learners = [row for row in found if not row["control"]]
+    if not learners:
+        return "Only controls were run: nothing can be said of learning from failures."
+    end = lambda row: row["final_median"]
+    control = max((row for row in found if row["control"]), key=end)
+    best = max(learners, key=end)
+    if not end(best):
+        return "Nothing that learns ends with any success in the median."
+    factor = end(best) / end(control) if end(control) else np.inf
+    verdict = (
+        f"{factor:.3g} times the best control"
+        if factor > 1
+        else f"below the best control, at {factor:.3g} of it"
+    )
+    words = (
+        f"By the final value {best['title']} does best of all that learn: a success rate of "
+        f"{end(best):.3g} in the median, {verdict} ({control['title']}, {end(control):.3g})"
+    )
+    if best["base"]:
+        words += f" and {end(best) / best['base']:.3g} times the prior"
+    return textwrap.fill(words + ".", 95)
+
+
+def modes(sequences: Sequences, rewards, max_digits: int) -> dict[str, dict[str, int]]:
+    """How many proposals, and how many of those that succeed, are of each mode."""
+    texts = decode(sequences)
+    won = [text for text, reward in zip(texts, np.asarray(rewards), strict=True) if reward > 0]
+    return {
+        "proposed": addition_modes.count(texts, max_digits),
+        "succeeded": addition_modes.count(won, max_digits)
+        | {"distinct": len(set(won)), "all": len(won)},
+    }
+
+
+def proposals(cell: Cell) -> Sequences:
+    """What the last generators of all seeds drew."""
+    tokens = jnp.asarray(cell.snapshots[:, -1].reshape(-1, cell.snapshots.shape[-1]))
+    ended = jnp.cumsum(tokens == EOS, axis=1)
+    return Sequences(tokens, (ended == 0) | ((ended == 1) & (tokens == EOS)))
+
+
+def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method]):
+    """Failure modes of each algorithm's last proposals, and attacks as text (Figure 6).
+
+    Returns:
+      `modes`: rows of a table, percent of the proposals and of those that succeed;
+      `counts`: the numbers behind it; `text`: successes and failures of what ends best.
+    """
+    counts = {"the prior": ground.modes}
+    verdicts = {}
+    for name, cell in cells.items():
+        drawn = proposals(cell)
+        verdicts[name] = (drawn, ground.oracle.judge(drawn))
+        counts[methods[name].title] = modes(
+            drawn, verdicts[name][1].reward, config.task.grammar.max_digits
+        )
+    table = []
+    for title, kinds in counts.items():
+        all_, won = sum(kinds["proposed"].values()), kinds["succeeded"]["all"]
+        share = lambda kind, of: f"{100 * kind / of:.0f}" if of else "-"
+        table.append(
+            {"algorithm": title, "distinct": f"{kinds['succeeded']['distinct']} of {won}"}
+            | {
+                mode: f"{share(kinds['proposed'][mode], all_)} | "
+                + share(kinds["succeeded"][mode], won)
+                for mode in addition_modes.MODES
+            }
+        )
+    learners = [name for name in cells if not methods[name].control] or list(cells)
+    best = max(learners, key=lambda name: np.median(cells[name].final["successes"]))
+    return {
+        "modes": table,
+        "counts": counts,
+        "text": f"{methods[best].title}, after the last round:\n\n{examples(*verdicts[best])}",
+    }
+
+
+def examples(drawn: Sequences, verdict) -> str:
+    """Successes left and failures right, the first distinct ones, with what the target said."""
+    queries, answers = decode(drawn), decode(verdict.answers)
+    columns: list[list[str]] = []
+    for reward in (1, 0):
+        lines: dict[str, None] = {}  # in order, each once
+        for query, answer, valid, got in zip(
+            queries, answers, verdict.valid, verdict.reward, strict=True
+        ):
+            if int(got) == reward:
+                lines[f"{query} {answer}" if valid else f"{query or '(empty)'} (malformed)"] = None
+        columns.append(list(lines)[:EXAMPLES])
+    left, right = columns
+    width = max([len("successful"), *map(len, left)]) + 4
+    rows_ = [("successful", "failed")] + [
+        (left[i] if i < len(left) else "", right[i] if i < len(right) else "")
+        for i in range(max(len(left), len(right)))
+    ]
+    return "\n".join(f"{one:<{width}}{other}".rstrip() for one, other in rows_)
+
+
+def details(cell: Cell) -> dict[str, Any]:
+    """Every round and seed of an algorithm, for summary.json."""
+    return {
+        "seconds": cell.seconds,
+        **cell.about,
+        "final": cell.final,
+        "rounds": {name: np.round(values, 5) for name, values in cell.metrics.items()},
+    }
