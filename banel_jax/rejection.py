@@ -22,18 +22,28 @@ TIE = 1e-4
 
 
 def best(
-    log_ratios: Float[Array, " n"], num_accepted: int
+    log_ratios: Float[Array, " n"],
+    num_accepted: int,
+    among_equals: Float[Array, " n"] | None = None,
 ) -> tuple[Int[Array, " m"], Float[Array, ""], Float[Array, ""]]:
     """The adaptive region of Section 4.1: accept the best m of n, whatever the threshold.
 
+    Args:
+      log_ratios: n of them.
+      num_accepted: m; static.
+      among_equals: which of equal ratios goes first, the one that is smaller here; by default
+        the smaller index.
+
     Returns:
-      The accepted indices in ascending order (ties go to the smaller index); tau; and the
+      The accepted indices in ascending order; tau; and the
       share of the n at or above it. Tau lies halfway between the last accepted and the first
       rejected ratio; just below both where they tie, so the share can then exceed m / n; and
       at -inf where nothing is rejected, so that R is empty at f = 1.
     """
     n = log_ratios.shape[0]
-    order = jnp.argsort(-log_ratios, stable=True)
+    if among_equals is None:
+        among_equals = jnp.zeros(n)
+    order = jnp.lexsort((among_equals, -log_ratios))  # stable, the last key first
     accepted = jnp.sort(order[:num_accepted])
     if num_accepted == n:
         return accepted, jnp.float32(-jnp.inf), jnp.float32(1.0)

@@ -61,9 +61,11 @@ METHODS = methods.METHODS | {
 OURS = BanelConfig(
     filter_factor=4.0,
     failure_rounds=30,
+    failure_weighting=0.5,
     failure_training=TrainingConfig(epochs=10, learning_rate=5e-4),
     num_distilled=2000,
     generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+    hold=0.8,
 )
 
 
@@ -348,13 +350,25 @@ _MODEL = ModelConfig(
     width=64,
     num_problems=150_000,
     training=TrainingConfig(
-        epochs=14, batch_size=150, learning_rate=2e-3, warmup_steps=200, decay_steps=14_000
+        epochs=14,
+        batch_size=150,
+        learning_rate=2e-3,
+        warmup_steps=200,
+        decay_steps=14_000,
+        patience=3,
     ),
 )
 _ATTACKER = dataclasses.replace(
     _MODEL,
-    num_problems=50_000,
-    training=TrainingConfig(epochs=5, batch_size=100, warmup_steps=200, patience=3),
+    num_problems=80_000,
+    training=TrainingConfig(
+        epochs=5,
+        batch_size=100,
+        learning_rate=2e-3,
+        warmup_steps=200,
+        decay_steps=4000,
+        patience=3,
+    ),
 )
 
 

@@ -193,6 +193,40 @@ def test_the_failure_model_sees_the_failures_of_the_latest_rounds_and_no_success
         assert not reward(sequences)[weights > 0].any()
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.7])
+def test_a_failure_counts_by_the_base_over_what_it_was_drawn_from(exponent):
+    run = Run(3, two(filter_factor=2, failure_rounds=3, failure_weighting=exponent))
+    weights = run.failure_fits.column("weights")[-1]
+    expected = []
+    for before, asked, candidates, rewards in zip(
+        run.before, run.asked, run.candidates, run.rewards, strict=True
+    ):
+        drawn_from = log_p(before.generator) - float(asked.log_normaliser)
+        ratio = np.exp(log_p(BASE) - drawn_from)[index(candidates)]
+        expected.append((1 - rewards) * np.minimum(1, ratio**exponent))
+    np.testing.assert_allclose(weights, np.concatenate(expected), rtol=1e-4)
+    if exponent:
+        # Of the second round, drawn from the base and cut by half, all count alike.
+        at_half = 2.0**-exponent
+        np.testing.assert_allclose(weights[M : 2 * M], (1 - run.rewards[1]) * at_half, rtol=1e-4)
+        assert len(np.unique(weights[2 * M :])) > 2
+
+
+def test_rounds_that_meet_too_few_successes_are_not_distilled():
+    run = Run(8, two(hold=0.75))
+    met = [rewards.sum() for rewards in run.rewards]
+    after = [state.generator for state in [*run.before[1:], run.state]]
+    stayed = []
+    for i in range(1, 8):
+        stays = met[i] < max(met[:i])
+        stayed.append(stays)
+        assert bool(np.array_equal(after[i], after[i - 1])) == stays
+    assert 0 < sum(stayed) < 7
+    assert run.state.most_successes == max(met)
+    published = Run(4, two())
+    assert len(published.generator_fits.calls) == 3  # all but the first
+
+
 @both
 def test_as_published_only_the_latest_failures_count(config):
     run = Run(3, config())
@@ -359,6 +393,10 @@ def test_a_wrong_setting_is_named(make, name, value):
         (MAKE_TWO, {"num_distilled": 9, "filter_factor": 1.25}, "num_distilled"),
         (MAKE_TWO, {"ratio_against": "prior"}, "ratio_against"),
         (MAKE_TWO, {"past_filters": -1}, "past_filters"),
+        (MAKE_TWO, {"hold": 1.5}, "hold"),
+        (MAKE_TWO, {"hold": -0.1}, "hold"),
+        (MAKE_TWO, {"failure_weighting": -1.0}, "failure_weighting"),
+        (MAKE_TWO, {"failure_weighting": float("nan")}, "failure_weighting"),
         (MAKE_TWO, {"past_filters": 1, "rejection": "importance"}, "past_filters"),
         (MAKE_TWO, {"past_filters": 1, "ratio_against": "generator"}, "past_filters"),
         (MAKE_ONE, {"rejection": "importance"}, "rejection"),

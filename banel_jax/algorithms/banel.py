@@ -40,6 +40,8 @@ class BanelConfig:
         0 for m itself, as published. More cost compute alone.
       generator_training: the distillation.
       reset_generator: distil into the base each round instead of the current generator.
+      hold: distil only in rounds that meet at least this share of the successes of the best round
+        so far, so that a gain is not lost again; 0, as published, for all rounds.
       drop_successes: leave successes out of the distillation, the paper's test of learning
         from failures alone. The failure model never sees them.
       failure_training: the fit of the failure model.
@@ -68,6 +70,7 @@ class BanelConfig:
         default_factory=lambda: TrainingConfig(epochs=15, learning_rate=1e-4)
     )
     reset_generator: bool = True
+    hold: float = 0.0
     drop_successes: bool = False
     failure_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=50, learning_rate=1e-3)
@@ -95,6 +98,8 @@ class BanelConfig:
             raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
         if self.failure_rounds < 1:
             raise ValueError(f"failure_rounds={self.failure_rounds} must be at least 1")
+        if not 0 <= self.hold <= 1:
+            raise ValueError(f"hold={self.hold} is not in [0, 1]")
         if not 0 <= self.failure_weighting < math.inf:
             raise ValueError(
                 f"failure_weighting={self.failure_weighting} must not be negative, and finite"
@@ -230,6 +235,7 @@ class State:
 
     Attributes:
       round: int32, rounds told so far.
+      most_successes: float32, of a round.
       base, generator, failure_model: parameters of p_theta, p_theta_i, p_phi_i.
       failures: what the failure model is fitted to.
       filters: that proposals must pass before the newest ranks them.
@@ -239,6 +245,7 @@ class State:
     """
 
     round: Int[Array, ""]
+    most_successes: Float[Array, ""]
     base: Any
     generator: Any
     failure_model: Any
@@ -316,7 +323,10 @@ def banel(
         """Accepted indices [kept], tau, and the log of the filter's normaliser."""
         zero, first = jnp.float32(0.0), state.round == 0
         if c.rejection == "best":
-            accepted, threshold, share = rejection.best(ratios, kept)
+            # A generator that has narrowed repeats itself. Among equal ratios chance decides:
+            # were it the smaller index, the first m of those kept would not be a fair sample.
+            chance = jnp.where(first, zero, jax.random.uniform(key, ratios.shape))
+            accepted, threshold, share = rejection.best(ratios, kept, chance)
             return accepted, threshold, jnp.where(first, zero, jnp.log(share))
         if c.rejection == "importance":
             # Equal weights choose nothing: then what was drawn is taken in order, once each.
@@ -337,6 +347,7 @@ def banel(
         zero = jnp.float32(0.0)
         return State(
             round=jnp.int32(0),
+            most_successes=zero,
             base=prior_params,
             generator=prior_params,
             failure_model=failure_params,
@@ -403,21 +414,24 @@ def banel(
             info = fit_report(failure_model, failure_params, failures, held_out, fitted)
 
         # Nothing was filtered in the first round, so there is nothing to distil.
+        successes = jnp.sum(rewards)
+        stay = first | (successes < c.hold * state.most_successes)
         use = jnp.ones((kept,)).at[:m].set(1 - rewards if c.drop_successes else 1.0)
         start = state.base if c.reset_generator else state.generator
         generator = jax.lax.cond(
-            first,
+            stay,
             lambda: state.generator,
             lambda: fit_generator(generator_key, start, state.batch, use, None)[0],
         )
         state = state.replace(
             round=state.round + 1,
+            most_successes=jnp.maximum(state.most_successes, successes),
             generator=generator,
             failure_model=failure_params,
             failures=failures,
             filters=filters,
         )
-        return state, {"successes": jnp.sum(rewards), **state.report, **info}
+        return state, {"successes": successes, **state.report, **info}
 
     def sample(key, state, n):
         return sampling.sample(model, key, state.generator, n)[0]

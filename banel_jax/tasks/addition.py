@@ -6,6 +6,7 @@ greedily, answers with another number than the sum.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -203,7 +204,11 @@ class AdditionOracle:
           ValueError: for a text longer than a proposal can be, or with a character outside the
             vocabulary.
         """
-        return int(self.reward(encode([text], self.grammar.query_length))[0])
+        return int(self._compiled_reward(encode([text], self.grammar.query_length))[0])
+
+    @cached_property
+    def _compiled_reward(self):
+        return jax.jit(self.reward)
 
     def reward(self, sequences: Sequences) -> Float[Array, " n"]:
         """float32 in {0, 1} for each of the proposals [n, query_length]."""
