@@ -27,7 +27,7 @@ ADVERSARIAL = [
 ]  # fmt: skip
 
 
-def random_texts(number, seed):
+def random_texts(number, seed, length=LENGTH):
     """Half of them grammatical up to a random change of one character."""
     rng = np.random.default_rng(seed)
     texts = []
@@ -37,8 +37,27 @@ def random_texts(number, seed):
         if rng.random() < 0.5:
             at = rng.integers(len(text) + 1)
             text = text[:at] + rng.choice(list(CHARACTERS)) + text[at + rng.integers(2) :]
-        texts.append(text[:LENGTH])
+        texts.append(text[:length])
     return texts
+
+
+def adversarial_texts(number, length, seed):
+    """No character, signs alone, two signs of a kind, letters, leading zeros, longest operands."""
+    rng = np.random.default_rng(seed)
+    digits = lambda n: "".join(rng.choice(list("0123456789"), n))
+    kinds = (
+        lambda: "",
+        lambda: "".join(rng.choice(list("+=-*/"), rng.integers(1, length + 1))),
+        lambda: f"{digits(1)}+{digits(1)}+"[: rng.integers(3, 5)] + "+=",
+        lambda: f"{digits(1)}+{digits(1)}==",
+        lambda: "".join(rng.permutation([*digits(2), "+", "=", rng.choice(list("abcxyz"))])),
+        lambda: f"0{digits(1)}+{digits(length - 4)}=",
+        lambda: f"{digits(length - 4)}+0{digits(1)}=",
+        lambda: f"{digits(length - 3)}+{digits(1)}=",
+        lambda: f"{digits(1)}+{digits(length - 3)}=",
+        lambda: digits(length),
+    )
+    return [kinds[i % len(kinds)]()[:length] for i in range(number)]
 
 
 def by_hand(text):
@@ -197,8 +216,7 @@ def test_rewards_are_those_of_plain_python(attack):
         oracle, grammar=dataclasses.replace(oracle.grammar, leading_zeros=False)
     )
     texts = [f"{a}+{b}=" for a in range(10) for b in range(10)]
-    texts += [text for text in ADVERSARIAL + random_texts(1000, 3) if len(text) <= 5]
-    texts += ["01+1=", "00+0=", "12+3=", "1+23=", "0+07="]
+    texts += adversarial_texts(1000, 5, 4) + random_texts(10_000, 3, 5)
     sequences = addition.encode(texts, 5)
     spoken = answers_by_hand(oracle, texts)
     for judge in (oracle, strict):

@@ -99,8 +99,9 @@ def test_the_best_by_the_ratio_pass_in_the_order_they_were_drawn(against, kappa)
     proposals, _ = sampling.sample(TABLE, jax.random.split(run.keys[2])[0], state.generator, 60)
     numerator = log_p(BASE if against == "base" else state.generator)
     ratio = (numerator - kappa * log_p(state.failure_model))[index(proposals)]
-    passed = np.sort(np.argsort(-ratio, kind="stable")[:20])
-    # Equal sequences may tie at the edge, where either order is right only by their index.
+    # Equal sequences may tie at the edge, where chance decides.
+    chance = jax.random.uniform(jax.random.split(run.keys[2])[1], (60,))
+    passed = np.sort(np.lexsort((chance, -ratio))[:20])
     equal(index(asked.batch), index(proposals)[passed])
     equal(run.candidates[2].tokens, asked.batch.tokens[:M])
     other = log_p(state.generator if against == "base" else BASE)
@@ -218,7 +219,7 @@ def test_rounds_that_meet_too_few_successes_are_not_distilled():
     after = [state.generator for state in [*run.before[1:], run.state]]
     stayed = []
     for i in range(1, 8):
-        stays = met[i] < max(met[:i])
+        stays = met[i] < 0.75 * max(met[:i])
         stayed.append(stays)
         assert bool(np.array_equal(after[i], after[i - 1])) == stays
     assert 0 < sum(stayed) < 7

@@ -226,3 +226,12 @@ def test_above_takes_the_first_at_or_above_the_threshold():
     accepted, share = rejection.above(jnp.array([0.0, 2.0, 1.0, -1.0, 3.0]), 1.0, 2)
     np.testing.assert_array_equal(accepted, [1, 2])
     assert float(share) == pytest.approx(3 / 5)
+
+
+def test_among_equals_the_smaller_goes_first():
+    ratios = jnp.array([1.0, 0.0, 0.0, 0.0, 2.0])
+    chance = jnp.array([0.5, 0.9, 0.1, 0.4, 0.2])
+    accepted, threshold, share = rejection.best(ratios, 3, chance)
+    np.testing.assert_array_equal(accepted, [0, 2, 4])
+    assert threshold < 0 and share == 1  # equals of the last one pass as well
+    np.testing.assert_array_equal(rejection.best(ratios, 3)[0], [0, 1, 4])
