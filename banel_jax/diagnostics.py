@@ -2,17 +2,22 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from banel_jax.types import Sequences
 
 
 def duplicate_rate(sequences: Sequences) -> Float[Array, ""]:
     """1 - (distinct sequences) / n. Sequences that differ in masked positions alone are one."""
+    return jnp.mean(copies(sequences).astype(jnp.float32))
+
+
+def copies(sequences: Sequences) -> Bool[Array, " n"]:
+    """Which of the sequences [n, length] equal an earlier one in all that is not masked."""
     tokens = jnp.where(sequences.mask, sequences.tokens, -1)
-    order = jnp.lexsort(tokens.T)
+    order = jnp.lexsort(tokens.T)  # stable: equals stay in order
     repeats = jnp.all(tokens[order[1:]] == tokens[order[:-1]], axis=1)
-    return jnp.sum(repeats) / tokens.shape[0]
+    return jnp.zeros(tokens.shape[0], bool).at[order[1:]].set(repeats)
 
 
 def proposal_diagnostics(

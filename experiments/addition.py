@@ -65,6 +65,7 @@ OURS = BanelConfig(
     failure_training=TrainingConfig(epochs=10, learning_rate=5e-4),
     num_distilled=2000,
     generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
+    distinct=True,
     hold=0.8,
 )
 

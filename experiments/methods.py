@@ -291,9 +291,13 @@ def _variants(**changes):
 
 
 def _ours_f1(settings):
+    """No filter; where copies go last, among as many proposals, chance alone decides the rest."""
+    c = ours(settings)
     return dataclasses.replace(
-        ours(settings),
-        filter_factor=1.0,
+        c,
+        filter_factor=c.filter_factor if c.distinct else 1.0,
+        kappa=0.0,
+        ratio_against="nothing",
         rejection="best",  # a fixed threshold or weights would filter at f = 1 too
         past_filters=0,
         failure_training=_NO_FIT,

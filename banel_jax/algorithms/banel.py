@@ -40,6 +40,9 @@ class BanelConfig:
         0 for m itself, as published. More cost compute alone.
       generator_training: the distillation.
       reset_generator: distil into the base each round instead of the current generator.
+      distinct: of equal proposals in a round one alone is ranked, and the others come last. The
+        oracle is not paid twice for one sequence while there are others, and the generator
+        cannot narrow to a few. Likelihoods of the filtered distribution leave this out.
       hold: distil only in rounds that meet at least this share of the successes of the best round
         so far, so that a gain is not lost again; 0, as published, for all rounds.
       drop_successes: leave successes out of the distillation, the paper's test of learning
@@ -70,6 +73,7 @@ class BanelConfig:
         default_factory=lambda: TrainingConfig(epochs=15, learning_rate=1e-4)
     )
     reset_generator: bool = True
+    distinct: bool = False
     hold: float = 0.0
     drop_successes: bool = False
     failure_training: TrainingConfig = field(
@@ -98,6 +102,10 @@ class BanelConfig:
             raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
         if self.failure_rounds < 1:
             raise ValueError(f"failure_rounds={self.failure_rounds} must be at least 1")
+        if self.distinct and self.rejection != "best":
+            raise ValueError(
+                f"distinct=True needs rejection=best: {self.rejection} ranks no proposals"
+            )
         if not 0 <= self.hold <= 1:
             raise ValueError(f"hold={self.hold} is not in [0, 1]")
         if not 0 <= self.failure_weighting < math.inf:
@@ -198,6 +206,7 @@ def fit_name(fit: Any) -> Any:
     return getattr(fit, "settings", None) or getattr(fit, "__qualname__", type(fit).__qualname__)
 
 
+LAST = -1e9  # nats, below any ratio
 REPORT = (
     "acceptance",
     "effective_sample_size",
@@ -371,6 +380,8 @@ def banel(
             filters = rejection.add_filter(filters, state.failure_model, threshold)
         proposals, found, filters = draw(draw_key, state, filters)
         ratios = newest_ratio(state, proposals)
+        if c.distinct:
+            ratios = jnp.where(diagnostics.copies(proposals.sequences), LAST, ratios)
         accepted, threshold, log_accepted = accept(select_key, state, ratios)
         batch = jax.tree.map(lambda x: x[accepted], proposals.sequences)
         log_acceptance = filters.log_acceptance()
