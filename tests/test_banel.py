@@ -213,6 +213,23 @@ def test_a_failure_counts_by_the_base_over_what_it_was_drawn_from(exponent):
         assert len(np.unique(weights[2 * M :])) > 2
 
 
+def test_copies_of_a_proposal_pass_after_all_others():
+    run = Run(3, two(filter_factor=3, num_distilled=10, distinct=True))
+    for i in range(3):
+        state = run.before[i]
+        draw_key, _ = jax.random.split(run.keys[i])
+        proposals, _ = sampling.sample(TABLE, draw_key, state.generator, 30)
+        drawn = index(proposals)
+        each = len(set(drawn.tolist()))
+        assert 10 < each < 30
+        passed = index(run.asked[i].batch)
+        assert len(set(passed.tolist())) == 10
+        if i == 2:
+            ratio = log_p(BASE) - log_p(state.failure_model)
+            best = sorted(set(drawn.tolist()), key=lambda x: -ratio[x])[:10]
+            assert set(passed.tolist()) == set(best)
+
+
 def test_rounds_that_meet_too_few_successes_are_not_distilled():
     run = Run(8, two(hold=0.75))
     met = [rewards.sum() for rewards in run.rewards]
@@ -395,6 +412,7 @@ def test_a_wrong_setting_is_named(make, name, value):
         (MAKE_TWO, {"ratio_against": "prior"}, "ratio_against"),
         (MAKE_TWO, {"past_filters": -1}, "past_filters"),
         (MAKE_TWO, {"hold": 1.5}, "hold"),
+        (MAKE_TWO, {"distinct": True, "rejection": "threshold"}, "distinct"),
         (MAKE_TWO, {"hold": -0.1}, "hold"),
         (MAKE_TWO, {"failure_weighting": -1.0}, "failure_weighting"),
         (MAKE_TWO, {"failure_weighting": float("nan")}, "failure_weighting"),

@@ -24,6 +24,12 @@ def test_duplicates_by_hand(rows, rate):
     assert float(diagnostics.duplicate_rate(sequences(rows))) == pytest.approx(rate)
 
 
+def test_a_copy_is_what_equals_an_earlier_row():
+    rows = [[1, 0], [0, 1], [1, 0], [0, 0], [1, 0], [0, 1]]
+    found = diagnostics.copies(sequences(rows))
+    np.testing.assert_array_equal(found, [False, False, True, False, True, True])
+
+
 def test_what_is_masked_tells_no_sequences_apart_but_the_mask_does():
     tokens = jnp.array([[0, 1], [0, 2], [0, 0], [0, 0]])
     mask = jnp.array([[True, False], [True, False], [True, True], [True, False]])
