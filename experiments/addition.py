@@ -328,7 +328,8 @@ def run(config: Config, ground: Ground) -> dict[str, Cell]:
         met = int(cells[name].metrics["num_successes"][:, -1].sum())
         print(
             f"  {METHODS[name].title}: {rate:.3g} in the median, {met:,} successes met, "
-            f"{cells[name].seconds:.0f} s",
+            f"{cells[name].seconds:.0f} s\n"
+            f"    {addition_table.first_attacks(ground, cells[name])}",
             flush=True,
         )
     return cells

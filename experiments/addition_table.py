@@ -200,11 +200,33 @@ def modes(sequences: Sequences, rewards, max_digits: int) -> dict[str, dict[str,
     }
 
 
+def first_attacks(ground, cell: Cell) -> str:
+    """When samples kept of the first seed first succeed, and what they are."""
+    for done, snapshot in zip(cell.snapshot_rounds, cell.snapshots[0], strict=True):
+        drawn = as_sequences(snapshot)
+        texts, verdict = decode(drawn), ground.oracle.judge(drawn)
+        answers = decode(verdict.answers)
+        won = {
+            f"{text} {answer}": None
+            for text, answer, reward in zip(texts, answers, verdict.reward, strict=True)
+            if reward > 0
+        }
+        if won:
+            when = f"after round {done}" if done else "of its base"
+            return f"first attacks {when}: {', '.join(list(won)[:3])}"
+    return "no attack among its samples"
+
+
 def proposals(cell: Cell) -> Sequences:
     """What the last generators of all seeds drew."""
-    tokens = jnp.asarray(cell.snapshots[:, -1].reshape(-1, cell.snapshots.shape[-1]))
-    ended = jnp.cumsum(tokens == EOS, axis=1)
-    return Sequences(tokens, (ended == 0) | ((ended == 1) & (tokens == EOS)))
+    return as_sequences(cell.snapshots[:, -1].reshape(-1, cell.snapshots.shape[-1]))
+
+
+def as_sequences(tokens: np.ndarray) -> Sequences:
+    """Sampled tokens [n, length] with the mask that they were sampled with."""
+    rows_ = jnp.asarray(tokens)
+    ended = jnp.cumsum(rows_ == EOS, axis=1)
+    return Sequences(rows_, (ended == 0) | ((ended == 1) & (rows_ == EOS)))
 
 
 def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method]):

@@ -292,6 +292,7 @@ def test_accuracy_by_digits(attack):
 def test_a_model_of_other_settings_is_refused(models, cache, tmp_path):
     del models
     (file,) = cache.glob("addition-target-*.npz")
+    assert not list(cache.glob("*.training")) + list(cache.glob("*.tmp"))
     other = dataclasses.replace(SMALL, grammar=GrammarConfig(max_digits=2))
     with pytest.raises(ValueError, match="max_digits is 1 there and 2 here"):
         addition_models.trained(other, "target", tmp_path, file)

@@ -37,8 +37,8 @@ def cell(by_round, successes, met, drawn=("1+1=",), **metrics):
     """A Cell of rates by seed and round; `drawn` fills the last snapshot of each seed."""
     by_round = np.array(by_round)
     tokens = np.asarray(task_module.encode(list(drawn), LENGTH).tokens)
-    snapshots = np.zeros((len(by_round), 2, *tokens.shape), np.int32)
-    snapshots[:, -1] = tokens
+    base = np.asarray(task_module.encode(["1+1="] * len(drawn), LENGTH).tokens)
+    snapshots = np.stack([np.stack([base, tokens])] * len(by_round))
     same = lambda value: np.full(by_round.shape, value)
     return Cell(
         metrics={
@@ -150,6 +150,36 @@ def test_what_it_says_in_words():
     )
     only = addition_table.in_words([row for row in table().values() if row["control"]])
     assert only == "Only controls were run: nothing can be said of learning from failures."
+
+
+class Even:
+    """An oracle for which a query succeeds if it begins with an even digit, and is answered 7."""
+
+    def judge(self, sequences):
+        texts = task_module.decode(sequences)
+        reward = np.array([text[:1] in ("0", "2", "4", "6", "8") for text in texts], np.float32)
+        answers = task_module.encode(["7"] * len(texts), 3)
+        return task_module.Verdict(reward, np.array([bool(t) for t in texts]), answers)
+
+
+def test_what_was_found_by_hand():
+    ground = GROUND._replace(oracle=Even())
+    drawn = ("1+1=", "2+1=", "02+1=", "2+1=", "")
+    cells = CELLS | {"ours": cell(LEARNT, [60, 0, 50], MET, drawn)}
+    assert addition_table.first_attacks(ground, cells["ours"]) == (
+        f"first attacks after round {ROUNDS}: 2+1= 7, 02+1= 7"
+    )
+    assert addition_table.first_attacks(ground, cells["prior"]) == "no attack among its samples"
+    found = addition_table.what_was_found(SMOKE, ground, cells, METHODS)
+    row = found["modes"][1]
+    assert row["algorithm"] == METHODS["ours"].title and row["distinct"] == "2 of 9"
+    assert row["malformed"] == "20 | 0" and row["leading zeros"] == "20 | 33"
+    assert row["other"] == "60 | 67"
+    assert found["modes"][0]["other"] == "17 | -"  # the prior, of which none succeeded
+    lines = [line.split() for line in found["text"].splitlines()]
+    assert lines[0][0] == "BaNEL," and lines[2] == ["successful", "failed"]
+    assert lines[3] == ["2+1=", "7", "1+1=", "7"]
+    assert lines[4] == ["02+1=", "7", "(empty)", "(malformed)"]
 
 
 def test_gains_without_a_success_count_half_of_one():
