@@ -224,9 +224,9 @@ def proposals(cell: Cell) -> Sequences:
 
 def as_sequences(tokens: np.ndarray) -> Sequences:
     """Sampled tokens [n, length] with the mask that they were sampled with."""
-    rows_ = jnp.asarray(tokens)
-    ended = jnp.cumsum(rows_ == EOS, axis=1)
-    return Sequences(rows_, (ended == 0) | ((ended == 1) & (rows_ == EOS)))
+    drawn = jnp.asarray(tokens)
+    ended = jnp.cumsum(drawn == EOS, axis=1)
+    return Sequences(drawn, (ended == 0) | ((ended == 1) & (drawn == EOS)))
 
 
 def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method]):
@@ -279,11 +279,11 @@ def examples(drawn: Sequences, verdict) -> str:
         columns.append(list(lines)[:EXAMPLES])
     left, right = columns
     width = max([len("successful"), *map(len, left)]) + 4
-    rows_ = [("successful", "failed")] + [
+    printed = [("successful", "failed")] + [
         (left[i] if i < len(left) else "", right[i] if i < len(right) else "")
         for i in range(max(len(left), len(right)))
     ]
-    return "\n".join(f"{one:<{width}}{other}".rstrip() for one, other in rows_)
+    return "\n".join(f"{one:<{width}}{other}".rstrip() for one, other in printed)
 
 
 def details(cell: Cell) -> dict[str, Any]:

@@ -16,9 +16,7 @@ from experiments import addition, addition_modes, addition_single, addition_tabl
 from experiments.addition import METHODS, Rate
 from experiments.cells import Cell
 
-SMOKE = dataclasses.replace(
-    addition.PRESETS["smoke"], algorithms=("prior", "ours_by_novelty", "ours")
-)
+SMOKE = dataclasses.replace(addition.PRESETS["smoke"], algorithms=("prior", "ours"))
 M = SMOKE.settings.num_candidates  # 20
 ROUNDS, FINAL = 12, SMOKE.num_final  # 200
 LENGTH = SMOKE.task.grammar.query_length  # 5
