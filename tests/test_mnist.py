@@ -218,7 +218,7 @@ def test_the_reward_is_membership_among_the_targets(task):
 
 def test_the_prior_is_pretrained_once_whatever_the_targets(task, cache_dir, monkeypatch):
     assert len(list(cache_dir.iterdir())) == 1
-    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit_by_epochs", lambda *_: pytest.fail("trained again"))
     other_targets = dataclasses.replace(TINY, targets=NARROW, num_targets=9)
     prior = mnist.pretrained_prior(other_targets, SMALL, cache_dir)
     jax.tree.map(np.testing.assert_array_equal, prior.params, task.prior_params)
@@ -233,9 +233,9 @@ def test_the_prior_is_pretrained_once_whatever_the_targets(task, cache_dir, monk
 
 
 def test_a_prior_file_is_taken_or_refused_with_what_differs(task, cache_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit_by_epochs", lambda *_: pytest.fail("trained again"))
     file = tmp_path / "another name.npz"
-    file.write_bytes(next(cache_dir.iterdir()).read_bytes())
+    file.write_bytes(next(cache_dir.glob("*.npz")).read_bytes())
     take = partial(mnist.pretrained_prior, data=SMALL, cache_dir=tmp_path / "empty", file=file)
     jax.tree.map(np.testing.assert_array_equal, take(TINY).params, task.prior_params)
     assert not (tmp_path / "empty").exists()

@@ -600,7 +600,7 @@ def test_all_of_it_writes_what_it_promises(done):
 def test_a_second_time_nothing_is_run_anew(done, monkeypatch, capsys):
     small, rows = done
     monkeypatch.setattr(Runner, "_run", refuse)
-    monkeypatch.setattr(training, "fit", refuse)
+    monkeypatch.setattr(training, "fit_by_epochs", refuse)
     mnist.main(small)
     np.testing.assert_equal(read_table(small)[:4], rows[:4])  # with its commit and its seconds
     printed = capsys.readouterr().out
