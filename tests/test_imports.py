@@ -16,7 +16,7 @@ ALLOWED = {  # parts of banel_jax by what may import them
     "oracle": {"oracle", "types", "run_folder"},
     "algorithms": CORE | {"algorithms"},
     "tasks": {"tasks", "models", "sampling", "scoring", "training", "success_rate", "types"}
-    | {"run_folder", "progress", "parallel"},
+    | {"run_folder", "checkpoint", "progress", "parallel"},
     "models": {"models", "types", "training", "scoring"},
 }
 
