@@ -130,13 +130,7 @@ class Config:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.first_seed < 0:
             raise ValueError(f"first_seed={self.first_seed} must not be negative")
-        unknown = [name for name in self.algorithms if name not in METHODS]
-        if unknown:
-            raise ValueError(
-                f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
-            )
-        for name in self.chosen:  # their own checks, before anything is paid for
-            METHODS[name].build(self.settings, self.networks)
+        methods.check(self, METHODS)
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -227,14 +221,13 @@ def prepare(config: Config) -> Ground:
     train = lambda name, file: addition_models.trained(c, name, cache, file or None)
     target, attacker = train("target", config.target_file), train("attacker", config.attacker_file)
     task, oracle = addition_models.attack(c, target, attacker)
-    judge = jax.jit(oracle.judge)
 
     @partial(jax.jit, static_argnums=2)
     def draw(key, temperature, n):
         sequences, scores = sampling.sample(
             task.prior, key, task.prior_params, n, temperature=temperature
         )
-        return sequences, scores, judge(sequences)
+        return sequences, scores, oracle.judge(sequences)
 
     def drawn(seed, n, temperature=1.0):
         """In pieces of one shape."""
@@ -425,12 +418,6 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def preset_of(config: Config) -> str:
-    """The preset whose task and settings these are, or `custom`."""
-    same = lambda other: (other.task, other.settings) == (config.task, config.settings)
-    return next((name for name, other in PRESETS.items() if same(other)), "custom")
-
-
 def main(config: Config) -> None:
     started = time.perf_counter()
     ground = prepare(config)
@@ -451,7 +438,8 @@ def main(config: Config) -> None:
     about = report.provenance(started)
     stamp: dict[str, Any] = {k: about[k] for k in ("command", "commit", "device")}
     report.write_json(
-        output / "table.json", [stamp | {"preset": preset_of(config)} | row for row in rows]
+        output / "table.json",
+        [stamp | {"preset": methods.preset_of(config, PRESETS)} | row for row in rows],
     )
     report.write_json(
         output / "summary.json",
@@ -491,9 +479,12 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     config = points[0][1]
     sweeps.check(field, [c for _, c in points])
     measures: dict[str, dict[str, Any]] = {"best": {}, "final": {}}
+    grounds: dict[Any, Ground] = {}  # most fields are of algorithms alone
     for value, point in points:
         print(f"{field} = {value}", flush=True)
-        ground = prepare(point)
+        bases = frozenset(METHODS[name].base(point.settings) for name in point.chosen)
+        needs = (dataclasses.replace(point, settings=config.settings), bases)
+        ground = grounds[needs] = grounds.get(needs) or prepare(point)
         for row in addition_table.rows(point, ground, run(point, ground), METHODS):
             for measure, of in measures.items():
                 gains = addition_table.log10_gain(row[measure], row["base"], config.num_final)

@@ -93,24 +93,24 @@ def draw(config: Config, ground: addition.Ground, key, number: int, description:
     return in_pieces(lambda i: one(jnp.int32(i)), number, piece, description)
 
 
-def judged(config: Config, ground: addition.Ground, sequences: Sequences, description: str):
-    """(rewards, valid) of any number of sequences, in calls of one shape."""
+def over(config: Config, function, sequences: Sequences, description: str):
+    """What a function of sequences gives for any number of them, in calls of one shape."""
     n = len(sequences.tokens)
     piece = min(config.piece, n)
-    judge = jax.jit(lambda s: ground.oracle.judge(s)[:2])
     rows = np.arange(-(-n // piece) * piece) % n
     take = lambda i: jax.tree.map(lambda x: x[rows[i * piece : (i + 1) * piece]], sequences)
-    return in_pieces(lambda i: judge(take(i)), n, piece, description)
+    return in_pieces(lambda i: function(take(i)), n, piece, description)
+
+
+def judged(config: Config, ground: addition.Ground, sequences: Sequences, description: str):
+    """(rewards, valid) of any number of sequences."""
+    return over(config, lambda s: ground.oracle.compiled_judge(s)[:2], sequences, description)
 
 
 def scored(config: Config, model, params: Params, sequences: Sequences, description: str):
     """log p of any number of sequences, float64."""
-    n = len(sequences.tokens)
-    piece = min(config.piece, n)
-    rows = np.arange(-(-n // piece) * piece) % n
-    take = lambda i: jax.tree.map(lambda x: x[rows[i * piece : (i + 1) * piece]], sequences)
-    score = lambda i: scoring.log_likelihood(model, params, take(i))
-    return in_pieces(score, n, piece, description).astype(np.float64)
+    score = partial(scoring.log_likelihood, model, params)
+    return over(config, score, sequences, description).astype(np.float64)
 
 
 def run(config: Config, ground: addition.Ground) -> list[dict[str, Any]]:

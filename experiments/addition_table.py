@@ -12,7 +12,7 @@ from banel_jax.tasks.addition import EOS, decode
 from banel_jax.types import Sequences
 from experiments import addition_modes, report
 from experiments.cells import Cell
-from experiments.methods import Method, flops_per_sequence
+from experiments.methods import Method, flops
 
 EXAMPLES = 10  # attacks of each kind that are shown
 LAST = 10  # rounds of "median of the last ten"
@@ -72,9 +72,6 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
     peaks = by_round.argmax(axis=1)
     lowest = [rates[peak:].min() for rates, peak in zip(by_round, peaks, strict=True)]
     best = by_round.max(axis=1)
-    flops = method.work(config.settings, cell.metrics)
-    flops *= flops_per_sequence(config.networks.transformer)
-    flops += config.rounds * m * method.other_flops(config.settings, config.networks)
     final = successes / config.num_final
     return {
         "algorithm": name,
@@ -100,7 +97,7 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
         **_split(cell, by_round),
         "nre": config.rounds * m,
         "wall_s": cell.seconds / len(final),
-        "flops": float(flops),
+        "flops": flops(config, method, cell.metrics),
         "commit": cell.about["commit"],
         "device": cell.about["device"],
     }
@@ -133,7 +130,7 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in sorted(found, key=lambda row: not row["control"]):
         spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
         first = [np.inf if at is None else at for at in row.get("first_at", ())]
-        flops = row.get("flops")
+        spent = row.get("flops")
         lines.append(
             {
                 "algorithm": row["title"] + (" (control)" if row["control"] else ""),
@@ -147,7 +144,7 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "first at": _first(first),
                 "NRE": row["nre"],
                 "valid": row.get("valid"),
-                "Tflop": flops / 1e12 if flops else None,
+                "Tflop": spent / 1e12 if spent else None,
                 "seconds": row.get("wall_s"),
                 **{name: row.get(name) for name in ("generator", "passed", "distilled")},
                 "filter": row.get("filter_gain"),
@@ -204,7 +201,7 @@ def first_attacks(ground, cell: Cell) -> str:
     """When samples kept of the first seed first succeed, and what they are."""
     for done, snapshot in zip(cell.snapshot_rounds, cell.snapshots[0], strict=True):
         drawn = as_sequences(snapshot)
-        texts, verdict = decode(drawn), ground.oracle.judge(drawn)
+        texts, verdict = decode(drawn), ground.oracle.compiled_judge(drawn)
         answers = decode(verdict.answers)
         won = {
             f"{text} {answer}": None
@@ -240,7 +237,7 @@ def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[s
     verdicts = {}
     for name, cell in cells.items():
         drawn = proposals(cell)
-        verdicts[name] = (drawn, ground.oracle.judge(drawn))
+        verdicts[name] = (drawn, ground.oracle.compiled_judge(drawn))
         counts[methods[name].title] = modes(
             drawn, verdicts[name][1].reward, config.task.grammar.max_digits
         )

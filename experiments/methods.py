@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -389,3 +389,28 @@ def flops_per_sequence(config: TransformerConfig) -> float:
     dense = 2 * length * width * (config.num_layers * width * (4 + 2 * config.mlp_ratio))
     attention = config.num_layers * 2 * 2 * length**2 * width / 2  # causal: half of the square
     return dense + attention + 2 * length * width * config.vocab_size
+
+
+def flops(config: Any, method: Method, metrics: Mapping[str, np.ndarray]) -> float:
+    """Of one seed, from an experiment's configuration and what its rounds measured."""
+    per_sequence = flops_per_sequence(config.networks.transformer)
+    candidates = config.rounds * config.settings.num_candidates
+    other = candidates * method.other_flops(config.settings, config.networks)
+    return float(method.work(config.settings, metrics) * per_sequence + other)
+
+
+def check(config: Any, methods: Mapping[str, Method]) -> None:
+    """Raises ValueError for an unknown algorithm, or settings that one of those chosen refuses."""
+    unknown = [name for name in config.algorithms if name not in methods]
+    if unknown:
+        raise ValueError(
+            f"algorithms={','.join(unknown)} is not known; choose among {', '.join(methods)}"
+        )
+    for name in config.chosen:  # their own checks, before anything is paid for
+        methods[name].build(config.settings, config.networks)
+
+
+def preset_of(config: Any, presets: Mapping[str, Any]) -> str:
+    """The preset whose task and settings these are, or `custom`."""
+    same = lambda other: (other.task, other.settings) == (config.task, config.settings)
+    return next((name for name, other in presets.items() if same(other)), "custom")

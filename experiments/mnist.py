@@ -27,7 +27,7 @@ from banel_jax.tasks import mnist
 from banel_jax.tasks.mnist_data import load_mnist
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Sequences, State, Task
-from experiments import flags, mnist_controls, mnist_figures, mnist_table, report, sweeps
+from experiments import flags, methods, mnist_controls, mnist_figures, mnist_table, report, sweeps
 from experiments.broadening import BroadenConfig, broadened
 from experiments.cells import Cell, Runner
 from experiments.methods import METHODS, Networks, Settings
@@ -88,13 +88,7 @@ class Config:
         for name in ("first_seed", "num_round_targets", "without_top"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        unknown = [name for name in self.algorithms if name not in METHODS]
-        if unknown:
-            raise ValueError(
-                f"algorithms={','.join(unknown)} is not known; choose among {', '.join(METHODS)}"
-            )
-        for name in self.chosen:  # their own checks, before anything is paid for
-            METHODS[name].build(self.settings, self.networks)
+        methods.check(self, METHODS)
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -312,12 +306,6 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def preset_of(config: Config) -> str:
-    """The preset whose task and settings these are, or `custom`."""
-    same = lambda other: (other.task, other.settings) == (config.task, config.settings)
-    return next((name for name, other in PRESETS.items() if same(other)), "custom")
-
-
 def main(config: Config) -> None:
     started = time.perf_counter()
     ground = prepare(config)
@@ -341,7 +329,8 @@ def main(config: Config) -> None:
     stamp = {k: about[k] for k in ("command", "commit", "device")}
     # Rows read from disk keep the commit that ran them.
     report.write_json(
-        output / "table2.json", [stamp | {"preset": preset_of(config)} | row for row in rows]
+        output / "table2.json",
+        [stamp | {"preset": methods.preset_of(config, PRESETS)} | row for row in rows],
     )
     report.write_json(
         output / "summary.json",

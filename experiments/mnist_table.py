@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import report
 from experiments.cells import Cell
-from experiments.methods import METHODS, flops_per_sequence
+from experiments.methods import METHODS, flops
 from experiments.mnist_controls import Costless
 
 LAST = 10  # rounds of "median of the last ten"
@@ -101,10 +101,6 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
         float(np.median(cell.metrics[name][:, -1])) if name in cell.metrics else None
     )
     m, seeds = config.settings.num_candidates, rates.shape[0]
-    flops = method.work(config.settings, cell.metrics) * flops_per_sequence(
-        config.networks.transformer
-    )
-    flops += config.rounds * m * method.other_flops(config.settings, config.networks)
     candidates = 10.0 ** cell.metrics["log10_filtered_success_rate"]
     gain = {part: cell.metrics[f"log10_{part}_gain"] for part in PARTS}
     # Where no target passes both parts are infinite, and no sum tells anything.
@@ -150,7 +146,7 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
         ],
         "nre": config.rounds * m,
         "wall_s": cell.seconds / seeds,
-        "flops": float(flops),
+        "flops": flops(config, method, cell.metrics),
         "commit": cell.about["commit"],
         "device": cell.about["device"],
     }
@@ -162,7 +158,7 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in sorted(found, key=lambda row: not row["control"]):
         spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
         median = lambda name, row=row: float(np.median(row[name])) if name in row else None
-        flops = row.get("flops")
+        spent = row.get("flops")
         lines.append(
             {
                 "algorithm": row.get("title", row["algorithm"])
@@ -188,7 +184,7 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "met": row.get("successes_met"),
                 "first success": median("expected_evaluations_to_first_success"),
                 "NRE": row["nre"],
-                "Tflop": flops / 1e12 if flops else None,
+                "Tflop": spent / 1e12 if spent else None,
                 "seconds": row.get("wall_s"),
             }
         )

@@ -3,6 +3,7 @@
 Modules that define pytrees are left out: JAX rebuilds those with leaves that are no arrays.
 """
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
 
@@ -20,3 +21,12 @@ def pytest_collection_modifyitems(items):
         if group == "test_contract":
             group += str(parameters.get("name", ""))
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For tests that spend their time in the compiler and ask nothing of the speed of its code."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -22,13 +22,7 @@ ROUNDS, FINAL = 12, SMOKE.num_final  # 200
 LENGTH = SMOKE.task.grammar.query_length  # 5
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests spend their time in the compiler and ask nothing of the speed of its code."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def cell(by_round, successes, met, drawn=("1+1=",), **metrics):
@@ -153,7 +147,7 @@ def test_what_it_says_in_words():
 class Even:
     """An oracle for which a query succeeds if it begins with an even digit, and is answered 7."""
 
-    def judge(self, sequences):
+    def compiled_judge(self, sequences):
         texts = task_module.decode(sequences)
         reward = np.array([text[:1] in ("0", "2", "4", "6", "8") for text in texts], np.float32)
         answers = task_module.encode(["7"] * len(texts), 3)

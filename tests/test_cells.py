@@ -36,13 +36,7 @@ def make(folder, algorithm=ALGORITHM, final=final, evaluate=evaluate, **changes)
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests spend their time in the compiler and ask nothing of the speed of its code."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 class Stopped(Exception):

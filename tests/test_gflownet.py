@@ -26,13 +26,7 @@ PRIOR = table_params(3)
 REWARDS = jnp.asarray(EVERY.sum(axis=1) / 8, jnp.float32)  # dense, in [0, 1]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests spend their time in the compiler."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def algorithm(model=TABLE, **settings):

@@ -45,13 +45,7 @@ KEYS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests spend their time in the compiler and ask nothing of the speed of its code."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def cell(by_round, final, **metrics):
@@ -427,8 +421,11 @@ def test_unknown_algorithms_and_bad_settings_are_named():
 def test_presets_are_known_by_their_task_and_settings():
     for name, config in mnist.PRESETS.items():
         fewer = dataclasses.replace(config, rounds=1, algorithms=("prior",), output="elsewhere")
-        assert mnist.preset_of(fewer) == name
-    assert mnist.preset_of(dataclasses.replace(SMOKE, settings=Settings(kappa=0.5))) == "custom"
+        assert methods.preset_of(fewer, mnist.PRESETS) == name
+    assert (
+        methods.preset_of(dataclasses.replace(SMOKE, settings=Settings(kappa=0.5)), mnist.PRESETS)
+        == "custom"
+    )
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])

@@ -35,13 +35,7 @@ OTHER = np.random.default_rng(1).normal(size=(LENGTH, V)).astype(np.float32)
 TINY_RND = RndConfig(width=8, num_layers=2, num_features=8, vocab_size=V)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests spend their time in the compiler and ask nothing of the speed of its code."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def sequences(tokens) -> Sequences:

@@ -5,6 +5,7 @@ and proposes them. The reward is 1 for a query that is grammatical and that the 
 greedily, answers with another number than the sum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -204,11 +205,12 @@ class AdditionOracle:
           ValueError: for a text longer than a proposal can be, or with a character outside the
             vocabulary.
         """
-        return int(self._compiled_reward(encode([text], self.grammar.query_length))[0])
+        return int(self.compiled_judge(encode([text], self.grammar.query_length)).reward[0])
 
     @cached_property
-    def _compiled_reward(self):
-        return jax.jit(self.reward)
+    def compiled_judge(self) -> Callable[[Sequences], Verdict]:
+        """`judge`, compiled once for a number of proposals; for callers outside a compiled call."""
+        return jax.jit(self.judge)
 
     def reward(self, sequences: Sequences) -> Float[Array, " n"]:
         """float32 in {0, 1} for each of the proposals [n, query_length]."""

@@ -190,6 +190,6 @@ def accuracy(oracle: AdditionOracle, seed: int, number: int) -> dict[int, float]
             pairs = problems(rng, digits, 4 * number)
             drawn += [pair for pair in pairs if len(str(max(pair))) == digits]
         queries = [f"{a}+{b}=" for a, b in drawn[:number]]
-        rewards = oracle.reward(addition.encode(queries, oracle.grammar.query_length))
-        found[digits] = 1 - float(jnp.mean(rewards))
+        proposals = addition.encode(queries, oracle.grammar.query_length)
+        found[digits] = 1 - float(jnp.mean(oracle.compiled_judge(proposals).reward))
     return found
