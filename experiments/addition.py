@@ -53,10 +53,28 @@ def _by_novelty(settings: Settings) -> BanelConfig:
     )
 
 
+def _from_broadened(name: str) -> Method:
+    """A baseline from what ours starts from."""
+    method = methods.METHODS[name]
+    return method._replace(
+        title=f"{method.title}, from the base of ours", base=lambda settings: settings.ours_base
+    )
+
+
 METHODS = methods.METHODS | {
     "ours_by_novelty": methods.variant_of_ours(
         "ours, ranked by 1 / p_base alone", True, _by_novelty
-    )
+    ),
+    "ours_told_nothing": methods.variant_of_ours(
+        "ours, told nothing but zeros", True, methods.ours
+    )._replace(told=False),
+    "ours_no_fall_back": methods.variant_of_ours(
+        "ours, distilling every round",
+        False,
+        lambda settings: dataclasses.replace(methods.ours(settings), fall_back=0.0),
+    ),
+    "policy_gradient_ours": _from_broadened("policy_gradient"),
+    "rnd_ours": _from_broadened("rnd"),
 }
 OURS = BanelConfig(
     filter_factor=4.0,
@@ -66,7 +84,7 @@ OURS = BanelConfig(
     num_distilled=2000,
     generator_training=TrainingConfig(epochs=4, learning_rate=1e-3),
     distinct=True,
-    hold=0.8,
+    fall_back=0.8,
 )
 
 
@@ -76,9 +94,9 @@ class Config:
 
     Attributes:
       algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
-        ours_by_prior, ours_by_novelty (controls), banel, banel_base, importance, inverse, ours,
-        filtering, policy_gradient, negative_rl, rnd, pseudo_count, gflownet_tb,
-        gflownet_vargrad, rtb.
+        ours_by_prior, ours_by_novelty, ours_told_nothing (controls), banel, banel_base,
+        importance, inverse, ours, ours_no_fall_back, filtering, policy_gradient, negative_rl, rnd,
+        pseudo_count, gflownet_tb, gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
       rounds: of num_candidates reward evaluations each, of every algorithm.
       seeds: how many runs of each algorithm.
       first_seed: the seeds are this one and those that follow.
@@ -294,7 +312,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
     return Runner(
         name,
         algorithm,
-        ground.task,
+        method.task(ground.task),
         ground.bases[method.base(config.settings)],
         config.rounds,
         evaluation(config, ground, algorithm),
@@ -303,6 +321,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
             "task": asdict(config.task),
             "num_evaluated": config.num_evaluated,
             "num_final": config.num_final,
+            **method.configuration,
         },
         Path(config.runs) / "cells",
         config.block,

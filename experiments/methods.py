@@ -8,6 +8,7 @@ from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from banel_jax.algorithms.banel import BanelConfig, banel
@@ -25,7 +26,7 @@ from banel_jax.algorithms.sequential_filtering import (
 from banel_jax.models import tempering
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Algorithm, Sequences
+from banel_jax.types import Algorithm, Sequences, Task
 
 # The failure model starts from nothing, so it learns what failures have in common and little
 # more; one that starts from the prior's weights knows all that the prior knows, and their ratio
@@ -161,6 +162,7 @@ class Method(NamedTuple):
       base: what it starts from.
       other_flops: `other_flops(settings, networks)`, of one candidate's passes through other
         networks, their training counted likewise.
+      told: whether it is told the rewards; one that is not gets 0 for every answer.
     """
 
     title: str
@@ -169,6 +171,17 @@ class Method(NamedTuple):
     work: Callable[[Settings, Mapping[str, np.ndarray]], float]
     base: Callable[[Settings], str] = lambda settings: "prior"
     other_flops: Callable[[Settings, Networks], float] = lambda settings, networks: 0.0
+    told: bool = True
+
+    def task(self, task: Task) -> Task:
+        """The task as this method gets to see it."""
+        nothing = lambda sequences: jnp.zeros(sequences.tokens.shape[0])
+        return task if self.told else task._replace(reward_fn=nothing)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What determines the numbers beside the algorithm's settings."""
+        return {} if self.told else {"told": False}
 
 
 @cache  # one object for one network, so that nothing is compiled twice

@@ -208,7 +208,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
     return Runner(
         name,
         algorithm,
-        ground.task,
+        method.task(ground.task),
         ground.bases[base],
         config.rounds,
         evaluation(config, ground, algorithm),
@@ -217,6 +217,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
             "task": asdict(config.task),
             "num_round_targets": config.num_round_targets,
             "without_top": config.without_top,
+            **method.configuration,
         },
         Path(config.runs) / "cells",
         config.block,

@@ -201,6 +201,25 @@ def test_ranking_by_novelty_alone_is_told_nothing():
     assert METHODS["ours_by_novelty"].control
 
 
+def test_told_nothing_but_zeros_is_ours_but_for_the_answers():
+    told, blind = METHODS["ours"], METHODS["ours_told_nothing"]
+    settings = [dict(m.build(SMOKE.settings, SMOKE.networks).settings) for m in (told, blind)]
+    assert settings[0] == settings[1] and blind.control and not told.control
+    ones = addition.Task(None, None, lambda s: np.ones(len(s.tokens)), None, None)
+    proposals = task_module.encode(["1+1=", "2+2="], LENGTH)
+    assert told.task(ones).reward_fn(proposals).tolist() == [1, 1]
+    assert blind.task(ones).reward_fn(proposals).tolist() == [0, 0]
+    assert told.configuration != blind.configuration  # so that they never share a folder
+
+
+def test_baselines_from_the_base_of_ours():
+    for name in ("policy_gradient", "rnd"):
+        published, broadened = METHODS[name], METHODS[f"{name}_ours"]
+        assert published.base(SMOKE.settings) == "prior"
+        assert broadened.base(SMOKE.settings) == "broadened"
+        assert broadened._replace(title=published.title, base=published.base) == published
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("addition")

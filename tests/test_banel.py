@@ -230,18 +230,20 @@ def test_copies_of_a_proposal_pass_after_all_others():
             assert set(passed.tolist()) == set(best)
 
 
-def test_rounds_that_meet_too_few_successes_are_not_distilled():
-    run = Run(8, two(hold=0.75))
+def test_rounds_that_meet_too_few_successes_go_back_to_the_best_generator():
+    run = Run(8, two(fall_back=0.75))
     met = [rewards.sum() for rewards in run.rewards]
     after = [state.generator for state in [*run.before[1:], run.state]]
     stayed = []
     for i in range(1, 8):
-        stays = met[i] < 0.75 * max(met[:i])
-        stayed.append(stays)
-        assert bool(np.array_equal(after[i], after[i - 1])) == stays
+        stayed.append(met[i] < 0.75 * max(met[:i]))
+        latest_best = max(j for j in range(i + 1) if met[j] == max(met[: i + 1]))
+        went_back = np.array_equal(after[i], run.before[latest_best].generator)
+        assert bool(went_back) == stayed[-1]
     assert 0 < sum(stayed) < 7
     assert run.state.most_successes == max(met)
     published = Run(4, two())
+    assert published.state.best_generator is None
     assert len(published.generator_fits.calls) == 3  # all but the first
 
 
@@ -411,9 +413,9 @@ def test_a_wrong_setting_is_named(make, name, value):
         (MAKE_TWO, {"num_distilled": 9, "filter_factor": 1.25}, "num_distilled"),
         (MAKE_TWO, {"ratio_against": "prior"}, "ratio_against"),
         (MAKE_TWO, {"past_filters": -1}, "past_filters"),
-        (MAKE_TWO, {"hold": 1.5}, "hold"),
+        (MAKE_TWO, {"fall_back": 1.5}, "fall_back"),
         (MAKE_TWO, {"distinct": True, "rejection": "threshold"}, "distinct"),
-        (MAKE_TWO, {"hold": -0.1}, "hold"),
+        (MAKE_TWO, {"fall_back": -0.1}, "fall_back"),
         (MAKE_TWO, {"failure_weighting": -1.0}, "failure_weighting"),
         (MAKE_TWO, {"failure_weighting": float("nan")}, "failure_weighting"),
         (MAKE_TWO, {"past_filters": 1, "rejection": "importance"}, "past_filters"),

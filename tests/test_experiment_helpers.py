@@ -18,7 +18,7 @@ from banel_jax import training
 from banel_jax.models import tempering
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Task
-from experiments import flags, mnist_search, report
+from experiments import addition_search, flags, mnist_search, report, search
 from experiments.broadening import BroadenConfig, broadened
 
 
@@ -222,29 +222,36 @@ def test_a_sweep_takes_the_place_of_the_program(arguments, output, error):
 
 def test_fields_are_changed_by_their_path_and_nothing_else():
     changes = {"first.epochs": 9, "second.budget": None, "sizes": (3,), "first.rate": 0.25}
-    found = mnist_search.with_fields(Experiment(), changes)
+    found = search.with_fields(Experiment(), changes)
     assert found == Experiment(sizes=(3,), first=Fit(9, 0.25), second=Inner(1.0, None))
-    assert mnist_search.with_fields(found, {}) == found
+    assert search.with_fields(found, {}) == found
     with pytest.raises(ValueError, match="epochs=0"):
-        mnist_search.with_fields(Experiment(), {"first.epochs": 0})
+        search.with_fields(Experiment(), {"first.epochs": 0})
     with pytest.raises((AttributeError, TypeError)):
-        mnist_search.with_fields(Experiment(), {"first.epoch": 1})
+        search.with_fields(Experiment(), {"first.epoch": 1})
 
 
-def test_every_trial_of_the_search_is_another_experiment():
-    start = mnist_search.Config().experiment
+@pytest.mark.parametrize("module", [addition_search, mnist_search])
+def test_every_trial_of_a_search_is_another_experiment(module):
+    start = module.Config().experiment
     banels = ("ours", "filtering", "banel")
-    most = max(len(mnist_search.TRIALS[name]) for name in banels)
-    for name, trials in mnist_search.TRIALS.items():
+    most = max(len(module.TRIALS[name]) for name in banels if name in module.TRIALS)
+    for name, trials in module.TRIALS.items():
         found = [
-            mnist_search.with_fields(start, {"algorithms": (name,), **changes})
-            for changes in trials
+            search.with_fields(start, {"algorithms": (name,), **changes}) for changes in trials
         ]
         assert all(a != b for i, a in enumerate(found) for b in found[:i])
         assert len(found) >= (4 if name in banels else most)
-    assert start.task.seed != mnist_search.mnist.PRESETS["cpu14"].task.seed
+    table = module.EXPERIMENT
+    assert {start.first_seed + i for i in range(start.seeds)}.isdisjoint(
+        range(table.first_seed, table.first_seed + table.seeds)
+    )
     with pytest.raises(ValueError, match="algorithms=x has no trials; choose among ours, "):
-        mnist_search.Config(algorithms=("x",))
+        module.Config(algorithms=("x",))
+
+
+def test_the_search_on_mnist_has_another_prior_and_other_targets():
+    assert mnist_search.Config().experiment.task.seed != mnist_search.EXPERIMENT.task.seed
 
 
 def refuse(*_, **__):

@@ -43,8 +43,9 @@ class BanelConfig:
       distinct: of equal proposals in a round one alone is ranked, and the others come last. The
         oracle is not paid twice for one sequence while there are others, and the generator
         cannot narrow to a few. Likelihoods of the filtered distribution leave this out.
-      hold: distil only in rounds that meet at least this share of the successes of the best round
-        so far, so that a gain is not lost again; 0, as published, for all rounds.
+      fall_back: a round that meets less than this share of the successes of the best one so far is
+        not distilled, and the generator goes back to the one whose proposals were the best, so
+        that a gain is not lost again; 0, as published, to distil every round.
       drop_successes: leave successes out of the distillation, the paper's test of learning
         from failures alone. The failure model never sees them.
       failure_training: the fit of the failure model.
@@ -74,7 +75,7 @@ class BanelConfig:
     )
     reset_generator: bool = True
     distinct: bool = False
-    hold: float = 0.0
+    fall_back: float = 0.0
     drop_successes: bool = False
     failure_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=50, learning_rate=1e-3)
@@ -106,8 +107,8 @@ class BanelConfig:
             raise ValueError(
                 f"distinct=True needs rejection=best: {self.rejection} ranks no proposals"
             )
-        if not 0 <= self.hold <= 1:
-            raise ValueError(f"hold={self.hold} is not in [0, 1]")
+        if not 0 <= self.fall_back <= 1:
+            raise ValueError(f"fall_back={self.fall_back} is not in [0, 1]")
         if not 0 <= self.failure_weighting < math.inf:
             raise ValueError(
                 f"failure_weighting={self.failure_weighting} must not be negative, and finite"
@@ -246,6 +247,7 @@ class State:
       round: int32, rounds told so far.
       most_successes: float32, of a round.
       base, generator, failure_model: parameters of p_theta, p_theta_i, p_phi_i.
+      best_generator: which proposed in the latest round of most successes; None if never needed.
       failures: what the failure model is fitted to.
       filters: that proposals must pass before the newest ranks them.
       batch: [num_distilled], what passed the filter; the candidates come first.
@@ -258,6 +260,7 @@ class State:
     base: Any
     generator: Any
     failure_model: Any
+    best_generator: Any
     failures: Failures
     filters: rejection.Filters
     batch: Sequences
@@ -360,6 +363,7 @@ def banel(
             base=prior_params,
             generator=prior_params,
             failure_model=failure_params,
+            best_generator=prior_params if c.fall_back else None,
             failures=no_failures(model, prior_params, c.failure_rounds * m),
             # A fixed threshold works like the earlier filters: proposals must pass it.
             filters=rejection.no_filters(
@@ -424,14 +428,18 @@ def banel(
             )
             info = fit_report(failure_model, failure_params, failures, held_out, fitted)
 
-        # Nothing was filtered in the first round, so there is nothing to distil.
         successes = jnp.sum(rewards)
-        stay = first | (successes < c.hold * state.most_successes)
+        best = state.best_generator
+        if c.fall_back:
+            is_best = successes >= state.most_successes
+            best = jax.tree.map(partial(jnp.where, is_best), state.generator, best)
+        # Nothing was filtered in the first round, so there is nothing to distil.
+        stay = first | (successes < c.fall_back * state.most_successes)
         use = jnp.ones((kept,)).at[:m].set(1 - rewards if c.drop_successes else 1.0)
         start = state.base if c.reset_generator else state.generator
         generator = jax.lax.cond(
             stay,
-            lambda: state.generator,
+            lambda: best if c.fall_back else state.generator,
             lambda: fit_generator(generator_key, start, state.batch, use, None)[0],
         )
         state = state.replace(
@@ -439,6 +447,7 @@ def banel(
             most_successes=jnp.maximum(state.most_successes, successes),
             generator=generator,
             failure_model=failure_params,
+            best_generator=best,
             failures=failures,
             filters=filters,
         )
