@@ -15,7 +15,42 @@ from experiments import addition, addition_table, flags, search
 from experiments.cells import Cell
 
 EXPERIMENT = addition.PRESETS["small"]  # whose table the settings are for
-TRIALS: search.Trials = {"ours": [{}]}
+
+
+def _rates(policy: str, rates: tuple[float, ...]) -> list[dict[str, float]]:
+    return [{}, *({f"settings.{policy}.training.learning_rate": rate} for rate in rates)]
+
+
+_OURS = "settings.ours."
+TRIALS: search.Trials = {
+    "ours": [
+        {},
+        {_OURS + "fall_back": 0.9},
+        {_OURS + "fall_back": 0.98},
+        {_OURS + "failure_training.epochs": 3},
+        {_OURS + "failure_training.epochs": 10},
+    ],
+    "ours_by_novelty": [
+        {},
+        {_OURS + "fall_back": 0.0},
+        {_OURS + "filter_factor": 8.0},
+        {_OURS + "filter_factor": 16.0},
+        {_OURS + "generator_training.learning_rate": 1e-3},
+    ],
+    "banel": [
+        {},
+        {"settings.generator_learning_rate": 1e-3},
+        {"settings.filter_factor": 8.0},
+        {"settings.failure_epochs": 10},
+    ],
+    "rnd": _rates("rnd_policy", (3e-5, 1e-4, 3e-4, 1e-3)),
+    "rnd_ours": _rates("rnd_policy", (3e-5, 1e-4, 3e-4, 1e-3)),
+    "pseudo_count": _rates("pseudo_count_policy", (3e-5, 1e-5, 3e-4, 1e-3)),
+    "policy_gradient_ours": _rates("policy_gradient", (3e-5, 3e-4, 1e-3, 3e-3)),
+    "negative_rl": _rates("negative_rl", (1e-5, 3e-5, 3e-4, 1e-3)),
+    "gflownet_tb": _rates("gflownet_tb", (1e-5, 3e-5, 1e-4, 3e-4)),
+    "gflownet_vargrad": _rates("gflownet_vargrad", (1e-5, 3e-5, 1e-4, 3e-4)),
+}
 
 
 @dataclass(frozen=True)

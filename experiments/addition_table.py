@@ -197,17 +197,27 @@ def modes(sequences: Sequences, rewards, max_digits: int) -> dict[str, dict[str,
     }
 
 
+def watch(ground, title: str, seeds, done: int, metrics, snapshot: np.ndarray) -> None:
+    """Prints where each seed stands after a block of rounds, and attacks among its samples."""
+    for seed, rates, tokens in zip(seeds, metrics["success_rate"], snapshot, strict=True):
+        won = list(attacks(ground, tokens))
+        such = f", such as {', '.join(won[:3])}" if won else ""
+        rate = report.format_value(float(rates[-1]))
+        print(f"  {title}, seed {seed}, round {done}: {rate} succeed{such}", flush=True)
+
+
+def attacks(ground, tokens: np.ndarray) -> dict[str, None]:
+    """Those of proposals [n, length] that succeed, each once, with the target's answers."""
+    drawn = as_sequences(tokens)
+    verdict = ground.oracle.compiled_judge(drawn)
+    rows = zip(decode(drawn), decode(verdict.answers), verdict.reward, strict=True)
+    return {f"{text} {answer}": None for text, answer, reward in rows if reward > 0}
+
+
 def first_attacks(ground, cell: Cell) -> str:
     """When samples kept of the first seed first succeed, and what they are."""
     for done, snapshot in zip(cell.snapshot_rounds, cell.snapshots[0], strict=True):
-        drawn = as_sequences(snapshot)
-        texts, verdict = decode(drawn), ground.oracle.compiled_judge(drawn)
-        answers = decode(verdict.answers)
-        won = {
-            f"{text} {answer}": None
-            for text, answer, reward in zip(texts, answers, verdict.reward, strict=True)
-            if reward > 0
-        }
+        won = attacks(ground, snapshot)
         if won:
             when = f"after round {done}" if done else "of its base"
             return f"first attacks {when}: {', '.join(list(won)[:3])}"

@@ -64,6 +64,8 @@ class Runner:
       block: rounds in a compiled call; after each the progress is on disk.
       seeds_at_once: in a group, computed as one batch; 1 for one by one.
       num_snapshot: n, samples in a snapshot.
+      watch: `watch(seeds, rounds done, metrics of the block by name [seeds, rounds], snapshot
+        [seeds, n, length])`, called after each block that is run.
     """
 
     def __init__(
@@ -80,7 +82,10 @@ class Runner:
         block: int = 5,
         seeds_at_once: int = 1,
         num_snapshot: int = 64,
+        watch: Callable[[Sequence[int], int, dict[str, np.ndarray], np.ndarray], None]
+        | None = None,
     ):
+        self.watch = watch
         self.name, self.base, self.rounds = name, base, rounds
         self.folder, self.block, self.seeds_at_once = folder, block, seeds_at_once
         at_once = 1 if seeds_at_once == 1 else None  # the last group may be smaller than the others
@@ -164,6 +169,9 @@ class Runner:
             state["seconds"] = np.float32(before + time.perf_counter() - started)
             checkpoints.save(first + rounds, jax.tree.map(jnp.asarray, state))
             bar.update(rounds)
+            if self.watch:
+                block = jax.tree.map(np.asarray, metrics)
+                self.watch(seeds, first + rounds, block, state["snapshots"][number])
         checkpoints.wait()
         bar.close()
         final = self.final(state["progress"].states)
