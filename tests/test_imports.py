@@ -17,7 +17,7 @@ ALLOWED = {  # parts of banel_jax by what may import them
     "algorithms": CORE | {"algorithms"},
     "tasks": {"tasks", "models", "sampling", "scoring", "training", "success_rate", "types"}
     | {"run_folder", "checkpoint", "progress", "parallel"},
-    "models": {"models", "types", "training", "scoring"},
+    "models": {"models", "types", "training", "scoring", "parallel"},
 }
 
 
