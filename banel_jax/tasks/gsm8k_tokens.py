@@ -1,0 +1,145 @@
+"""A small tokenizer of Qwen's kind, trained on given texts: byte-level BPE, one token a digit.
+
+It is saved as Hugging Face lays a tokenizer out, so `transformers.AutoTokenizer` loads it and
+what reads it here reads Qwen's own `tokenizer.json` just as well.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+END_OF_TEXT, START, END = SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+NUM_BYTES = 256
+
+# ChatML; unlike Qwen's it puts in no system message of its own.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Settings of the tokenizer.
+
+    Attributes:
+      vocab_size: tokens at most, the 256 bytes and 3 special tokens included; texts that hold
+        fewer pairs to merge give fewer.
+      min_frequency: a pair that occurs less often is not merged.
+    """
+
+    vocab_size: int = 4096
+    min_frequency: int = 2
+
+    def __post_init__(self):
+        least = NUM_BYTES + len(SPECIAL_TOKENS)
+        if self.vocab_size < least:
+            raise ValueError(
+                f"vocab_size={self.vocab_size} must be at least {least}: the bytes and the "
+                "special tokens"
+            )
+        if self.min_frequency < 1:
+            raise ValueError(f"min_frequency={self.min_frequency} must be at least 1")
+
+
+def train_tokenizer(
+    texts: Iterable[str], folder: str | Path, config: TokenizerConfig | None = None
+) -> Path:
+    """Trains a tokenizer and saves it; the same texts and settings give the same files.
+
+    The special tokens are the first three ids, `<|endoftext|>`, the padding, being 0.
+
+    Args:
+      texts: what to learn the merges from.
+      folder: to save `tokenizer.json` and `tokenizer_config.json` in; made where it is missing.
+      config: settings; None for the defaults.
+
+    Returns:
+      The folder.
+
+    Raises:
+      ValueError: if the library `tokenizers` is not installed.
+    """
+    tokenizers = _library()
+    config = config or TokenizerConfig()
+    pieces, levels = tokenizers.pre_tokenizers, tokenizers.decoders
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.normalizer = tokenizers.normalizers.NFC()
+    # A digit is a piece of its own, so no merge joins it to anything.
+    tokenizer.pre_tokenizer = pieces.Sequence(
+        [pieces.Digits(individual_digits=True), pieces.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = levels.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pieces.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END,
+        "pad_token": END_OF_TEXT,
+        "additional_special_tokens": [START, END],
+        "chat_template": CHAT_TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 32768,
+    }
+    text = json.dumps(settings, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """The `tokenizers.Tokenizer` of a folder: `.encode(text).ids` and `.decode(ids)`.
+
+    Raises:
+      ValueError: if there is none, or the library `tokenizers` is not installed.
+    """
+    file = Path(folder).expanduser() / "tokenizer.json"
+    library = _library()
+    if not file.is_file():
+        raise ValueError(f"there is no {file}; point --tokenizer at a folder that holds one")
+    try:
+        return library.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise ValueError(f"{file} is no tokenizer ({error})") from error
+
+
+def chat(prompt: str, system: str | None = None) -> str:
+    """The ChatML of one message by the user, up to where the assistant begins to write.
+
+    Args:
+      prompt: the message.
+      system: a system message before it; Qwen2.5's own template puts one in where none is given.
+    """
+    messages = [("system", system)] if system is not None else []
+    messages.append(("user", prompt))
+    return "".join(f"{START}{role}\n{text}{END}\n" for role, text in messages) + (
+        f"{START}assistant\n"
+    )
+
+
+def _library():
+    try:
+        import tokenizers
+        import tokenizers.decoders
+        import tokenizers.models
+        import tokenizers.normalizers
+        import tokenizers.pre_tokenizers
+        import tokenizers.trainers
+    except ImportError as error:
+        raise ValueError(
+            f"the library tokenizers cannot be imported ({error}); install the extra `gsm8k`: "
+            'pip install "banel_jax[gsm8k]"'
+        ) from error
+    return tokenizers
