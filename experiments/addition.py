@@ -35,6 +35,7 @@ from experiments import addition_figures, addition_table, flags, methods, report
 from experiments.broadening import BroadenConfig, broadened
 from experiments.cells import Cell, Runner
 from experiments.methods import Method, Networks, Settings
+from experiments.pieces import in_pieces
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 FACTORS = (4, 16, 64, 256)
@@ -249,14 +250,9 @@ def prepare(config: Config) -> Ground:
         return sequences, scores, oracle.judge(sequences)
 
     def drawn(seed, n, temperature=1.0):
-        """In pieces of one shape."""
-        key = jax.random.key(seed)
-        size = min(n, JUDGED)
-        parts = [
-            draw(jax.random.fold_in(key, i), jnp.float32(temperature), size)
-            for i in range(-(-n // size))
-        ]
-        return jax.tree.map(lambda *x: np.concatenate(x)[:n], *parts)
+        key, size = jax.random.key(seed), min(n, JUDGED)
+        one = lambda i: draw(jax.random.fold_in(key, i), jnp.float32(temperature), size)
+        return in_pieces(one, n, size, f"prior at T = {temperature:g}")
 
     sequences, scores, verdict = drawn(11, config.num_prior)
     rate = lambda rewards: Rate(int(rewards.sum()), len(rewards))

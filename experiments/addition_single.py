@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax import sampling, scoring, training
-from banel_jax.progress import progress
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, Sequences
 from experiments import addition, addition_table, flags, report
 from experiments.addition import Rate
 from experiments.methods import network
+from experiments.pieces import in_pieces, over
 
 COLUMNS = ("failure model", "kappa", "f", "success rate", "interval", "x prior", "valid")
 
@@ -72,15 +72,6 @@ class Config:
         return self.num_kept * max(self.filter_factors)
 
 
-def in_pieces(function, number: int, piece: int, description: str):
-    """Rows of `function(i)`, each of `piece` rows, to `number` of them."""
-    calls = -(-number // piece)
-    parts = [
-        jax.tree.map(np.asarray, function(i)) for i in progress(range(calls), calls, description)
-    ]
-    return jax.tree.map(lambda *x: np.concatenate(x)[:number], *parts)
-
-
 def draw(config: Config, ground: addition.Ground, key, number: int, description: str):
     """Samples of the attacker and their log-likelihoods."""
     task = ground.task
@@ -93,24 +84,17 @@ def draw(config: Config, ground: addition.Ground, key, number: int, description:
     return in_pieces(lambda i: one(jnp.int32(i)), number, piece, description)
 
 
-def over(config: Config, function, sequences: Sequences, description: str):
-    """What a function of sequences gives for any number of them, in calls of one shape."""
-    n = len(sequences.tokens)
-    piece = min(config.piece, n)
-    rows = np.arange(-(-n // piece) * piece) % n
-    take = lambda i: jax.tree.map(lambda x: x[rows[i * piece : (i + 1) * piece]], sequences)
-    return in_pieces(lambda i: function(take(i)), n, piece, description)
-
-
 def judged(config: Config, ground: addition.Ground, sequences: Sequences, description: str):
     """(rewards, valid) of any number of sequences."""
-    return over(config, lambda s: ground.oracle.compiled_judge(s)[:2], sequences, description)
+    judge = lambda x: ground.oracle.compiled_judge(x)[:2]
+    return over(judge, sequences, min(config.piece, len(sequences.tokens)), description)
 
 
 def scored(config: Config, model, params: Params, sequences: Sequences, description: str):
     """log p of any number of sequences, float64."""
     score = partial(scoring.log_likelihood, model, params)
-    return over(config, score, sequences, description).astype(np.float64)
+    piece = min(config.piece, len(sequences.tokens))
+    return over(score, sequences, piece, description).astype(np.float64)
 
 
 def run(config: Config, ground: addition.Ground) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from experiments import flags, mnist, mnist_controls, report
 from experiments.cells import NUMERICS
 from experiments.figures import COLOURS
 from experiments.methods import network
+from experiments.pieces import over
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ VARIANTS = {
     "from nothing": Variant(_FRESH, dropout=0.1, fresh=True),
     "from nothing, kappa = 0.5": Variant(_FRESH, dropout=0.1, fresh=True, kappa=0.5),
 }
+PIECE = 1000  # sequences scored in a call
 COLUMNS = ("variant", "filters", "samples", "gain", "without top", "targets", "bound")
 
 
@@ -274,19 +276,12 @@ def _fit_single(member, config):
 def _ratio(failure_model, params, kappa, sequences, scores) -> np.ndarray:
     """The ranking of Eq. 5 in nats, float64 [n]."""
     scores = np.asarray(scores, np.float64)
-    return scores - kappa * _scores(failure_model, params, sequences) if kappa else scores
-
-
-def _scores(model, params, sequences, piece: int = 1000) -> np.ndarray:
-    """log p of [n] in pieces of one shape: nothing is compiled anew as samples thin out."""
-    n = sequences.tokens.shape[0]
-    rows = np.arange(-(-n // piece) * piece) % n
-    take = lambda start: jax.tree.map(lambda x: x[rows[start : start + piece]], sequences)
-    scores = [
-        np.asarray(scoring.log_likelihood(model, params, take(start)), np.float64)
-        for start in range(0, len(rows), piece)
-    ]
-    return np.concatenate(scores)[:n]
+    if not kappa:
+        return scores
+    found = over(
+        partial(scoring.log_likelihood, failure_model, params), sequences, PIECE, "scoring"
+    )
+    return scores - kappa * found.astype(np.float64)
 
 
 def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: dict) -> None:
