@@ -17,9 +17,10 @@ from absl import flags as absl_flags
 from banel_jax import training
 from banel_jax.models import tempering
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Task
+from banel_jax.types import Sequences, Task
 from experiments import addition_search, flags, mnist_search, report, search
 from experiments.broadening import BroadenConfig, broadened
+from experiments.pieces import over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +279,22 @@ def test_a_broadened_prior_is_made_once_and_from_its_settings(tmp_path, monkeypa
             broadened(task._replace(prior_params=params + 1), config, 3, tmp_path, "toy")
     other = make(dataclasses.replace(config, temperatures=(0.25, 1.0)))
     assert np.abs(other - first).max() > 0.1
+
+
+def test_calls_of_one_shape_over_any_number():
+    shapes = []
+
+    def double(x):
+        shapes.append(x.tokens.shape)
+        return x.tokens * 2, x.tokens.sum(axis=1)
+
+    tokens = np.arange(14).reshape(7, 2)
+    sequences = Sequences(tokens, np.ones((7, 2), bool))
+    doubled, sums = over(double, sequences, 3, "doubling")
+    np.testing.assert_array_equal(doubled, tokens * 2)
+    np.testing.assert_array_equal(sums, tokens.sum(axis=1))
+    assert shapes == [(3, 2)] * 3
+    np.testing.assert_array_equal(over(double, sequences, 10, "doubling")[1], tokens.sum(axis=1))
 
 
 def test_a_line_of_json_is_added_whole(tmp_path):
