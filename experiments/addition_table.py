@@ -32,7 +32,7 @@ LEGEND = (
     "one seed, the latter with compilation and evaluation.\n"
     "generator, passed, distilled: mean over the rounds from the second on of the rate of what\n"
     "the generator proposed, of what passed the filter, and of what was distilled from that;\n"
-    "filter and distillation: the ratios of these."
+    "filter and distillation: decades that the one and the other gain, summed over the rounds."
 )
 
 
@@ -94,7 +94,7 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
             int(m * (1 + np.argmax(of > 0))) if of[-1] else None for of in met.astype(int)
         ],
         "valid": float(np.median(cell.final["valid"])),
-        **_split(cell, by_round),
+        **_split(config, cell, by_round),
         "nre": config.rounds * m,
         "wall_s": cell.seconds / len(final),
         "flops": flops(config, method, cell.metrics),
@@ -103,20 +103,26 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
     }
 
 
-def _split(cell: Cell, by_round: np.ndarray) -> dict[str, float | None]:
-    """Mean rates of what a round's generator, its filter and its distillation gave."""
+def _split(config, cell: Cell, by_round: np.ndarray) -> dict[str, float]:
+    """Where the rounds from the second on gain and lose: their filters and what is distilled.
+
+    Mean rates of what a round's generator proposed, of what passed, and of what was distilled
+    from that; and in decades, summed over rounds, the median over seeds of what each step gains.
+    """
     if "filtered_success_rate" not in cell.metrics or by_round.shape[1] < 2:
         return {}
-    parts = {
-        "generator": by_round[:, :-1].mean(),
-        "passed": cell.metrics["filtered_success_rate"][:, 1:].astype(float).mean(),
-        "distilled": by_round[:, 1:].mean(),
+    steps = {
+        "generator": by_round[:, :-1],
+        "passed": cell.metrics["filtered_success_rate"][:, 1:].astype(float),
+        "distilled": by_round[:, 1:],
     }
-    ratio = lambda a, b: float(parts[a] / parts[b]) if parts[b] else None
-    found: dict[str, float | None] = {name: float(value) for name, value in parts.items()}
-    found["filter_gain"] = ratio("passed", "generator")
-    found["distillation_gain"] = ratio("distilled", "passed")
-    return found
+    decades = {name: log10_gain(rates, 1.0, config.num_evaluated) for name, rates in steps.items()}
+    gain = lambda a, b: float(np.median(np.sum(decades[a] - decades[b], axis=1)))
+    return {
+        **{name: float(rates.mean()) for name, rates in steps.items()},
+        "log10_filter_gain": gain("passed", "generator"),
+        "log10_distillation_gain": gain("distilled", "passed"),
+    }
 
 
 def log10_gain(rates, base: float, samples: int) -> np.ndarray:
@@ -147,8 +153,8 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "Tflop": spent / 1e12 if spent else None,
                 "seconds": row.get("wall_s"),
                 **{name: row.get(name) for name in ("generator", "passed", "distilled")},
-                "filter": row.get("filter_gain"),
-                "distillation": row.get("distillation_gain"),
+                "filter": row.get("log10_filter_gain"),
+                "distillation": row.get("log10_distillation_gain"),
             }
         )
     return lines
