@@ -25,49 +25,66 @@ class Network(NamedTuple):
 
     Attributes:
       init: `init(key) -> params`.
-      logits: `logits(params, tokens [length], dropout_key or None) -> float32 [length, V]`,
+      logits: `logits(prepared, tokens [length], dropout_key or None) -> float32 [length, V]`,
         row t predicting token t from the tokens before it.
       init_cache: `init_cache(size) -> cache`, every leaf with the position as its last axis
         but one, [..., size, K].
-      step: `step(params, previous_token, position, cache) -> (logits [V], cache)`; the
+      step: `step(prepared, previous_token, position, cache) -> (logits [V], cache)`; the
         previous token at position 0 is V, the start.
+      prepare: `prepare(params) -> prepared`, computed once and given to the functions above:
+        what no token changes, such as a prompt's keys and values. Under `vmap` over
+        sequences it is computed once for all of them.
+      token_log_probs: `token_log_probs(prepared, tokens [length], temperature, dropout_key or
+        None) -> float32 [length]`, for networks whose logits of a whole sequence are too
+        large; None takes them from `logits`.
     """
 
     init: Callable[..., Any]
     logits: Callable[..., Any]
     init_cache: Callable[[int], Any]
     step: Callable[..., Any]
+    prepare: Callable[[Params], Any] = lambda params: params
+    token_log_probs: Callable[..., Any] | None = None
 
 
 def sequence_model(
     network: Network,
     vocab_size: int,
     length: int,
-    eos_token: int | None = None,
+    eos_token: int | tuple[int, ...] | None = None,
     settings: Hashable = None,
 ) -> SequenceModel:
     """Ancestral sampling with a growing cache, and exact likelihoods, from a `Network`.
 
-    A sequence of `length` tokens without the end token counts as it is (truncated), so the
-    probabilities of all outcomes sum to one. After the end token comes padding (token 0,
-    masked out).
+    A sequence of `length` tokens without the end token (or one of several) counts as it is
+    (truncated), so the probabilities of all outcomes sum to one. After the end token comes
+    padding (token 0, masked out).
     """
+    ends = (eos_token,) if isinstance(eos_token, int) else eos_token or ()
 
     def log_prob(params, sequence, *, temperature=1.0, dropout_key=None):
-        logits = network.logits(params, sequence.tokens, dropout_key)
-        log_probs = jax.nn.log_softmax(logits / temperature)
-        taken = jnp.take_along_axis(log_probs, sequence.tokens[:, None], axis=1)[:, 0]
+        prepared, tokens = network.prepare(params), sequence.tokens
+        if network.token_log_probs:
+            taken = network.token_log_probs(prepared, tokens, temperature, dropout_key)
+        else:
+            taken = taken_log_probs(
+                network.logits(prepared, tokens, dropout_key), tokens, temperature
+            )
         return jnp.sum(jnp.where(sequence.mask, taken, 0.0))
 
     def sample(key, params, *, temperature=1.0):
+        prepared = network.prepare(params)
+
         def body(carry, xs):
             position, uniforms = xs
             previous, alive, total, cache = carry
-            logits, cache = network.step(params, previous, position, cache)
+            logits, cache = network.step(prepared, previous, position, cache)
             log_probs = jax.nn.log_softmax(logits / temperature)
             token = jnp.where(alive, draw(uniforms, jnp.exp(log_probs)), 0)
             total = total + jnp.where(alive, log_probs[token], 0.0)
-            still = alive if eos_token is None else alive & (token != eos_token)
+            still = alive
+            for end in ends:
+                still = still & (token != end)
             return (token, still, total, cache), (token, alive)
 
         segment = segment_size(length)
@@ -92,6 +109,34 @@ def sequence_model(
     return SequenceModel(network.init, log_prob, sample, settings)
 
 
+def taken_log_probs(
+    logits: Float[Array, "n V"], tokens: Int[Array, " n"], temperature: Any
+) -> Float[Array, " n"]:
+    """The log-likelihood of one token a row, in nats."""
+    log_probs = jax.nn.log_softmax(logits / temperature)
+    return jnp.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
+
+
+def blockwise_log_probs(
+    head: Callable[[Float[Array, "block D"]], Float[Array, "block V"]],
+    features: Float[Array, "length D"],
+    tokens: Int[Array, " length"],
+    temperature: Any,
+    block: int,
+) -> Float[Array, " length"]:
+    """`taken_log_probs` of `head(features)`, with the logits of `block` positions at a time.
+
+    A gradient computes each block's logits again, so that its memory is bounded as well.
+    """
+    length = tokens.shape[0]
+    block = min(block, length)
+    split = lambda x: jnp.pad(x, [(0, -length % block)] + [(0, 0)] * (x.ndim - 1)).reshape(
+        -1, block, *x.shape[1:]
+    )
+    one = jax.checkpoint(lambda x: taken_log_probs(head(x[0]), x[1], temperature))
+    return jax.lax.map(one, (split(features), split(tokens))).reshape(-1)[:length]
+
+
 def complete_greedily(
     network: Network,
     vocab_size: int,
@@ -108,11 +153,11 @@ def complete_greedily(
       tokens: what comes after the first `given` of them has no influence.
       given: how many of the tokens are a prompt; need not be static.
     """
-    length = tokens.shape[0]
+    length, prepared = tokens.shape[0], network.prepare(params)
 
     def body(carry, position):
         previous, cache = carry
-        logits, cache = network.step(params, previous, position, cache)
+        logits, cache = network.step(prepared, previous, position, cache)
         token = jnp.where(position < given, tokens[position], jnp.argmax(logits))
         token = token.astype(jnp.int32)
         return (token, cache), token
