@@ -94,7 +94,9 @@ def network(config: Qwen2Config, prompt: Prompt) -> autoregressive.Network:
     The prompt may be traced, so that `vmap` over prompts is `vmap` over networks.
     """
     decoder = Decoder(config)
-    apply: Any = lambda params, method, *args: decoder.apply({"params": params}, *args, method=method)
+
+    def apply(params, method, *args) -> Any:
+        return decoder.apply({"params": params}, *args, method=method)
 
     def init(key):
         return decoder.init(key, jnp.zeros((1,), jnp.int32))["params"]
@@ -125,7 +127,7 @@ def network(config: Qwen2Config, prompt: Prompt) -> autoregressive.Network:
         return apply(prefix.params, Decoder.logits, features(prefix, tokens))
 
     def token_log_probs(prefix, tokens, temperature=1.0, dropout_key=None):
-        head: Any = lambda x: apply(prefix.params, Decoder.logits, x)
+        head = lambda x: apply(prefix.params, Decoder.logits, x)
         return autoregressive.blockwise_log_probs(
             head, features(prefix, tokens), tokens, temperature, config.head_block
         )

@@ -1,0 +1,18 @@
+"""Packages of the extra `gsm8k`, imported when a function needs them and not before."""
+
+import importlib
+from typing import Any
+
+
+def optional(name: str) -> Any:
+    """A module of the extra.
+
+    Raises:
+      ImportError: where it cannot be imported, with the command that installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"this needs {name.split('.')[0]}: pip install 'banel_jax[gsm8k]' ({error})"
+        ) from error

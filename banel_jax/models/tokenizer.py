@@ -1,0 +1,71 @@
+"""The tokenizer of a model's folder, and questions as a chat model is asked them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from banel_jax.models.huggingface_config import read_config, read_json
+from banel_jax.models.optional import optional
+
+START, END = "<|im_start|>", "<|im_end|>"
+SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+CHATML = (  # Qwen2.5's form of a chat, for folders that define none
+    "{% if messages[0]['role'] != 'system' %}"
+    f"{START}system\n{SYSTEM}{END}\n"
+    "{% endif %}"
+    "{% for message in messages %}"
+    f"{START}{{{{ message['role'] }}}}\n{{{{ message['content'] }}}}{END}\n"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{START}assistant\n{{% endif %}}"
+)
+
+
+def tokenizer(folder: str | Path) -> Any:
+    """The tokenizer of a model's folder, with a chat template.
+
+    Raises:
+      ValueError: where it has ids beyond the rows of the model's embedding, or neither a chat
+        template nor the tokens of Qwen's.
+    """
+    # Nothing is looked for beyond the folder.
+    found = optional("transformers").AutoTokenizer.from_pretrained(
+        str(folder), local_files_only=True
+    )
+    vocabulary = found.get_vocab()
+    rows, largest = read_config(folder).vocab_size, max(vocabulary.values())
+    if largest >= rows:
+        raise ValueError(
+            f"{folder}: the tokenizer has token id {largest}, and the model's embedding {rows} "
+            "rows; give the tokenizer of this model"
+        )
+    if not found.chat_template:
+        if not {START, END} <= vocabulary.keys():
+            raise ValueError(
+                f"{folder}: the tokenizer has no chat template, nor {START} and {END} for Qwen's; "
+                "add a chat template"
+            )
+        found.chat_template = CHATML
+    return found
+
+
+def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
+    """A question as the tokens after which the answer begins."""
+    chat = [{"role": "user", "content": question_text}]
+    optional("jinja2")
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def response_text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of a response's tokens, without the one that ends it."""
+    return tokenizer.decode(list(map(int, tokens)), skip_special_tokens=True)
+
+
+def eos_tokens(folder: str | Path) -> tuple[int, ...]:
+    """The ids that end a response, as `generation_config.json` has them, or else `config.json`."""
+    for name in ("generation_config.json", "config.json"):
+        path = Path(folder) / name
+        ids = read_json(path).get("eos_token_id") if path.exists() else None
+        if ids is not None:
+            return tuple(ids) if isinstance(ids, list) else (ids,)
+    return ()
