@@ -1,0 +1,78 @@
+"""Tokenizers of model folders: chat templates, ids, what does not fit the model."""
+
+import json
+
+import pytest
+
+from banel_jax.models import tokenizer
+from banel_jax.models.huggingface_config import write_config
+from banel_jax.models.qwen2 import Qwen2Config
+
+tokenizers = pytest.importorskip("tokenizers")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("jinja2")
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def written(folder, special=SPECIAL, template=None, rows=300):
+    """A folder with a byte-level tokenizer of 256 tokens and the special ones after them."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    plain = tokenizers.Tokenizer(
+        tokenizers.models.BPE({letter: i for i, letter in enumerate(alphabet)}, [])
+    )
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = tokenizers.decoders.ByteLevel()
+    plain.add_special_tokens(special)
+    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain)
+    whole.chat_template = template
+    whole.save_pretrained(folder)
+    write_config(folder, Qwen2Config(rows, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
+    return folder
+
+
+def test_without_a_template_a_question_is_asked_as_qwens_are(tmp_path):
+    found = tokenizer.tokenizer(written(tmp_path))
+    ids = tokenizer.prompt_ids(found, "What is 1+1?")
+    assert found.decode(ids, skip_special_tokens=False) == (
+        "<|im_start|>system\n"
+        "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nWhat is 1+1?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    # Each mark is one token: three begin a turn, two end one.
+    assert (ids.count(257), ids.count(258)) == (3, 2)
+    assert all(isinstance(i, int) for i in ids)
+
+
+def test_the_folders_own_template_is_used(tmp_path):
+    template = "{% for m in messages %}Q: {{ m['content'] }}\nA:{% endfor %}"
+    found = tokenizer.tokenizer(written(tmp_path, template=template))
+    assert found.decode(tokenizer.prompt_ids(found, "why? <b>")) == "Q: why? <b>\nA:"
+
+
+def test_a_response_is_read_without_its_end(tmp_path):
+    found = tokenizer.tokenizer(written(tmp_path))
+    ids = found("It is 2 é.")["input_ids"]
+    assert tokenizer.response_text(found, [*ids, 258]) == "It is 2 é."
+
+
+def test_an_embedding_may_have_more_rows_than_the_tokenizer_ids_but_not_fewer(tmp_path):
+    assert tokenizer.tokenizer(written(tmp_path / "equal", rows=259))
+    with pytest.raises(ValueError, match="token id 258, and the model's embedding 258 rows"):
+        tokenizer.tokenizer(written(tmp_path / "fewer", rows=258))
+
+
+def test_without_a_template_and_qwens_marks_there_is_no_chat(tmp_path):
+    with pytest.raises(ValueError, match="add a chat template"):
+        tokenizer.tokenizer(written(tmp_path, special=SPECIAL[:1]))
+
+
+@pytest.mark.parametrize(
+    "generation,expected",
+    [(None, (258,)), ({"eos_token_id": [258, 256]}, (258, 256)), ({}, (258,))],
+)
+def test_end_tokens(tmp_path, generation, expected):
+    write_config(tmp_path, Qwen2Config(300, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert tokenizer.eos_tokens(tmp_path) == expected
