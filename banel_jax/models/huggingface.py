@@ -63,8 +63,8 @@ def load(folder: str | Path, **settings: Any) -> tuple[Qwen2Config, Params]:
     for path in paths:
         with optional("safetensors").safe_open(path, framework="np") as file:
             for name in sorted(set(file.keys()) & places.keys()):
-                tensor = _turned(places[name], file.get_tensor(name))
-                flat[places[name]] = jnp.array(tensor, config.param_dtype).block_until_ready()
+                tensor = np.asarray(file.get_tensor(name), config.param_dtype)
+                flat[places[name]] = jnp.array(_turned(places[name], tensor)).block_until_ready()
     if config.tied:
         _check_head(paths, flat["embedding"])
     return config, traverse_util.unflatten_dict(flat, sep="/")
