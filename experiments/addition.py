@@ -54,6 +54,15 @@ def _by_novelty(settings: Settings) -> BanelConfig:
     )
 
 
+def _every_round(title: str, control: bool, setting) -> Method:
+    """Without falling back, which may take from a control what it has."""
+    return methods.variant_of_ours(
+        f"{title}, distilling every round",
+        control,
+        lambda settings: dataclasses.replace(setting(settings), fall_back=0.0),
+    )
+
+
 def _from_broadened(name: str) -> Method:
     """A baseline from what ours starts from."""
     method = methods.METHODS[name]
@@ -69,10 +78,10 @@ METHODS = methods.METHODS | {
     "ours_told_nothing": methods.variant_of_ours(
         "ours, told nothing but zeros", True, methods.ours
     )._replace(told=False),
-    "ours_no_fall_back": methods.variant_of_ours(
-        "ours, distilling every round",
-        False,
-        lambda settings: dataclasses.replace(methods.ours(settings), fall_back=0.0),
+    "ours_every_round": _every_round("BaNEL, ours", False, methods.ours),
+    "ours_f1_every_round": _every_round("ours, no filter (f = 1)", True, methods.ours_f1),
+    "ours_by_novelty_every_round": _every_round(
+        "ours, ranked by 1 / p_base alone", True, _by_novelty
     ),
     "policy_gradient_ours": _from_broadened("policy_gradient"),
     "rnd_ours": _from_broadened("rnd"),
@@ -96,9 +105,10 @@ class Config:
 
     Attributes:
       algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
-        ours_by_prior, ours_by_novelty, ours_told_nothing (controls), banel, banel_base,
-        importance, inverse, ours, ours_no_fall_back, filtering, policy_gradient, negative_rl, rnd,
-        pseudo_count, gflownet_tb, gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
+        ours_by_prior, ours_by_novelty, ours_told_nothing, ours_f1_every_round,
+        ours_by_novelty_every_round (controls), banel, banel_base, importance, inverse, ours,
+        ours_every_round, filtering, policy_gradient, negative_rl, rnd, pseudo_count, gflownet_tb,
+        gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
       rounds: of num_candidates reward evaluations each, of every algorithm.
       seeds: how many runs of each algorithm.
       first_seed: the seeds are this one and those that follow.

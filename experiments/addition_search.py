@@ -30,9 +30,9 @@ TRIALS: search.Trials = {
         {_OURS + "failure_training.epochs": 3},
         {_OURS + "failure_training.epochs": 10},
     ],
-    "ours_by_novelty": [
+    "ours_by_novelty_every_round": [
         {},
-        {_OURS + "fall_back": 0.0},
+        {_OURS + "filter_factor": 2.0},
         {_OURS + "filter_factor": 8.0},
         {_OURS + "filter_factor": 16.0},
         {_OURS + "generator_training.learning_rate": 1e-3},

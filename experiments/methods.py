@@ -303,7 +303,7 @@ def _variants(**changes):
     return partial(_banel, setting), partial(_banel_work, setting)
 
 
-def _ours_f1(settings):
+def ours_f1(settings: Settings) -> BanelConfig:
     """No filter; where copies go last, among as many proposals, chance alone decides the rest."""
     c = ours(settings)
     return dataclasses.replace(
@@ -349,7 +349,7 @@ METHODS: dict[str, Method] = {
         True,
         *_variants(filter_factor=1.0, failure_start="base", failure_training=_NO_FIT),
     ),
-    "ours_f1": variant_of_ours("ours, no filter (f = 1)", True, _ours_f1),
+    "ours_f1": variant_of_ours("ours, no filter (f = 1)", True, ours_f1),
     "ours_by_prior": variant_of_ours(
         "ours, ranked by the prior alone (kappa = 0)", True, _ours_by_prior
     ),

@@ -1,6 +1,5 @@
 """The small tokenizer: its pieces, its files, and that transformers reads them alike."""
 
-import json
 import subprocess
 import sys
 
@@ -9,12 +8,10 @@ import pytest
 from banel_jax.tasks.gsm8k_tokens import (
     SPECIAL_TOKENS,
     TokenizerConfig,
-    chat,
-    load_tokenizer,
     train_tokenizer,
 )
 
-pytest.importorskip("tokenizers")
+tokenizers = pytest.importorskip("tokenizers")
 
 TEXTS = [f"Anna has {i * 37} eggs and sells {i} of them for ${i}.50.\n#### {i}" for i in range(60)]
 NEW = [
@@ -24,6 +21,10 @@ NEW = [
     "",
 ]
 CONFIG = TokenizerConfig(vocab_size=320)
+
+
+def load_tokenizer(folder):
+    return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,8 @@ def test_transformers_loads_the_folder_and_agrees(folder, tokenizer):
     for system in (None, "Be brief."):
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": TEXTS[0]})
-        text = chat(TEXTS[0], system)
+        text = "<|im_start|>system\nBe brief.<|im_end|>\n" if system else ""
+        text += f"<|im_start|>user\n{TEXTS[0]}<|im_end|>\n<|im_start|>assistant\n"
         render = theirs.apply_chat_template
         assert render(messages, add_generation_prompt=True, tokenize=False) == text
         ended = [*messages, {"role": "assistant", "content": "#### 0"}]
@@ -101,21 +103,10 @@ def test_transformers_loads_the_folder_and_agrees(folder, tokenizer):
     assert tokenizer.encode(text).ids[0] == 1
 
 
-def test_the_prompt_is_chatml():
-    assert chat("Why?") == "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
-    assert chat("Why?", "") == "<|im_start|>system\n<|im_end|>\n" + chat("Why?")
-
-
-def test_errors_are_one_line(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"there is no .*tokenizer\.json; point --tokenizer"):
-        load_tokenizer(tmp_path)
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 1}))
-    with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer"):
-        load_tokenizer(tmp_path)
+def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    for call in (lambda: load_tokenizer(tmp_path), lambda: train_tokenizer(TEXTS, tmp_path)):
-        with pytest.raises(ValueError, match=r"install the extra `gsm8k`"):
-            call()
+    with pytest.raises(ValueError, match=r"needs tokenizers: pip install 'banel_jax\[gsm8k\]'"):
+        train_tokenizer(TEXTS, tmp_path)
 
 
 def test_importing_the_module_imports_no_extra():

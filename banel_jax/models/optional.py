@@ -8,11 +8,11 @@ def optional(name: str) -> Any:
     """A module of the extra.
 
     Raises:
-      ImportError: where it cannot be imported, with the command that installs it.
+      ValueError: where it cannot be imported, with the command that installs it.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(
+        raise ValueError(
             f"this needs {name.split('.')[0]}: pip install 'banel_jax[gsm8k]' ({error})"
         ) from error

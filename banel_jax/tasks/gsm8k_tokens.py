@@ -8,9 +8,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-END_OF_TEXT, START, END = SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+from banel_jax.models.optional import optional
+from banel_jax.models.tokenizer import END, START
+
+END_OF_TEXT = "<|endoftext|>"
+SPECIAL_TOKENS = (END_OF_TEXT, START, END)
 NUM_BYTES = 256
 
 # ChatML; unlike Qwen's it puts in no system message of its own.
@@ -64,7 +67,7 @@ def train_tokenizer(
     Raises:
       ValueError: if the library `tokenizers` is not installed.
     """
-    tokenizers = _library()
+    tokenizers = optional("tokenizers")
     config = config or TokenizerConfig()
     pieces, levels = tokenizers.pre_tokenizers, tokenizers.decoders
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -97,49 +100,3 @@ def train_tokenizer(
     text = json.dumps(settings, indent=2) + "\n"
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
     return folder
-
-
-def load_tokenizer(folder: str | Path) -> Any:
-    """The `tokenizers.Tokenizer` of a folder: `.encode(text).ids` and `.decode(ids)`.
-
-    Raises:
-      ValueError: if there is none, or the library `tokenizers` is not installed.
-    """
-    file = Path(folder).expanduser() / "tokenizer.json"
-    library = _library()
-    if not file.is_file():
-        raise ValueError(f"there is no {file}; point --tokenizer at a folder that holds one")
-    try:
-        return library.Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing narrower
-        raise ValueError(f"{file} is no tokenizer ({error})") from error
-
-
-def chat(prompt: str, system: str | None = None) -> str:
-    """The ChatML of one message by the user, up to where the assistant begins to write.
-
-    Args:
-      prompt: the message.
-      system: a system message before it; Qwen2.5's own template puts one in where none is given.
-    """
-    messages = [("system", system)] if system is not None else []
-    messages.append(("user", prompt))
-    return "".join(f"{START}{role}\n{text}{END}\n" for role, text in messages) + (
-        f"{START}assistant\n"
-    )
-
-
-def _library():
-    try:
-        import tokenizers
-        import tokenizers.decoders
-        import tokenizers.models
-        import tokenizers.normalizers
-        import tokenizers.pre_tokenizers
-        import tokenizers.trainers
-    except ImportError as error:
-        raise ValueError(
-            f"the library tokenizers cannot be imported ({error}); install the extra `gsm8k`: "
-            'pip install "banel_jax[gsm8k]"'
-        ) from error
-    return tokenizers
