@@ -15,9 +15,10 @@ from experiments.cells import Cell
 from experiments.methods import Method, flops
 
 EXAMPLES = 10  # attacks of each kind that are shown
+SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
 LAST = 10  # rounds of "median of the last ten"
 RATES = ("algorithm", "final", "x prior", "x best control", "last 10", "best", "falls to")
-SPENT = ("algorithm", "met", "first at", "NRE", "valid", "Tflop", "seconds")
+SPENT = ("algorithm", "met", "first at", "0.1 at", "0.5 at", "NRE", "valid", "Tflop", "seconds")
 SPLIT = ("algorithm", "generator", "passed", "distilled", "filter", "distillation")
 TABLES = (RATES, SPENT, SPLIT)
 MODES = ("algorithm", *addition_modes.MODES, "distinct")
@@ -27,9 +28,10 @@ LEGEND = (
     "x best control, of the final medians, what was chosen by looking among the controls.\n"
     "falls to: the lowest rate after the best round, over the best. met: successes among the\n"
     "evaluations of all seeds. first at: reward evaluations until the round of the first one\n"
-    "was paid. valid: share of the last proposals that are grammatical. Tflop (matrix products,\n"
-    "a training step counted as three passes; the target's own are left out) and seconds are of\n"
-    "one seed, the latter with compilation and evaluation.\n"
+    "was paid; 0.1 at and 0.5 at: until the first round that ends at that success rate.\n"
+    "valid: share of the last proposals that are grammatical. Tflop (matrix products, a training\n"
+    "step counted as three passes; the target's own are left out) and seconds are of one seed,\n"
+    "the latter with compilation and evaluation.\n"
     "generator, passed, distilled: mean over the rounds from the second on of the rate of what\n"
     "the generator proposed, of what passed the filter, and of what was distilled from that;\n"
     "filter and distillation: decades that the one and the other gain, summed over the rounds."
@@ -89,10 +91,8 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
         "best": best.tolist(),
         "falls_to": [low / high if high else 1.0 for low, high in zip(lowest, best, strict=True)],
         "successes_met": int(met[:, -1].sum()),
-        # None where none was met.
-        "first_at": [
-            int(m * (1 + np.argmax(of > 0))) if of[-1] else None for of in met.astype(int)
-        ],
+        "first_at": [_until(of > 0, m) for of in met],
+        **{f"{share}_at": [_until(rates >= share, m) for rates in by_round] for share in SHARES},
         "valid": float(np.median(cell.final["valid"])),
         **_split(config, cell, by_round),
         "nre": config.rounds * m,
@@ -101,6 +101,11 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
         "commit": cell.about["commit"],
         "device": cell.about["device"],
     }
+
+
+def _until(reached: np.ndarray, num_candidates: int) -> int | None:
+    """Evaluations up to the first round that is True, it included; None where none is."""
+    return int(num_candidates * (1 + np.argmax(reached))) if reached.any() else None
 
 
 def _split(config, cell: Cell, by_round: np.ndarray) -> dict[str, float]:
@@ -135,7 +140,6 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = []
     for row in sorted(found, key=lambda row: not row["control"]):
         spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
-        first = [np.inf if at is None else at for at in row.get("first_at", ())]
         spent = row.get("flops")
         lines.append(
             {
@@ -147,7 +151,8 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "best": spread("best"),
                 "falls to": float(np.median(row["falls_to"])) if "falls_to" in row else None,
                 "met": row.get("successes_met"),
-                "first at": _first(first),
+                "first at": _median_until(row.get("first_at")),
+                **{f"{share} at": _median_until(row.get(f"{share}_at")) for share in SHARES},
                 "NRE": row["nre"],
                 "valid": row.get("valid"),
                 "Tflop": spent / 1e12 if spent else None,
@@ -160,10 +165,10 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def _first(at: list[float]) -> Any:
+def _median_until(at: list[int | None] | None) -> Any:
     if not at:
         return None
-    middle = float(np.median(at))
+    middle = float(np.median([np.inf if spent is None else spent for spent in at]))
     return "never" if np.isinf(middle) else int(middle)
 
 

@@ -99,6 +99,8 @@ def test_the_numbers_of_a_row_by_hand():
         "falls_to": [0.2, 0.0, 1.0],
         "successes_met": 6,
         "first_at": [M, 6 * M, None],
+        "0.1_at": [M, 4 * M, 12 * M],
+        "0.5_at": [M, None, None],
         "valid": 0.5,
         "passed": 0.125,
         "distilled": LEARNT[:, 1:].mean(),
@@ -128,6 +130,7 @@ def test_the_table_on_the_terminal_by_hand():
     ours = next(line for line in lines if line["algorithm"] == METHODS["ours"].title)
     assert ours["final"] == "0.25 [0, 0.3]" and ours["best"] == "0.3 [0.25, 0.5]"
     assert ours["first at"] == 6 * M and ours["falls to"] == 0.2
+    assert ours["0.1 at"] == 4 * M and ours["0.5 at"] == "never"
     assert [("control" in line["algorithm"]) for line in lines] == [True] * 4 + [False]
     assert lines[0]["first at"] == "never"
     columns = {name for group in addition_table.TABLES for name in group}
