@@ -102,11 +102,12 @@ def provenance(started: float | None = None) -> dict[str, Any]:
     Args:
       started: `time.perf_counter()` at the start of the work, for `wall_seconds`.
     """
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    program = f"-m {spec.name}" if spec else Path(sys.argv[0]).name
+    given = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    if "-m" in sys.orig_argv[:-1]:  # as it was given: a program may take words off sys.argv
+        given = sys.orig_argv[sys.orig_argv.index("-m") :]
     device = jax.devices()[0]
     return {
-        "command": " ".join(["python", program, *map(shlex.quote, sys.argv[1:])]),
+        "command": shlex.join(["python", *given]),
         "commit": _commit(),
         "device": f"{jax.device_count()} x {device.device_kind}",
         "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,

@@ -83,8 +83,8 @@ def save(
       folder: made if need be.
       config: of the model.
       params: its parameters.
-      like: a folder whose tokenizer is taken over, and whatever its configuration says beside
-        the architecture.
+      like: a folder whose tokenizer is taken over, and whatever its configuration, where it has
+        one, says beside the architecture.
       shard_bytes: of a file of weights, unless one tensor is larger; writing takes as much memory.
 
     Raises:
@@ -114,7 +114,8 @@ def save(
     if len(shards) > 1:
         size = sum(leaf.nbytes for leaf in flat.values())
         write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
-    others = read_json(Path(like) / "config.json") if like else {}
+    known = Path(like) / "config.json" if like else None
+    others = read_json(known) if known and known.exists() else {}
     write_config(folder, config, flat["embedding"].dtype, others)
     for path in Path(like).iterdir() if like else ():
         if path.suffix in (".json", ".txt", ".jinja") and path.name not in ("config.json", INDEX):

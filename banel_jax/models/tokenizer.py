@@ -1,5 +1,6 @@
 """The tokenizer of a model's folder, and questions as a chat model is asked them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,21 @@ CHATML = (  # Qwen2.5's form of a chat, for folders that define none
 
 
 def tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a model's folder, with a chat template.
+    """The tokenizer of a model's folder, with a chat template; also of a folder without a model.
 
     Raises:
       ValueError: where it has ids beyond the rows of the model's embedding, or neither a chat
         template nor the tokens of Qwen's.
     """
+    # Said at import, and of no use here: that there is no PyTorch.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Nothing is looked for beyond the folder.
     found = optional("transformers").AutoTokenizer.from_pretrained(
         str(folder), local_files_only=True
     )
     vocabulary = found.get_vocab()
-    rows, largest = read_config(folder).vocab_size, max(vocabulary.values())
-    if largest >= rows:
+    has_model, largest = (Path(folder) / "config.json").exists(), max(vocabulary.values())
+    if has_model and largest >= (rows := read_config(folder).vocab_size):
         raise ValueError(
             f"{folder}: the tokenizer has token id {largest}, and the model's embedding {rows} "
             "rows; give the tokenizer of this model"

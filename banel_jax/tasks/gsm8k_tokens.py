@@ -58,7 +58,8 @@ def train_tokenizer(
 
     Args:
       texts: what to learn the merges from.
-      folder: to save `tokenizer.json` and `tokenizer_config.json` in; made where it is missing.
+      folder: to save `tokenizer.json`, `tokenizer_config.json` and `generation_config.json` in;
+        made where it is missing.
       config: settings; None for the defaults.
 
     Returns:
@@ -97,6 +98,10 @@ def train_tokenizer(
         "clean_up_tokenization_spaces": False,
         "model_max_length": 32768,
     }
-    text = json.dumps(settings, indent=2) + "\n"
-    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    # What a model with this tokenizer is sampled with: nothing but its own probabilities.
+    ends = {"eos_token_id": SPECIAL_TOKENS.index(END), "pad_token_id": 0}
+    generation = {**ends, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
+    for name, values in (("tokenizer", settings), ("generation", generation)):
+        text = json.dumps(values, indent=2) + "\n"
+        (folder / f"{name}_config.json").write_text(text, encoding="utf-8")
     return folder
