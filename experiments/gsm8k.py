@@ -1,15 +1,21 @@
 """GSM8K-Hard with a language model as the prior (Section 5.2): one program, several commands.
 
     python -m experiments.gsm8k pretrain    # a small stand-in for Qwen2.5, on GSM8K's own text
+    python -m experiments.gsm8k select      # the questions that a model hardly ever gets right
 
 Each command has its own flags: `python -m experiments.gsm8k pretrain --help`.
 """
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from experiments import flags, gsm8k_pretrain
+from experiments import flags, gsm8k_pretrain, gsm8k_select
 
-COMMANDS = {"pretrain": (gsm8k_pretrain.main, gsm8k_pretrain.PRESETS)}
+COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any]]] = {
+    "pretrain": (gsm8k_pretrain.main, gsm8k_pretrain.PRESETS),
+    "select": (gsm8k_select.main, gsm8k_select.PRESETS),
+}
 
 
 def main(arguments: list[str]) -> None:

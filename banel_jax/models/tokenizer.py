@@ -1,7 +1,7 @@
 """The tokenizer of a model's folder, and questions as a chat model is asked them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def response_text(tokenizer: Any, tokens: Sequence[int]) -> str:
+def response_text(tokenizer: Any, tokens: Iterable[int]) -> str:
     """The text of a response's tokens, without the one that ends it."""
     return tokenizer.decode(list(map(int, tokens)), skip_special_tokens=True)
 
