@@ -31,6 +31,7 @@ class PolicyGradientConfig:
         log pi(x) - log base(x) of the policy that drew them.
       centre: subtract the batch's mean from the advantages.
       bonus_weight: of the intrinsic reward, where there is one.
+      bonus_for_failures: a success earns no bonus.
       training: the steps on each batch. One epoch uses each sample once; the policy has then
         moved a little between minibatches. A `batch_size` of m is strictly on-policy.
     """
@@ -40,6 +41,7 @@ class PolicyGradientConfig:
     kl_coefficient: float = 0.0
     centre: bool = False
     bonus_weight: float = 1.0
+    bonus_for_failures: bool = False
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=1, learning_rate=1e-4)
     )
@@ -128,7 +130,8 @@ def policy_gradient(
                 intrinsic_key, state.intrinsic, candidates
             )
             report = {"mean_bonus": jnp.mean(bonus), **report}
-            advantages += c.bonus_weight * bonus
+            earns = 1 - rewards if c.bonus_for_failures else jnp.ones_like(rewards)
+            advantages += c.bonus_weight * bonus * earns
         if c.centre:
             advantages -= jnp.mean(advantages)
         policy, opt_state, _ = training.minimise(

@@ -1,0 +1,152 @@
+"""Random network distillation for language models (Gao et al., 2025), the baseline on GSM8K.
+
+Both networks see the tokens of a response; a response that the predictor has not met yet earns
+up to `highest`, less as training goes on, and nothing where it is right (`POLICY`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from banel_jax.algorithms.policy_gradient import (
+    IntrinsicReward,
+    PolicyGradientConfig,
+    policy_gradient,
+)
+from banel_jax.types import Algorithm, SequenceModel, Sequences
+
+# The penalty of Appendix B.2, without which the paper found no gain.
+POLICY = PolicyGradientConfig(kl_coefficient=0.05, centre=True, bonus_for_failures=True)
+
+
+@dataclass(frozen=True)
+class LanguageRndConfig:
+    """Settings of the bonus; the defaults are the published ones.
+
+    Attributes:
+      vocab_size: of the tokens.
+      embedding: width of a token's embedding; all of a response's are one input.
+      widths: of the hidden layers.
+      highest: the bonus of the batch's least expected response in the first round; its most
+        expected one has 0.
+      half_life: the bonus is times half_life / (half_life + rounds).
+      learning_rate: of AdamW on the predictor.
+      epochs: steps of the predictor on each batch.
+    """
+
+    vocab_size: int
+    embedding: int = 16
+    widths: tuple[int, ...] = (16, 8)
+    highest: float = 0.5
+    half_life: float = 40.0
+    learning_rate: float = 1e-3
+    epochs: int = 1
+
+    def __post_init__(self):
+        for name in ("vocab_size", "embedding"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("half_life", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        for name in ("highest", "epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+
+class Network(nn.Module):
+    """What both the target and the predictor are; it sees a batch, by whose moments it norms."""
+
+    config: LanguageRndConfig
+
+    @nn.compact
+    def __call__(self, sequences):  # [m, length] -> [m] in (0, 1)
+        c = self.config
+        tokens = sequences.tokens * sequences.mask  # what is not scored is token 0
+        x = nn.Embed(c.vocab_size, c.embedding)(tokens).reshape(tokens.shape[0], -1)
+        x = nn.BatchNorm(use_running_average=False)(x)
+        for width in c.widths:
+            x = nn.leaky_relu(nn.Dense(width)(x))
+        return nn.sigmoid(nn.Dense(1)(x)[:, 0])
+
+
+@struct.dataclass
+class State:
+    """The two networks.
+
+    Attributes:
+      round: int32, batches seen.
+      target, predictor: parameters; the target's never change.
+      opt_state: of the predictor's optimiser.
+    """
+
+    round: Int[Array, ""]
+    target: Any
+    predictor: Any
+    opt_state: Any
+
+
+def language_rnd_reward(model: SequenceModel, config: LanguageRndConfig) -> IntrinsicReward:
+    """The bonus by itself, to be added to another reward.
+
+    Args:
+      model: whose sequences are to be seen.
+      config: settings.
+    """
+    c = config
+    network = Network(c)
+    optimise = optax.adamw(c.learning_rate)
+
+    def apply(params, sequences):
+        return network.apply({"params": params}, sequences, mutable=["batch_stats"])[0]
+
+    def errors(params, sequences, targets) -> Float[Array, " m"]:
+        return (apply(params, sequences) - targets) ** 2
+
+    def init(key, prior_params):
+        keys = jax.random.split(key, 3)
+        one = jax.eval_shape(lambda k: model.sample(k, prior_params)[0], keys[0])
+        blank: Sequences = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), one)
+        target, predictor = (network.init(k, blank)["params"] for k in keys[1:])
+        return State(jnp.int32(0), target, predictor, optimise.init(predictor))
+
+    def update(key, state, sequences):
+        del key  # all of a batch is one step
+        targets = apply(state.target, sequences)
+        before = errors(state.predictor, sequences, targets)
+        low, high = jnp.min(before), jnp.max(before)
+        bonus = c.highest * (before - low) / jnp.maximum(high - low, 1e-12)
+        bonus *= c.half_life / (c.half_life + state.round)
+
+        def step(carry, _):
+            params, opt_state = carry
+            grads = jax.grad(lambda p: jnp.mean(errors(p, sequences, targets)))(params)
+            updates, opt_state = optimise.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        start = (state.predictor, state.opt_state)
+        (predictor, opt_state), _ = jax.lax.scan(step, start, length=c.epochs)
+        info = {"prediction_error": jnp.mean(before)}
+        state = state.replace(round=state.round + 1, predictor=predictor, opt_state=opt_state)
+        return bonus, state, info
+
+    return IntrinsicReward(init, update, (("name", "language_rnd"), ("settings", c)))
+
+
+def language_rnd(
+    model: SequenceModel, policy_config: PolicyGradientConfig, config: LanguageRndConfig
+) -> Algorithm:
+    """The policy gradient with that bonus.
+
+    Args:
+      model: the prior's functions.
+      policy_config: settings of the policy gradient; `POLICY` has the paper's penalty.
+      config: settings of the bonus.
+    """
+    return policy_gradient(model, policy_config, language_rnd_reward(model, config))
