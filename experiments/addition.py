@@ -170,7 +170,7 @@ class Config:
     def networks(self) -> Networks:
         """Random network distillation sees tokens as indicators."""
         transformer = self.task.attacker_transformer
-        return Networks(transformer, transformer.length * transformer.vocab_size)
+        return methods.of_transformer(transformer, transformer.length * transformer.vocab_size)
 
 
 class Rate(NamedTuple):

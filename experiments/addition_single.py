@@ -24,7 +24,6 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, Sequences
 from experiments import addition, addition_table, flags, report
 from experiments.addition import Rate
-from experiments.methods import network
 from experiments.pieces import in_pieces, over
 
 COLUMNS = ("failure model", "kappa", "f", "success rate", "interval", "x prior", "valid")
@@ -105,7 +104,7 @@ def run(config: Config, ground: addition.Ground) -> list[dict[str, Any]]:
     rewards, _ = judged(config, ground, paid, "rewards")
     proposals, prior_scores = draw(config, ground, keys[1], config.num_proposals, "proposals")
     prior_scores = prior_scores.astype(np.float64)
-    model = network(config.experiment.networks.transformer, config.dropout)
+    model = config.experiment.networks.model(config.dropout)
     fit = jax.jit(partial(training.fit, model, config.failure_training))
     failure_scores = {"the prior itself (control)": prior_scores}
     for name, weights in (

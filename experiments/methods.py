@@ -26,7 +26,7 @@ from banel_jax.algorithms.sequential_filtering import (
 from banel_jax.models import tempering
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Algorithm, Sequences, Task
+from banel_jax.types import Algorithm, SequenceModel, Sequences, Task
 
 # The failure model starts from nothing, so it learns what failures have in common and little
 # more; one that starts from the prior's weights knows all that the prior knows, and their ratio
@@ -140,12 +140,15 @@ class Networks:
     """What a task gives its algorithms to work with.
 
     Attributes:
-      transformer: the prior's network.
+      model: the prior's functions, by the dropout to train it with; one object for one number, so
+        that nothing is compiled twice.
+      flops: of one forward pass over a sequence.
       observed: numbers in what random network distillation sees of a sequence.
       observe: what it sees of sequences, float32 [n, observed]; None for its tokens as indicators.
     """
 
-    transformer: TransformerConfig
+    model: Callable[[float], SequenceModel]
+    flops: float
     observed: int
     observe: Callable[[Sequences], jax.Array] | None = None
 
@@ -184,23 +187,32 @@ class Method(NamedTuple):
         return {} if self.told else {"told": False}
 
 
-@cache  # one object for one network, so that nothing is compiled twice
-def network(config: TransformerConfig, dropout: float = 0.0):
+@cache
+def network(config: TransformerConfig, dropout: float = 0.0) -> SequenceModel:
     return transformer(dataclasses.replace(config, dropout=dropout))
 
 
+def of_transformer(
+    config: TransformerConfig,
+    observed: int,
+    observe: Callable[[Sequences], jax.Array] | None = None,
+) -> Networks:
+    """Where prior and failure model are this decoder."""
+    return Networks(partial(network, config), flops_per_sequence(config), observed, observe)
+
+
 def _sampling(settings, networks, ladder=False):
-    model = network(networks.transformer)
+    model = networks.model(0.0)
     return prior_sampling(tempering.ladder(model) if ladder else model, settings.num_candidates)
 
 
 def _banel(setting, settings, networks):
-    return banel(network(networks.transformer), setting(settings))
+    return banel(networks.model(0.0), setting(settings))
 
 
 def _ours(setting, settings, networks):
-    failure_model = network(networks.transformer, settings.ours_failure_dropout)
-    return banel(network(networks.transformer), setting(settings), failure_model)
+    failure_model = networks.model(settings.ours_failure_dropout)
+    return banel(networks.model(0.0), setting(settings), failure_model)
 
 
 def _sized(setting, settings):
@@ -208,28 +220,28 @@ def _sized(setting, settings):
 
 
 def _filtering(settings, networks):
-    failure_model = network(networks.transformer, settings.ours_failure_dropout)
+    failure_model = networks.model(settings.ours_failure_dropout)
     return sequential_filtering(
-        network(networks.transformer), _sized(settings.filtering, settings), failure_model
+        networks.model(0.0), _sized(settings.filtering, settings), failure_model
     )
 
 
 def _policy(name, settings, networks):
-    return policy_gradient(network(networks.transformer), _sized(getattr(settings, name), settings))
+    return policy_gradient(networks.model(0.0), _sized(getattr(settings, name), settings))
 
 
 def _rnd(settings, networks):
     policy = _sized(settings.rnd_policy, settings)
-    return rnd(network(networks.transformer), policy, settings.rnd, networks.observe)
+    return rnd(networks.model(0.0), policy, settings.rnd, networks.observe)
 
 
 def _pseudo_count(settings, networks):
     policy = _sized(settings.pseudo_count_policy, settings)
-    return pseudo_count(network(networks.transformer), policy, settings.pseudo_count)
+    return pseudo_count(networks.model(0.0), policy, settings.pseudo_count)
 
 
 def _gflownet(name, settings, networks):
-    return gflownet(network(networks.transformer), _sized(getattr(settings, name), settings))
+    return gflownet(networks.model(0.0), _sized(getattr(settings, name), settings))
 
 
 def ours(settings: Settings) -> BanelConfig:
@@ -406,7 +418,7 @@ def flops_per_sequence(config: TransformerConfig) -> float:
 
 def flops(config: Any, method: Method, metrics: Mapping[str, np.ndarray]) -> float:
     """Of one seed, from an experiment's configuration and what its rounds measured."""
-    per_sequence = flops_per_sequence(config.networks.transformer)
+    per_sequence = config.networks.flops
     candidates = config.rounds * config.settings.num_candidates
     other = candidates * method.other_flops(config.settings, config.networks)
     return float(method.work(config.settings, metrics) * per_sequence + other)

@@ -99,7 +99,7 @@ class Config:
         """Random network distillation sees pixels."""
         pixels = self.task.resolution**2
         observe = lambda sequences: mnist.pixels(self.task, sequences).reshape(-1, pixels)
-        return Networks(self.task.transformer, pixels, observe)
+        return methods.of_transformer(self.task.transformer, pixels, observe)
 
 
 class Ground(NamedTuple):

@@ -192,7 +192,7 @@ def test_every_method_asks_for_as_many_evaluations():
     settings, networks = addition.PRESETS["small"].settings, SMOKE.networks
     for name, method in METHODS.items():
         algorithm = method.build(settings, networks)
-        model = addition.methods.network(networks.transformer)
+        model = networks.model(0.0)
         params = jax.eval_shape(model.init, jax.random.key(0))
         state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
         candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)

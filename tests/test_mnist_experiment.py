@@ -30,7 +30,7 @@ from experiments import (
     mnist_table,
 )
 from experiments.cells import Cell, Runner
-from experiments.methods import METHODS, Networks, Settings
+from experiments.methods import METHODS, Settings
 from experiments.mnist_controls import Rates
 
 SMOKE = mnist.PRESETS["smoke"]
@@ -304,7 +304,7 @@ def test_flops_by_hand():
 def test_every_method_is_built_asks_for_m_and_works(name):
     method = METHODS[name]
     algorithm = method.build(SMOKE.settings, SMOKE.networks)
-    model = methods.network(SMOKE.networks.transformer)
+    model = SMOKE.networks.model(0.0)
     params = jax.eval_shape(model.init, jax.random.key(0))
     state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
     candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
@@ -358,7 +358,7 @@ def test_work_by_hand():
 
 def test_flops_of_the_networks_of_rnd_by_hand():
     small = RndConfig(width=3, num_layers=3, num_features=5, predictor_extra_layers=1, epochs=2)
-    networks = Networks(SMOKE.networks.transformer, 196)
+    networks = methods.of_transformer(SMOKE.task.transformer, 196)
     target = 2 * (196 * 3 + 3 * 3 + 3 * 5)
     predictor = target + 2 * 5 * 5
     found = METHODS["rnd"].other_flops(Settings(rnd=small), networks)
