@@ -25,6 +25,8 @@ import numpy as np
 
 from banel_jax import sampling
 from banel_jax.algorithms.banel import BanelConfig
+from banel_jax.checkpoint import checksum
+from banel_jax.loop import CandidatesNotFound
 from banel_jax.success_rate import clopper_pearson
 from banel_jax.tasks import addition_models
 from banel_jax.tasks.addition import AdditionOracle, GrammarConfig
@@ -79,7 +81,9 @@ METHODS = methods.METHODS | {
         "ours, told nothing but zeros", True, methods.ours
     )._replace(told=False),
     "ours_every_round": _every_round("BaNEL, ours", False, methods.ours),
-    "ours_f1_every_round": _every_round("ours, no filter (f = 1)", True, methods.ours_f1),
+    "ours_f1_every_round": _every_round(
+        "ours, chance in place of the filter (f = 1)", True, methods.ours_f1
+    ),
     "ours_by_novelty_every_round": _every_round(
         "ours, ranked by 1 / p_base alone", True, _by_novelty
     ),
@@ -328,6 +332,7 @@ def runner(config: Config, name: str, ground: Ground, watch=None) -> Runner:
             "task": asdict(config.task),
             "num_evaluated": config.num_evaluated,
             "num_final": config.num_final,
+            "target": f"{checksum(ground.oracle.params):08x}",
             **method.configuration,
         },
         Path(config.runs) / "cells",
@@ -339,18 +344,23 @@ def runner(config: Config, name: str, ground: Ground, watch=None) -> Runner:
 
 
 def run(config: Config, ground: Ground) -> dict[str, Cell]:
-    """The chosen algorithms, from disk or run now."""
+    """The chosen algorithms, from disk or run now; one that cannot go on is told of and left."""
+    methods.check_rounds(config)
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     cells = {}
     for name in config.chosen:
-        watch = partial(addition_table.watch, ground, METHODS[name].title)
-        cells[name] = runner(config, name, ground, watch).cell(seeds)
+        method = METHODS[name]
+        watch = partial(addition_table.watch, ground, method.title)
+        try:
+            cells[name] = runner(config, name, ground, watch).cell(seeds)
+        except CandidatesNotFound as error:
+            print(f"  {method.title}: stopped, {error}", flush=True)
+            continue
         rate = np.median(cells[name].final["successes"]) / config.num_final
         met = int(cells[name].metrics["num_successes"][:, -1].sum())
+        spent = f", {met:,} successes met" if method.told else ""
         print(
-            f"  {METHODS[name].title}: {rate:.3g} in the median, {met:,} successes met, "
-            f"{cells[name].seconds:.0f} s\n"
-            f"    {addition_table.first_attacks(ground, cells[name])}",
+            f"  {method.title}: {rate:.3g} in the median{spent}, {cells[name].seconds:.0f} s",
             flush=True,
         )
     return cells
@@ -497,9 +507,13 @@ PRESETS: dict[str, Config] = {
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)  # before anything is spent
     ground = prepare(config)
     print(describe(ground))
     cells = run(config, ground)
+    if not cells:
+        raise ValueError("no algorithm came to its end; see above")
     rows = addition_table.rows(config, ground, cells, METHODS)
     print()
     for columns in addition_table.TABLES:
@@ -511,7 +525,6 @@ def main(config: Config) -> None:
     report.print_table(found["modes"], addition_table.MODES)
     print("\nfailure modes, of 100 proposals after the last round | of 100 that succeed\n")
     print(found["text"])
-    output = Path(config.output)
     about = report.provenance(started)
     stamp: dict[str, Any] = {k: about[k] for k in ("command", "commit", "device")}
     report.write_json(
@@ -555,6 +568,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     started = time.perf_counter()
     config = points[0][1]
     sweeps.check(field, [c for _, c in points])
+    Path(config.output).mkdir(parents=True, exist_ok=True)
     measures: dict[str, dict[str, Any]] = {"best": {}, "final": {}}
     grounds: dict[Any, Ground] = {}  # most fields are of algorithms alone
     for value, point in points:
@@ -562,9 +576,11 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         bases = frozenset(METHODS[name].base(point.settings) for name in point.chosen)
         needs = (dataclasses.replace(point, settings=config.settings), bases)
         ground = grounds[needs] = grounds.get(needs) or prepare(point)
+        addition_table.check_base(ground)
         for row in addition_table.rows(point, ground, run(point, ground), METHODS):
             for measure, of in measures.items():
-                gains = addition_table.log10_gain(row[measure], row["base"], config.num_final)
+                samples = {"best": point.num_evaluated, "final": point.num_final}[measure]
+                gains = addition_table.log10_gain(row[measure], row["base"], samples)
                 of.setdefault(row["kind"], []).append(gains)
     stacked = {m: {name: np.stack(g) for name, g in of.items()} for m, of in measures.items()}
     about = report.provenance(started) | {"config": asdict(config)}

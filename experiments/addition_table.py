@@ -16,14 +16,16 @@ from experiments.methods import Method, flops
 
 EXAMPLES = 10  # attacks of each kind that are shown
 SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
+FEWEST = 10  # successes that a rate must rest on to be divided by
 LAST = 10  # rounds of "median of the last ten"
 RATES = ("algorithm", "final", "x prior", "x best control", "last 10", "best", "falls to")
 SPENT = ("algorithm", "met", "first at", "0.1 at", "0.5 at", "NRE", "valid", "Tflop", "seconds")
-SPLIT = ("algorithm", "generator", "passed", "distilled", "filter", "distillation")
+SPLIT = ("algorithm", "generator", "passed", "distilled", "filter", "distillation", "back")
 TABLES = (RATES, SPENT, SPLIT)
 MODES = ("algorithm", *addition_modes.MODES, "distinct")
 LEGEND = (
-    "Success rates, median over seeds [lowest, highest]: final, after the last round; last 10,\n"
+    "Success rates, median over seeds [lowest, highest], or of what does not change one estimate\n"
+    "(95% interval): final, after the last round; last 10,\n"
     "the median of the last ten rounds; best, of the rounds, as the paper counts; x prior and\n"
     "x best control, of the final medians, what was chosen by looking among the controls.\n"
     "falls to: the lowest rate after the best round, over the best. met: successes among the\n"
@@ -34,7 +36,10 @@ LEGEND = (
     "the latter with compilation and evaluation.\n"
     "generator, passed, distilled: mean over the rounds from the second on of the rate of what\n"
     "the generator proposed, of what passed the filter, and of what was distilled from that;\n"
-    "filter and distillation: decades that the one and the other gain, summed over the rounds."
+    "filter, distillation, back: decades gained by what passes, by distilling it, and by falling\n"
+    "back to an earlier generator, summed over the rounds; - where some rounds hardly succeed.\n"
+    "All rounds are judged by samples of one key, and best is the highest of 30 such estimates:\n"
+    "of what does not change it is left out, of small rates it is mostly chance."
 )
 
 
@@ -75,6 +80,8 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
     lowest = [rates[peak:].min() for rates, peak in zip(by_round, peaks, strict=True)]
     best = by_round.max(axis=1)
     final = successes / config.num_final
+    learner = dict(method.build(config.settings, config.networks).settings)
+    fall_back = getattr(learner.get("settings"), "fall_back", 0.0)
     return {
         "algorithm": name,
         "title": method.title,
@@ -89,12 +96,14 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
         "final_mean": float(np.mean(final)),
         "last10": np.median(by_round[:, -LAST:], axis=1).tolist(),
         "best": best.tolist(),
+        # Of one distribution, so that all rounds and seeds are one estimate.
+        "fixed": bool(np.all(by_round == by_round[0, 0])),
         "falls_to": [low / high if high else 1.0 for low, high in zip(lowest, best, strict=True)],
-        "successes_met": int(met[:, -1].sum()),
-        "first_at": [_until(of > 0, m) for of in met],
+        "successes_met": int(met[:, -1].sum()) if method.told else None,
+        "first_at": [_until(of > 0, m) for of in met] if method.told else None,
         **{f"{share}_at": [_until(rates >= share, m) for rates in by_round] for share in SHARES},
         "valid": float(np.median(cell.final["valid"])),
-        **_split(config, cell, by_round),
+        **_split(config, cell, by_round, fall_back),
         "nre": config.rounds * m,
         "wall_s": cell.seconds / len(final),
         "flops": flops(config, method, cell.metrics),
@@ -108,11 +117,12 @@ def _until(reached: np.ndarray, num_candidates: int) -> int | None:
     return int(num_candidates * (1 + np.argmax(reached))) if reached.any() else None
 
 
-def _split(config, cell: Cell, by_round: np.ndarray) -> dict[str, float]:
-    """Where the rounds from the second on gain and lose: their filters and what is distilled.
+def _split(config, cell: Cell, by_round: np.ndarray, fall_back: float) -> dict[str, Any]:
+    """Where the rounds from the second on gain and lose.
 
     Mean rates of what a round's generator proposed, of what passed, and of what was distilled
-    from that; and in decades, summed over rounds, the median over seeds of what each step gains.
+    from that; and in decades what the filter, the distillation and falling back gain, summed over
+    the rounds, the median over seeds. None where a rate rests on too few successes to divide by.
     """
     if "filtered_success_rate" not in cell.metrics or by_round.shape[1] < 2:
         return {}
@@ -121,13 +131,32 @@ def _split(config, cell: Cell, by_round: np.ndarray) -> dict[str, float]:
         "passed": cell.metrics["filtered_success_rate"][:, 1:].astype(float),
         "distilled": by_round[:, 1:],
     }
-    decades = {name: log10_gain(rates, 1.0, config.num_evaluated) for name, rates in steps.items()}
-    gain = lambda a, b: float(np.median(np.sum(decades[a] - decades[b], axis=1)))
-    return {
-        **{name: float(rates.mean()) for name, rates in steps.items()},
-        "log10_filter_gain": gain("passed", "generator"),
-        "log10_distillation_gain": gain("distilled", "passed"),
+    gains = dict.fromkeys(("filter", "distillation", "falling_back"))
+    if min(rates.min() for rates in steps.values()) * config.num_evaluated >= FEWEST:
+        decades = {name: np.log10(rates) for name, rates in steps.items()}
+        met = cell.metrics["successes"].astype(float)
+        fell = met < fall_back * np.maximum.accumulate(met, axis=1)
+        fell = fell[:, 1:]  # the best of all rounds up to it, itself among them
+        whole = decades["distilled"] - decades["generator"]
+        kept = decades["passed"] - decades["generator"]
+        over_seeds = lambda gain: float(np.median(np.sum(gain, axis=1)))
+        gains = {
+            "filter": over_seeds(np.where(fell, 0, kept)),
+            "distillation": over_seeds(np.where(fell, 0, whole - kept)),
+            "falling_back": over_seeds(np.where(fell, whole, 0)),
+        }
+    return {name: float(rates.mean()) for name, rates in steps.items()} | {
+        f"log10_{name}_gain": gain for name, gain in gains.items()
     }
+
+
+def check_base(ground) -> None:
+    """Raises ValueError where there is nothing to give gains over."""
+    if not ground.prior.successes:
+        raise ValueError(
+            f"none of num_prior={ground.prior.samples} samples of the prior succeeds, so there is "
+            "nothing to compare with; raise num_prior"
+        )
 
 
 def log10_gain(rates, base: float, samples: int) -> np.ndarray:
@@ -139,17 +168,19 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows as the terminal shows them: controls first."""
     lines = []
     for row in sorted(found, key=lambda row: not row["control"]):
-        spread = lambda name, row=row: report.format_spread(row[name]) if name in row else None
+        fixed = row.get("fixed", True)
+        low, high = map(report.format_value, row["final_interval"][0])
+        final = f"{report.format_value(row['final_median'])} ({low} to {high})"
         spent = row.get("flops")
         lines.append(
             {
                 "algorithm": row["title"] + (" (control)" if row["control"] else ""),
-                "final": spread("final"),
+                "final": final if fixed else report.format_spread(row["final"]),
                 "x prior": row.get("final_over_base_median"),
                 "x best control": row["improvement_over_best_control_median"],
                 "last 10": float(np.median(row["last10"])),
-                "best": spread("best"),
-                "falls to": float(np.median(row["falls_to"])) if "falls_to" in row else None,
+                "best": None if fixed else report.format_spread(row["best"]),
+                "falls to": None if fixed else float(np.median(row["falls_to"])),
                 "met": row.get("successes_met"),
                 "first at": _median_until(row.get("first_at")),
                 **{f"{share} at": _median_until(row.get(f"{share}_at")) for share in SHARES},
@@ -160,6 +191,7 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 **{name: row.get(name) for name in ("generator", "passed", "distilled")},
                 "filter": row.get("log10_filter_gain"),
                 "distillation": row.get("log10_distillation_gain"),
+                "back": row.get("log10_falling_back_gain"),
             }
         )
     return lines
@@ -182,9 +214,11 @@ def in_words(found: list[dict[str, Any]]) -> str:
     best = max(learners, key=end)
     if not end(best):
         return "Nothing that learns ends with any success in the median."
-    factor = end(best) / end(control) if end(control) else np.inf
+    factor = end(best) / end(control) if end(control) else None
     verdict = (
-        f"{factor:.3g} times the best control"
+        "where no control has any"
+        if factor is None
+        else f"{factor:.3g} times the best control"
         if factor > 1
         else f"below the best control, at {factor:.3g} of it"
     )
@@ -209,7 +243,7 @@ def modes(sequences: Sequences, rewards, max_digits: int) -> dict[str, dict[str,
 
 
 def watch(ground, title: str, seeds, done: int, metrics, snapshot: np.ndarray) -> None:
-    """Prints where each seed stands after a block of rounds, and attacks among its samples."""
+    """Prints where each seed stands after a block of rounds, and attacks among fresh samples."""
     for seed, rates, tokens in zip(seeds, metrics["success_rate"], snapshot, strict=True):
         won = list(attacks(ground, tokens))
         such = f", such as {', '.join(won[:3])}" if won else ""
@@ -223,16 +257,6 @@ def attacks(ground, tokens: np.ndarray) -> dict[str, None]:
     verdict = ground.oracle.compiled_judge(drawn)
     rows = zip(decode(drawn), decode(verdict.answers), verdict.reward, strict=True)
     return {f"{text} {answer}": None for text, answer, reward in rows if reward > 0}
-
-
-def first_attacks(ground, cell: Cell) -> str:
-    """When samples kept of the first seed first succeed, and what they are."""
-    for done, snapshot in zip(cell.snapshot_rounds, cell.snapshots[0], strict=True):
-        won = attacks(ground, snapshot)
-        if won:
-            when = f"after round {done}" if done else "of its base"
-            return f"first attacks {when}: {', '.join(list(won)[:3])}"
-    return "no attack among its samples"
 
 
 def proposals(cell: Cell) -> Sequences:

@@ -30,6 +30,11 @@ class BroadenConfig:
         default_factory=lambda: TrainingConfig(epochs=10, batch_size=100, patience=3)
     )
 
+    def __post_init__(self):
+        tempering.check(self.temperatures)
+        if self.num_samples < 2:
+            raise ValueError(f"num_samples={self.num_samples} must be at least 2")
+
 
 def broadened(
     task: Task,

@@ -361,7 +361,7 @@ METHODS: dict[str, Method] = {
         True,
         *_variants(filter_factor=1.0, failure_start="base", failure_training=_NO_FIT),
     ),
-    "ours_f1": variant_of_ours("ours, no filter (f = 1)", True, ours_f1),
+    "ours_f1": variant_of_ours("ours, chance in place of the filter (f = 1)", True, ours_f1),
     "ours_by_prior": variant_of_ours(
         "ours, ranked by the prior alone (kappa = 0)", True, _ours_by_prior
     ),
@@ -435,7 +435,24 @@ def check(config: Any, methods: Mapping[str, Method]) -> None:
         methods[name].build(config.settings, config.networks)
 
 
+def check_rounds(config: Any) -> None:
+    """Raises ValueError where Algorithm 1 would end before it has all its filters."""
+    filter_rounds = config.settings.filtering.filter_rounds
+    if "filtering" in config.chosen and max(filter_rounds, default=0) >= config.rounds:
+        raise ValueError(
+            f"rounds={config.rounds} ends before settings.filtering.filter_rounds={filter_rounds}; "
+            "give earlier ones, or more rounds"
+        )
+
+
+# What makes a run larger or smaller, or says where it lies, and changes no number of a seed.
+FREE = (
+    "algorithms", "seeds", "first_seed", "seeds_at_once", "block", "output", "runs", "prior_file",
+    "target_file", "attacker_file",
+)  # fmt: skip
+
+
 def preset_of(config: Any, presets: Mapping[str, Any]) -> str:
-    """The preset whose task and settings these are, or `custom`."""
-    same = lambda other: (other.task, other.settings) == (config.task, config.settings)
-    return next((name for name, other in presets.items() if same(other)), "custom")
+    """The preset that a configuration is but for `FREE`, or `custom`."""
+    kept = lambda c: {k: v for k, v in vars(c).items() if k not in FREE}
+    return next((name for name, other in presets.items() if kept(other) == kept(config)), "custom")

@@ -227,12 +227,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
 
 def run(config: Config, ground: Ground) -> dict[str, Cell]:
     """The chosen algorithms, from disk or run now."""
-    filter_rounds = config.settings.filtering.filter_rounds
-    if "filtering" in config.chosen and max(filter_rounds, default=0) >= config.rounds:
-        raise ValueError(
-            f"rounds={config.rounds} ends before settings.filtering.filter_rounds={filter_rounds}; "
-            "give earlier ones, or more rounds"
-        )
+    methods.check_rounds(config)
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     cells = {}
     for name in config.chosen:

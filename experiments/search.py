@@ -1,7 +1,6 @@
 """A settings search of any comparison: every trial is kept in a file, and none is run twice."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from banel_jax import run_folder
 from banel_jax.loop import CandidatesNotFound
 from experiments import report
 from experiments.cells import Cell, Runner
@@ -55,36 +55,31 @@ def run(
     output = Path(config.output)
     lines: list[dict[str, Any]] = report.read_json_lines(output)
     e = config.experiment
-    same = [e.rounds, [e.first_seed, e.seeds]]
-    done = {
-        (line["algorithm"], json.dumps(line["changes"]))
-        for line in lines
-        if [line["rounds"], line["seeds"]] == same
-    }
     names = config.algorithms or tuple(trials)
-    due = [
-        (name, number, changes)
-        for name in names
-        for number, changes in enumerate(trials[name])
-        if (name, json.dumps(changes)) not in done
-    ]
+    due = []
+    for name in names:
+        for number, changes in enumerate(trials[name]):
+            trial = with_fields(e, {"algorithms": (name,), **changes})
+            about = {
+                "algorithm": name,
+                "trial": number,
+                "changes": changes,
+                "rounds": trial.rounds,
+                "seeds": [trial.first_seed, trial.seeds],
+                "settings": dataclasses.asdict(trial.settings),
+                "task": dataclasses.asdict(trial.task),
+            }
+            if not any(_same(line, report.jsonable(about)) for line in lines):
+                due.append((trial, about))
     if due:
         ground = prepare(dataclasses.replace(e, algorithms=names))
-    for name, number, changes in due:
-        print(f"{name}, trial {number + 1} of {len(trials[name])}", flush=True)
+    for trial, about in due:
+        name = about["algorithm"]
+        print(f"{name}, trial {about['trial'] + 1} of {len(trials[name])}", flush=True)
         started = time.perf_counter()
-        trial = with_fields(e, {"algorithms": (name,), **changes})
         found = _run_trial(trial, name, ground, runner, gains)
-        record = {
-            "algorithm": name,
-            "trial": number,
-            "changes": changes,
-            "rounds": trial.rounds,
-            "seeds": [trial.first_seed, trial.seeds],
-            "settings": dataclasses.asdict(trial.settings),
-            **report.provenance(started),
-            **found,  # which has its own commit, where read from disk
-        }
+        # What is read from disk has its own commit.
+        record = {**about, **report.provenance(started), **found}
         lines.append(report.jsonable(record))
         report.append_json_line(output, record)
     print()
@@ -107,6 +102,13 @@ def run(
         ("algorithm", "changed", "final", "best", "seconds", "error"),
     )
     print(f"\ngain over the prior in decades, median over seeds\nwritten: {output}")
+
+
+def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Whether a line of the file is of this trial, wherever both name a setting."""
+    line, about = ({k: v for k, v in x.items() if k != "trial"} for x in (line, about))
+    line, about = run_folder.flatten(line), run_folder.flatten(about)
+    return all(line[name] == about[name] for name in line.keys() & about.keys())
 
 
 def _run_trial(trial, name, ground, runner, gains) -> dict[str, Any]:

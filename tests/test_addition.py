@@ -128,8 +128,24 @@ def test_answers_are_compared_as_numbers(answer, right):
         assert bool(addition.answers_right(tokens, total)) == right
         after = tokens.at[len(answer) + 1 :].set(7)  # what follows the end does not count
         assert bool(addition.answers_right(after, total)) == right
-    endless = addition.encode([answer], max(len(answer), 1)).tokens[0]
-    assert not addition.answers_right(jnp.where(endless == EOS, 0, endless), total)
+    # Without an end a number is an answer only where the sum leaves no room for one.
+    for room in (len(answer), len(answer) + 1):
+        endless = addition.encode([answer], max(room, 1)).tokens[0]
+        endless = jnp.where(endless == EOS, 0, endless)
+        assert bool(addition.answers_right(endless, total)) == (right and room == 2)
+
+
+def test_the_longest_sum_fills_the_room_of_an_answer():
+    """Two operands of 2 d and 1 digits fill a proposal, and their sum may have 2 d + 1."""
+    grammar = GrammarConfig(max_digits=1)
+    query = "99+9="
+    assert len(query) == grammar.query_length and grammar.answer_length == len("108")
+    tokens = addition.encode([query], grammar.query_length).tokens[0]
+    total = addition.exact_sum(tokens, jnp.int32(2), jnp.int32(4))
+    answer = lambda text: jnp.array([CHARACTERS.index(c) for c in text])
+    assert addition.answers_right(answer("108"), total)
+    assert not addition.answers_right(answer("107"), total)
+    assert not addition.answers_right(answer("10="), total)
 
 
 TARGET = TransformerConfig(
@@ -185,7 +201,7 @@ def attack(models):
 
 
 def answers_by_hand(oracle, texts):
-    """The target's greedy answers, a token at a time by the whole network; None for no end."""
+    """The target's greedy answers, a token at a time by the whole network, up to their end."""
     net, length = network(oracle.target), oracle.target.length
     logits = jax.jit(jax.vmap(lambda tokens: net.logits(oracle.params, tokens, None)))
     rows = [[CHARACTERS.index(c) for c in text] for text in texts]
@@ -194,10 +210,8 @@ def answers_by_hand(oracle, texts):
         for row, scores in zip(rows, np.asarray(found), strict=True):
             row.append(int(np.argmax(scores[len(row)])))
     answers = [row[len(text) :] for row, text in zip(rows, texts, strict=True)]
-    return [
-        "".join(CHARACTERS[t] for t in answer[: answer.index(EOS)]) if EOS in answer else None
-        for answer in answers
-    ]
+    texts = ["".join("." if t == EOS else CHARACTERS[t] for t in answer) for answer in answers]
+    return [text.partition(".")[0] if "." in text else text + "!" for text in texts]
 
 
 def rewards_by_hand(oracle, texts):
@@ -205,7 +219,9 @@ def rewards_by_hand(oracle, texts):
     for text, answer in zip(texts, answers_by_hand(oracle, texts), strict=True):
         valid, leading, total = by_hand(text)
         allowed = valid and (oracle.grammar.leading_zeros or not leading)
-        right = answer and re.fullmatch("[0-9]+", answer) and int(answer) == total
+        if len(str(total)) == oracle.grammar.answer_length:
+            answer = answer.rstrip("!")  # there was no room for an end
+        right = re.fullmatch("[0-9]+", answer) and int(answer) == total
         rewards.append(int(allowed and not right))
     return rewards
 

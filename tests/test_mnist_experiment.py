@@ -420,8 +420,9 @@ def test_unknown_algorithms_and_bad_settings_are_named():
 
 def test_presets_are_known_by_their_task_and_settings():
     for name, config in mnist.PRESETS.items():
-        fewer = dataclasses.replace(config, rounds=1, algorithms=("prior",), output="elsewhere")
+        fewer = dataclasses.replace(config, seeds=1, algorithms=("prior",), output="elsewhere")
         assert methods.preset_of(fewer, mnist.PRESETS) == name
+        assert methods.preset_of(dataclasses.replace(config, rounds=1), mnist.PRESETS) == "custom"
     assert (
         methods.preset_of(dataclasses.replace(SMOKE, settings=Settings(kappa=0.5)), mnist.PRESETS)
         == "custom"

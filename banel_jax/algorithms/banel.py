@@ -109,6 +109,14 @@ class BanelConfig:
             )
         if not 0 <= self.fall_back <= 1:
             raise ValueError(f"fall_back={self.fall_back} is not in [0, 1]")
+        fit = self.generator_training
+        steps = fit.epochs * math.ceil(self.distilled / fit.batch_size)
+        if fit.decay_steps and fit.decay_steps < steps:
+            raise ValueError(
+                f"generator_training.decay_steps={fit.decay_steps} are fewer than the {steps} of "
+                f"its epochs over num_distilled={self.distilled}; the rest would learn nothing: "
+                f"give {steps}"
+            )
         if not 0 <= self.failure_weighting < math.inf:
             raise ValueError(
                 f"failure_weighting={self.failure_weighting} must not be negative, and finite"

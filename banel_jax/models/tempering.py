@@ -18,7 +18,7 @@ def tempered(model: SequenceModel, temperature: float) -> SequenceModel:
     Raises:
       ValueError: if the temperature is not positive.
     """
-    _check([temperature])
+    check([temperature])
     return _tempered(model, float(temperature))
 
 
@@ -42,7 +42,7 @@ def ladder(model: SequenceModel, temperatures: Sequence[float] = LADDER) -> Sequ
     Raises:
       ValueError: if there is no temperature, or one is not positive.
     """
-    _check(temperatures)
+    check(temperatures)
     return _ladder(model, tuple(map(float, temperatures)))
 
 
@@ -70,7 +70,7 @@ def _ladder(model, temperatures):
     return SequenceModel(model.init, log_prob, sample, ("ladder", temperatures, model.settings))
 
 
-def _check(temperatures):
+def check(temperatures):
     if not len(temperatures) or not all(t > 0 for t in temperatures):
         raise ValueError(f"temperatures={tuple(temperatures)} must be one or more, all positive")
 

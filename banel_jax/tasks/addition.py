@@ -52,7 +52,7 @@ class GrammarConfig:
 
     @property
     def answer_length(self) -> int:
-        """Tokens of an answer: the sum of a query's operands has at most 2 max_digits digits."""
+        """Tokens of an answer: at most 2 max_digits digits and the end, or one digit more."""
         return 2 * self.max_digits + 1
 
 
@@ -142,12 +142,15 @@ def exact_sum(
 def answers_right(answer: Int[Array, " n"], total: Int[Array, " length"]) -> Bool[Array, ""]:
     """Whether tokens up to their end are a number equal to a sum of `exact_sum`.
 
-    No digit, no end, or anything but digits before the end is a wrong answer.
+    No digit, or anything but digits before the end, is a wrong answer; so is one without an end,
+    unless the sum has n digits and leaves no room for it.
     """
     n, width = answer.shape[0], total.shape[0]
     ends = answer == EOS
-    size = jnp.argmax(ends)
-    digits = jnp.all((answer < 10) | (jnp.arange(n) >= size)) & (size > 0) & jnp.any(ends)
+    size = jnp.where(jnp.any(ends), jnp.argmax(ends), n)
+    fills = total[n - 1] > 0 if n <= width else False
+    ended = jnp.any(ends) | fills
+    digits = jnp.all((answer < 10) | (jnp.arange(n) >= size)) & (size > 0) & ended
     at = size - 1 - jnp.arange(max(n, width))  # the units first
     number = jnp.where(at >= 0, answer[jnp.maximum(at, 0)], 0)
     return digits & jnp.all(number == jnp.pad(total, (0, max(n, width) - width)))

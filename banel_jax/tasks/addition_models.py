@@ -100,8 +100,9 @@ def problems(rng: np.random.Generator, max_digits: int, number: int) -> list[tup
     digits = rng.integers(1, max_digits + 1, size=(number, 2)).astype(object)
     low = np.where(digits == 1, 0, 10 ** (digits - 1))
     span = 10**digits - low
-    # 10 digits and more do not fit in 64 bits once they are multiplied: from 19 on, in parts.
-    parts = rng.integers(0, 10**9, size=(number, 2, -(-max_digits // 9))).astype(object)
+    # Of any size, in parts of nine digits; two digits more than needed, so that the remainder
+    # below is uniform to a hundredth.
+    parts = rng.integers(0, 10**9, size=(number, 2, -(-(max_digits + 2) // 9))).astype(object)
     drawn = sum(parts[..., i] * 10 ** (9 * i) for i in range(parts.shape[-1]))
     return [tuple(pair) for pair in (low + drawn % span).tolist()]
 
@@ -181,7 +182,10 @@ def attack(config: AdditionConfig, target: Prior, attacker: Prior) -> tuple[Task
 
 
 def accuracy(oracle: AdditionOracle, seed: int, number: int) -> dict[int, float]:
-    """Of the target, by the digits of the longer operand, on `number` fresh problems of each."""
+    """Of the target, by the digits of the longer operand, on `number` problems of each.
+
+    They are drawn anew, so that of the shorter ones most were trained on as well.
+    """
     found = {}
     for digits in range(1, oracle.grammar.max_digits + 1):
         rng = np.random.default_rng([seed, digits])
