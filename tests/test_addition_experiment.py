@@ -72,12 +72,6 @@ CELLS = {
 }
 
 
-# A rate of 0 among 100 samples counts as half of one.
-SEEN = np.log10(np.where(LEARNT == 0, 0.005, LEARNT))
-FILTERED = [11 * np.log10(0.125) - SEEN[seed, :-1].sum() for seed in range(3)]
-DISTILLED = [SEEN[seed, 1:].sum() - 11 * np.log10(0.125) for seed in range(3)]
-
-
 def table(cells=CELLS):
     found = addition_table.rows(SMOKE, GROUND, cells, METHODS)
     return {row["algorithm"]: row for row in found}
@@ -105,8 +99,10 @@ def test_the_numbers_of_a_row_by_hand():
         "passed": 0.125,
         "distilled": LEARNT[:, 1:].mean(),
         "generator": LEARNT[:, :-1].mean(),
-        "log10_filter_gain": np.median(FILTERED),
-        "log10_distillation_gain": np.median(DISTILLED),
+        # A seed's rates have zeros, which nothing can be divided by.
+        "log10_filter_gain": None,
+        "log10_distillation_gain": None,
+        "log10_falling_back_gain": None,
         "nre": SMOKE.rounds * M,
         "wall_s": 10.0,
     }
@@ -115,6 +111,25 @@ def test_the_numbers_of_a_row_by_hand():
     assert row["final_interval"][0] == clopper_pearson(60, FINAL)
     assert row["starts_from"] == "broadened" and not row["control"]
     assert table()["prior"]["final_median"] == 0 and "passed" not in table()["prior"]
+
+
+def test_where_rounds_gain_and_lose_by_hand():
+    """Three rounds: the second one falls back, for it meets 1 success where the first met 10."""
+    by_round = np.array([[0.2, 0.4, 0.8]])
+    passed = np.array([[0.2, 0.1, 0.5]])
+    met = np.array([[10.0, 1.0, 12.0]])
+    of = cell(by_round, [60], met, filtered_success_rate=passed)
+    of.metrics["successes"] = met
+    row = addition_table._split(SMOKE, of, by_round, fall_back=0.5)
+    assert row["log10_falling_back_gain"] == pytest.approx(np.log10(0.4 / 0.2))
+    assert row["log10_filter_gain"] == pytest.approx(np.log10(0.5 / 0.4))
+    assert row["log10_distillation_gain"] == pytest.approx(np.log10(0.8 / 0.5))
+    row = addition_table._split(SMOKE, of, by_round, fall_back=0.0)
+    assert row["log10_falling_back_gain"] == 0
+    assert row["log10_filter_gain"] == pytest.approx(np.log10(0.1 / 0.2 * 0.5 / 0.4))
+    # 100 samples a round: of 0.05 there are 5 successes, too few to divide by.
+    of.metrics["filtered_success_rate"] = passed / 2
+    assert addition_table._split(SMOKE, of, by_round, 0.0)["log10_filter_gain"] is None
 
 
 def test_costless_controls_are_the_best_by_looking():
@@ -163,14 +178,20 @@ class Even:
         return task_module.Verdict(reward, np.array([bool(t) for t in texts]), answers)
 
 
-def test_what_was_found_by_hand():
+def test_what_was_found_by_hand(capsys):
     ground = GROUND._replace(oracle=Even())
     drawn = ("1+1=", "2+1=", "02+1=", "2+1=", "")
     cells = CELLS | {"ours": cell(LEARNT, [60, 0, 50], MET, drawn)}
-    assert addition_table.first_attacks(ground, cells["ours"]) == (
-        f"first attacks after round {ROUNDS}: 2+1= 7, 02+1= 7"
-    )
-    assert addition_table.first_attacks(ground, cells["prior"]) == "no attack among its samples"
+    rates = {"success_rate": np.array([[0.25, 0.5]] * 2)}
+    snapshots = np.stack([cells[name].snapshots[0, -1] for name in ("ours", "ours")])
+    addition_table.watch(ground, "ours", (7, 8), 5, rates, snapshots)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"  ours, seed {seed}, round 5: 0.5 succeed, such as 2+1= 7, 02+1= 7" for seed in (7, 8)
+    ]
+    one = {"success_rate": rates["success_rate"][:1]}
+    addition_table.watch(ground, "prior", (7,), 5, one, cells["prior"].snapshots[0, -1:])
+    assert capsys.readouterr().out == "  prior, seed 7, round 5: 0.5 succeed\n"
     found = addition_table.what_was_found(SMOKE, ground, cells, METHODS)
     row = found["modes"][1]
     assert row["algorithm"] == METHODS["ours"].title and row["distinct"] == "2 of 9"
