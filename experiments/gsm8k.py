@@ -1,6 +1,7 @@
 """GSM8K-Hard with a language model as the prior (Section 5.2): one program, several commands.
 
     python -m experiments.gsm8k pretrain    # a small stand-in for Qwen2.5, on GSM8K's own text
+    python -m experiments.gsm8k finetune    # a policy gradient on the training questions
     python -m experiments.gsm8k select      # the questions that a model hardly ever gets right
 
 Each command has its own flags: `python -m experiments.gsm8k pretrain --help`.
@@ -10,10 +11,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from experiments import flags, gsm8k_pretrain, gsm8k_select
+from experiments import flags, gsm8k_finetune, gsm8k_pretrain, gsm8k_select
 
 COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any]]] = {
     "pretrain": (gsm8k_pretrain.main, gsm8k_pretrain.PRESETS),
+    "finetune": (gsm8k_finetune.main, gsm8k_finetune.PRESETS),
     "select": (gsm8k_select.main, gsm8k_select.PRESETS),
 }
 
