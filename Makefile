@@ -14,6 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.digits
+	$(BIN)/python -m experiments.addition --preset=demo
 	$(BIN)/python -m experiments.two_circles
 
 test: $(VENV)/.test-installed

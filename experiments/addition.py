@@ -350,7 +350,8 @@ def run(config: Config, ground: Ground) -> dict[str, Cell]:
     cells = {}
     for name in config.chosen:
         method = METHODS[name]
-        watch = partial(addition_table.watch, ground, method.title)
+        learns = name not in ("prior", "ladder", "broadened")
+        watch = partial(addition_table.watch, ground, method.title) if learns else None
         try:
             cells[name] = runner(config, name, ground, watch).cell(seeds)
         except CandidatesNotFound as error:
