@@ -23,23 +23,23 @@ SPENT = ("algorithm", "met", "first at", "0.1 at", "0.5 at", "NRE", "valid", "Tf
 SPLIT = ("algorithm", "generator", "passed", "distilled", "filter", "distillation", "back")
 TABLES = (RATES, SPENT, SPLIT)
 MODES = ("algorithm", *addition_modes.MODES, "distinct")
-LEGEND = (
-    "Success rates, median over seeds [lowest, highest], or of what does not change one estimate\n"
-    "(95% interval): final, after the last round; last 10,\n"
-    "the median of the last ten rounds; best, of the rounds, as the paper counts; x prior and\n"
-    "x best control, of the final medians, what was chosen by looking among the controls.\n"
-    "falls to: the lowest rate after the best round, over the best. met: successes among the\n"
-    "evaluations of all seeds. first at: reward evaluations until the round of the first one\n"
-    "was paid; 0.1 at and 0.5 at: until the first round that ends at that success rate.\n"
-    "valid: share of the last proposals that are grammatical. Tflop (matrix products, a training\n"
-    "step counted as three passes; the target's own are left out) and seconds are of one seed,\n"
-    "the latter with compilation and evaluation.\n"
-    "generator, passed, distilled: mean over the rounds from the second on of the rate of what\n"
-    "the generator proposed, of what passed the filter, and of what was distilled from that;\n"
-    "filter, distillation, back: decades gained by what passes, by distilling it, and by falling\n"
-    "back to an earlier generator, summed over the rounds; - where some rounds hardly succeed.\n"
-    "All rounds are judged by samples of one key, and best is the highest of 30 such estimates:\n"
-    "of what does not change it is left out, of small rates it is mostly chance."
+LEGEND = textwrap.fill(
+    "Success rates, median over seeds [lowest, highest], or of what does not change one estimate "
+    "(its 95% interval). final: after the last round; last 10: median of the last ten rounds; "
+    "best: of the rounds, as the paper counts; x prior and x best control: of the final medians, "
+    "the best T and the best 1 in f, chosen by looking, among the controls; falls to: the lowest "
+    "rate after the best round, over the best. met: successes among the evaluations of all seeds; "
+    "first at: reward evaluations until the round of the first one was paid; 0.1 at and 0.5 at: "
+    "until the first round that ends at that success rate. valid: share of the last proposals that "
+    "are grammatical. Tflop (matrix products, a training step counted as three passes; the "
+    "target's own are left out) and seconds are of one seed, the latter with compilation and "
+    "evaluation. generator, passed, distilled: mean over the rounds from the second on of the rate "
+    "of what the generator proposed, of what passed the filter, and of what was distilled from "
+    "that; filter, distillation, back: decades gained by what passes, by distilling it, and by "
+    "falling back to an earlier generator, summed over the rounds, - where some rounds hardly "
+    "succeed. All rounds are judged by samples of one key, and best is the highest of as many "
+    "estimates as there are rounds: of small rates it is mostly chance.",
+    95,
 )
 
 
@@ -174,7 +174,8 @@ def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         spent = row.get("flops")
         lines.append(
             {
-                "algorithm": row["title"] + (" (control)" if row["control"] else ""),
+                "algorithm": row["title"].replace(", chosen by looking", "")
+                + (" (control)" if row["control"] else ""),
                 "final": final if fixed else report.format_spread(row["final"]),
                 "x prior": row.get("final_over_base_median"),
                 "x best control": row["improvement_over_best_control_median"],
