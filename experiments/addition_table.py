@@ -14,6 +14,7 @@ from experiments import addition_modes, report
 from experiments.cells import Cell
 from experiments.methods import Method, flops
 
+SHOWN = 3  # algorithms whose attacks are shown, those that end best
 EXAMPLES = 10  # attacks of each kind that are shown
 SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
 FEWEST = 10  # successes that a rate must rest on to be divided by
@@ -300,12 +301,11 @@ def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[s
             }
         )
     learners = [name for name in cells if not methods[name].control] or list(cells)
-    best = max(learners, key=lambda name: np.median(cells[name].final["successes"]))
-    return {
-        "modes": table,
-        "counts": counts,
-        "text": f"{methods[best].title}, after the last round:\n\n{examples(*verdicts[best])}",
-    }
+    ends = lambda name: np.median(cells[name].final["successes"])
+    best = sorted(learners, key=ends, reverse=True)[:SHOWN]
+    after = lambda name: f"{methods[name].title}, after the last round:\n\n"
+    text = "\n\n".join(after(name) + examples(*verdicts[name]) for name in best)
+    return {"modes": table, "counts": counts, "text": text}
 
 
 def examples(drawn: Sequences, verdict) -> str:
