@@ -1,6 +1,7 @@
 """Figures of the addition attack."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -10,30 +11,37 @@ import numpy as np
 
 from experiments.figures import COLOURS
 
+BANDS = 3  # lines of a panel that are shown with their spread
+
 
 def success_rate(path: Path, config, ground, cells, methods) -> None:
-    """Success rate by reward evaluations, median over seeds and from lowest to highest.
+    """Success rate by reward evaluations, median over seeds; of the three that end best in a
+    panel from lowest to highest as well.
 
     Controls stand left, in dashes, those that cost no evaluation in dots; what learns right. A
     rate without a success among its samples is drawn as half of one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     floor = 0.5 / config.num_evaluated
-    figure, panels = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(13, 7.2), sharey=True, layout="constrained")
     for axes, controls in zip(panels, (True, False), strict=True):
         names = [name for name in cells if methods[name].control == controls]
+        ends = {name: np.median(cells[name].final["successes"]) for name in names}
+        best = sorted(names, key=lambda name: ends[name], reverse=True)[:BANDS]
         for i, name in enumerate(names):
             rates = np.maximum(cells[name].metrics["success_rate"], floor)
             evaluations = config.settings.num_candidates * np.arange(1, rates.shape[1] + 1)
             colour = COLOURS[i % len(COLOURS)]
-            style = "--" if controls else ("-", "-.")[i // len(COLOURS)]
+            styles: tuple[Any, Any] = ("--", (0, (5, 1, 1, 1))) if controls else ("-", "-.")
+            style = styles[i // len(COLOURS) % 2]
             axes.plot(
-                evaluations, np.median(rates, 0), style, color=colour, lw=1.5,
+                evaluations, np.median(rates, 0), ls=style, color=colour, lw=1.5,
                 label=methods[name].title,
             )  # fmt: skip
-            axes.fill_between(
-                evaluations, rates.min(0), rates.max(0), color=colour, alpha=0.1, lw=0
-            )
+            if name in best:
+                axes.fill_between(
+                    evaluations, rates.min(0), rates.max(0), color=colour, alpha=0.12, lw=0
+                )
         for control, colour in zip(
             ground.costless if controls else (), COLOURS[::-1], strict=False
         ):
@@ -42,11 +50,11 @@ def success_rate(path: Path, config, ground, cells, methods) -> None:
             )
         axes.axhline(max(ground.prior.value, floor), color="#000000", lw=0.8)
         axes.set_yscale("log")
-        axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
+        axes.set_title("controls" if controls else "what learns", fontsize=10)
         axes.set_xlabel("reward evaluations")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(
-            fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+            fontsize=7, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1)
         )
     panels[0].set_ylabel("success rate (the prior's in black)")
     figure.savefig(path, dpi=150)
