@@ -25,6 +25,7 @@ import numpy as np
 
 from banel_jax import sampling
 from banel_jax.algorithms.banel import BanelConfig
+from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.checkpoint import checksum
 from banel_jax.loop import CandidatesNotFound
 from banel_jax.success_rate import clopper_pearson
@@ -102,6 +103,9 @@ OURS = BanelConfig(
     fall_back=0.95,
 )
 
+# The rate that the search found best, ten times the usual one.
+POLICY_GRADIENT = PolicyGradientConfig(training=TrainingConfig(epochs=1, learning_rate=1e-3))
+
 
 @dataclass(frozen=True)
 class Config:
@@ -147,7 +151,11 @@ class Config:
     attacker_file: str = ""
     output: str = "runs/addition/results"
     runs: str = "runs/addition"
-    settings: Settings = field(default_factory=lambda: Settings(ours=OURS, ours_base="broadened"))
+    settings: Settings = field(
+        default_factory=lambda: Settings(
+            ours=OURS, ours_base="broadened", policy_gradient=POLICY_GRADIENT
+        )
+    )
     broaden: BroadenConfig = field(
         default_factory=lambda: BroadenConfig(
             num_samples=30_000, training=TrainingConfig(epochs=6, batch_size=100)
