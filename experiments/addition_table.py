@@ -14,7 +14,7 @@ from experiments import addition_modes, report
 from experiments.cells import Cell
 from experiments.methods import Method, flops
 
-SHOWN = 3  # algorithms whose attacks are shown, those that end best
+SHOWN = 4  # algorithms whose attacks are shown, those that end best
 EXAMPLES = 10  # attacks of each kind that are shown
 SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
 FEWEST = 10  # successes that a rate must rest on to be divided by
