@@ -448,7 +448,7 @@ def check_rounds(config: Any) -> None:
 # What makes a run larger or smaller, or says where it lies, and changes no number of a seed.
 FREE = (
     "algorithms", "seeds", "first_seed", "seeds_at_once", "block", "output", "runs", "prior_file",
-    "target_file", "attacker_file",
+    "target_file", "attacker_file", "data_dir",
 )  # fmt: skip
 
 

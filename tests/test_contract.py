@@ -59,8 +59,8 @@ ALGORITHMS = {
     "ladder": lambda: prior_sampling(tempering.ladder(MODEL), M),
     "banel": algorithm_2,
     "banel, all failures": lambda: algorithm_2(failure_rounds=ROUNDS),
-    "banel, weighted and held": lambda: algorithm_2(
-        failure_weighting=0.5, hold=0.5, failure_rounds=ROUNDS, distinct=True
+    "banel, weighted and falling back": lambda: algorithm_2(
+        failure_weighting=0.5, fall_back=0.5, failure_rounds=ROUNDS, distinct=True
     ),
     "banel, threshold": lambda: algorithm_2(**FIXED),
     "banel, importance": lambda: algorithm_2(rejection="importance", filter_factor=3),
