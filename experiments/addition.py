@@ -445,6 +445,8 @@ PRESETS: dict[str, Config] = {
             "ours_f1",
             "ours_told_nothing",
             "ours",
+            "policy_gradient",
+            "policy_gradient_ours",
         ),
         rounds=12,
         seeds=2,
