@@ -467,6 +467,7 @@ PRESETS: dict[str, Config] = {
                 generator_training=dataclasses.replace(OURS.generator_training, decay_steps=80),
             ),
             ours_base="broadened",
+            policy_gradient=POLICY_GRADIENT,
         ),
         broaden=BroadenConfig(num_samples=10_000, training=TrainingConfig(epochs=5)),
         task=AdditionConfig(
