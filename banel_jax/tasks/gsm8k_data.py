@@ -1,15 +1,14 @@
 """GSM8K's problems, read from its `train.jsonl` and `test.jsonl` (Cobbe et al., 2021)."""
 
-import gzip
 import json
 import os
 import re
-import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from banel_jax.tasks.mnist_data import DATA_DIR_VARIABLE
+from banel_jax.tasks import data_files
+from banel_jax.tasks.data_files import DATA_DIR_VARIABLE
 
 SOURCE = "https://github.com/openai/grade-school-math"
 LINES = {"train": 7473, "test": 1319}
@@ -87,8 +86,7 @@ def load_gsm8k(
     try:
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
-        places = (part / (name + end) for part in (folder, folder / "gsm8k") for end in ("", ".gz"))
-        file = next(filter(os.path.isfile, places), None)
+        file = data_files.find(folder, "gsm8k", name)
         if file is None:
             raise ValueError(f"there is no {name} or {name}.gz in {folder} or {folder / 'gsm8k'}")
         state = file.stat()
@@ -116,16 +114,11 @@ def _read(file, count, *_):
 
 def _text(file):
     try:
-        content = file.read_bytes()
-        if file.suffix == ".gz":
-            content = gzip.decompress(content)
-        return content.decode("utf-8")
-    except EOFError as error:
-        raise ValueError(f"the GSM8K file {file} is truncated") from error
-    except (gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        return data_files.read(file).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise ValueError(f"the GSM8K file {file} is damaged ({error})") from error
-    except OSError as error:
-        raise ValueError(f"the GSM8K file {file} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"the GSM8K file {file} {error}") from error
 
 
 def _problem(line):

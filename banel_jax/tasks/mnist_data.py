@@ -5,18 +5,18 @@ image's bytes, for tensorflow-datasets shuffles its examples and an experiment m
 on where its data came from. TensorFlow itself is not needed.
 """
 
-import gzip
 import hashlib
 import math
 import os
 import urllib.request
-import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-DATA_DIR_VARIABLE = "BANEL_DATA_DIR"
+from banel_jax.tasks import data_files
+from banel_jax.tasks.data_files import DATA_DIR_VARIABLE
+
 MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 IDX_FILES = {  # fields of Mnist: the file's name, the array's shape and the md5 unpacked
     "train_images": (
@@ -94,11 +94,7 @@ def _from_idx(folder):
 
 
 def _find(folder, name):
-    """The IDX file in the folder or its `mnist`, plain rather than gzip; None without one."""
-    if folder is None:
-        return None
-    candidates = (part / (name + end) for part in (folder, folder / "mnist") for end in ("", ".gz"))
-    return next(filter(os.path.isfile, candidates), None)
+    return folder and data_files.find(folder, "mnist", name)
 
 
 def _read_files(files):
@@ -113,16 +109,7 @@ def _read_files(files):
 
 def _read_idx(file, shape, md5):
     """The array of an IDX file; ValueError says what is wrong with it, as a predicate."""
-    try:
-        content = file.read_bytes()
-        if file.suffix == ".gz":
-            content = gzip.decompress(content)
-    except EOFError as error:
-        raise ValueError("is truncated") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"is damaged ({error})") from error
-    except OSError as error:
-        raise ValueError(f"cannot be read ({error.strerror})") from error
+    content = data_files.read(file)
     # Two zero bytes, 8 for uint8, the number of dimensions, and each as a big-endian integer.
     magic = bytes([0, 0, 8, len(shape)])
     header = magic + np.array(shape, ">i4").tobytes()
