@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-MIN_ROWS = 32  # of a block of attention; smaller ones cost more than they save
+from banel_jax.models.transformer import row_blocks
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,8 @@ def attention_in_blocks(q, keys, values, seen, prefix, precision):
 
     In four blocks of rows, each against the keys up to its last row alone.
     """
-    length = q.shape[2]
-    rows = max(MIN_ROWS, -(-length // 4))
     blocks = []
-    for start in range(0, length, rows):
-        end = min(start + rows, length)
+    for start, end in row_blocks(q.shape[2]):
         own = (keys[:, :end], values[:, :end], seen[start:end, :end])
         blocks.append(attention(q[:, :, start:end], [*prefix, own], precision))
     return jnp.concatenate(blocks, axis=2)
