@@ -10,14 +10,14 @@ from banel_jax.models.optional import optional
 
 START, END = "<|im_start|>", "<|im_end|>"
 SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-CHATML = (  # Qwen2.5's form of a chat, for folders that define none
-    "{% if messages[0]['role'] != 'system' %}"
-    f"{START}system\n{SYSTEM}{END}\n"
-    "{% endif %}"
+CHAT = (  # ChatML, without a system message of its own
     "{% for message in messages %}"
     f"{START}{{{{ message['role'] }}}}\n{{{{ message['content'] }}}}{END}\n"
     "{% endfor %}"
     f"{{% if add_generation_prompt %}}{START}assistant\n{{% endif %}}"
+)
+CHATML = (  # Qwen2.5's form of a chat, for folders that define none
+    f"{{% if messages[0]['role'] != 'system' %}}{START}system\n{SYSTEM}{END}\n{{% endif %}}{CHAT}"
 )
 
 

@@ -4,25 +4,17 @@ It is saved as Hugging Face lays a tokenizer out, so `transformers.AutoTokenizer
 what reads it here reads Qwen's own `tokenizer.json` just as well.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from banel_jax.models.huggingface_config import write_json
 from banel_jax.models.optional import optional
-from banel_jax.models.tokenizer import END, START
+from banel_jax.models.tokenizer import CHAT, END, START
 
 END_OF_TEXT = "<|endoftext|>"
 SPECIAL_TOKENS = (END_OF_TEXT, START, END)
 NUM_BYTES = 256
-
-# ChatML; unlike Qwen's it puts in no system message of its own.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -94,7 +86,7 @@ def train_tokenizer(
         "eos_token": END,
         "pad_token": END_OF_TEXT,
         "additional_special_tokens": [START, END],
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": CHAT,
         "clean_up_tokenization_spaces": False,
         "model_max_length": 32768,
     }
@@ -102,6 +94,5 @@ def train_tokenizer(
     ends = {"eos_token_id": SPECIAL_TOKENS.index(END), "pad_token_id": 0}
     generation = {**ends, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0}
     for name, values in (("tokenizer", settings), ("generation", generation)):
-        text = json.dumps(values, indent=2) + "\n"
-        (folder / f"{name}_config.json").write_text(text, encoding="utf-8")
+        write_json(folder / f"{name}_config.json", values)
     return folder
