@@ -9,20 +9,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from banel_jax import training
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
     policy_gradient,
 )
+from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
 # The penalty of Appendix B.2, without which the paper found no gain.
 POLICY = PolicyGradientConfig(kl_coefficient=0.05, centre=True, bonus_for_failures=True)
+
+
+WEIGHT_DECAY = 1e-4  # AdamW's usual one
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,17 @@ class LanguageRndConfig:
         for name in ("highest", "epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Each step on the whole batch, by whose moments the networks norm."""
+        return TrainingConfig(
+            epochs=self.epochs,
+            batch_size=10**6,
+            learning_rate=self.learning_rate,
+            weight_decay=WEIGHT_DECAY,
+            clip_norm=0.0,
+        )
 
 
 class Network(nn.Module):
@@ -101,37 +116,34 @@ def language_rnd_reward(model: SequenceModel, config: LanguageRndConfig) -> Intr
     """
     c = config
     network = Network(c)
-    optimise = optax.adamw(c.learning_rate)
 
     def apply(params, sequences):
         return network.apply({"params": params}, sequences, mutable=["batch_stats"])[0]
 
-    def errors(params, sequences, targets) -> Float[Array, " m"]:
+    def errors(params, rows) -> Float[Array, " m"]:
+        sequences, targets = rows
         return (apply(params, sequences) - targets) ** 2
+
+    def loss(params, rows, weights):
+        return jnp.sum(weights * errors(params, rows)) / jnp.maximum(jnp.sum(weights), 1e-9)
 
     def init(key, prior_params):
         keys = jax.random.split(key, 3)
         one = jax.eval_shape(lambda k: model.sample(k, prior_params)[0], keys[0])
         blank: Sequences = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), one)
         target, predictor = (network.init(k, blank)["params"] for k in keys[1:])
-        return State(jnp.int32(0), target, predictor, optimise.init(predictor))
+        opt_state = training.optimizer(c.training).init(predictor)
+        return State(jnp.int32(0), target, predictor, opt_state)
 
     def update(key, state, sequences):
-        del key  # all of a batch is one step
-        targets = apply(state.target, sequences)
-        before = errors(state.predictor, sequences, targets)
+        rows = (sequences, apply(state.target, sequences))
+        before = errors(state.predictor, rows)
         low, high = jnp.min(before), jnp.max(before)
         bonus = c.highest * (before - low) / jnp.maximum(high - low, 1e-12)
         bonus *= c.half_life / (c.half_life + state.round)
-
-        def step(carry, _):
-            params, opt_state = carry
-            grads = jax.grad(lambda p: jnp.mean(errors(p, sequences, targets)))(params)
-            updates, opt_state = optimise.update(grads, opt_state, params)
-            return (optax.apply_updates(params, updates), opt_state), None
-
-        start = (state.predictor, state.opt_state)
-        (predictor, opt_state), _ = jax.lax.scan(step, start, length=c.epochs)
+        predictor, opt_state, _ = training.minimise(
+            loss, c.training, key, state.predictor, state.opt_state, rows
+        )
         info = {"prediction_error": jnp.mean(before)}
         state = state.replace(round=state.round + 1, predictor=predictor, opt_state=opt_state)
         return bonus, state, info
