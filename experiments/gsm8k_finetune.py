@@ -28,11 +28,12 @@ from banel_jax.models.qwen2 import Qwen2Config
 from banel_jax.models.responses import Prompt, ResponseConfig, pad_prompts
 from banel_jax.progress import progress
 from banel_jax.tasks.gsm8k import Rule, is_right
-from banel_jax.tasks.gsm8k_data import Problem, load_gsm8k
+from banel_jax.tasks.gsm8k_data import Problem, Split, load_gsm8k
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Key, Params, Sequences
 from experiments import report
-from experiments.gsm8k_model import LanguageModel, load
+from experiments.gsm8k_model import LanguageModel, check_free, load
+from experiments.pieces import in_pieces
 
 
 @dataclass(frozen=True)
@@ -166,31 +167,34 @@ def rewards_of(model: LanguageModel, drawn: Sequences, golds: list[str], rule: R
 
 
 def mean_at_k(
-    config: Config, model: LanguageModel, params: Params, problems: list[Problem]
+    config: Config, model: LanguageModel, params: Params, problems: list[Problem], prompts: Prompt
 ) -> float:
     """The share of right answers among `mean_at` responses to each question."""
-    prompts = prompts_of(config, model, problems)
     size = min(config.questions, len(problems))
-    found = []
-    for first in progress(
-        range(0, len(problems), size), -(-len(problems) // size), f"mean@{config.mean_at}"
-    ):
-        rows = np.arange(first, first + size) % len(problems)  # the last call is filled
-        key = jax.random.fold_in(jax.random.key(config.seed + 1), first)
-        some = jax.tree.map(lambda x, rows=rows: x[rows], prompts)
+
+    def earned(i):
+        rows = np.arange(i * size, (i + 1) * size) % len(problems)  # the last call is filled
+        key = jax.random.fold_in(jax.random.key(config.seed + 1), i * size)
+        some = jax.tree.map(lambda x: x[rows], prompts)
         drawn = draw_groups(model.config, model.response, key, params, some, config.mean_at)
-        golds = [problems[row].gold for row in rows]
-        earned = rewards_of(model, drawn, golds, config.rule)
-        found.append(earned[: len(problems) - first])
-    return float(np.concatenate(found).mean())
+        return rewards_of(model, drawn, [problems[row].gold for row in rows], config.rule)
+
+    return float(in_pieces(earned, len(problems), size, f"mean@{config.mean_at}").mean())
 
 
-def prompts_of(config: Config, model: LanguageModel, problems: list[Problem]) -> Prompt:
-    return pad_prompts([model.prompt(p) for p in problems], config.max_prompt_tokens)
-
-
-def short_enough(config: Config, model: LanguageModel, problems) -> list[Problem]:
-    return [p for p in problems if len(model.prompt(p)) <= config.max_prompt_tokens]
+def questions_of(
+    config: Config, model: LanguageModel, split: Split, most: int | None = None
+) -> tuple[list[Problem], Prompt | None]:
+    """The first `most` problems of a split that are short enough, and their prompts."""
+    kept: list[tuple[Problem, list[int]]] = []
+    for problem in load_gsm8k(config.data_dir or None, split):
+        ids = model.prompt(problem)
+        if len(ids) <= config.max_prompt_tokens:
+            kept.append((problem, ids))
+        if len(kept) == most:
+            break
+    prompts = pad_prompts([ids for _, ids in kept], config.max_prompt_tokens) if kept else None
+    return [problem for problem, _ in kept], prompts
 
 
 def chosen(config: Config, step: int, number: int) -> Int[np.ndarray, " q"]:
@@ -201,20 +205,17 @@ def chosen(config: Config, step: int, number: int) -> Int[np.ndarray, " q"]:
 def main(config: Config) -> None:
     started = time.perf_counter()
     folder = Path(config.folder)
-    if list(folder.glob("*.safetensors")):
-        raise ValueError(f"folder={folder} holds a model already; name another, or use this one")
+    check_free(folder)
     model = load(config.model, config.max_new_tokens)
-    problems = short_enough(config, model, load_gsm8k(config.data_dir or None, "train"))
-    test = short_enough(config, model, load_gsm8k(config.data_dir or None, "test"))
-    if len(problems) < config.questions or not test:
+    problems, prompts = questions_of(config, model, "train")
+    test, test_prompts = questions_of(config, model, "test", config.num_evaluated)
+    if len(problems) < config.questions or not test_prompts:
         raise ValueError(
             f"max_prompt_tokens={config.max_prompt_tokens} leaves {len(problems)} questions to "
             f"train on, and questions={config.questions}; raise the one or lower the other"
         )
-    test = test[: config.num_evaluated]
     print(f"{len(problems):,} questions to train on, {len(test):,} to evaluate", flush=True)
-    prompts = prompts_of(config, model, problems)
-    before = mean_at_k(config, model, model.params, test)
+    before = mean_at_k(config, model, model.params, test, test_prompts)
     print(f"mean@{config.mean_at} before: {before:.4f}", flush=True)
     settings = asdict(config) | {"data_dir": None, "folder": None, "checkpoint_every": None}
     settings |= {"model": f"{checksum(model.params):08x}"}
@@ -231,7 +232,7 @@ def main(config: Config) -> None:
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
                 checkpoints.save(step + 1, state)
         checkpoints.wait()
-    after = mean_at_k(config, model, state.params, test)
+    after = mean_at_k(config, model, state.params, test, test_prompts)
     rewards = np.asarray(state.rewards)
     tenth = max(1, config.steps // 10)
     print(

@@ -73,6 +73,12 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
     return LanguageModel(config, params, tokenizer, ResponseConfig(max_new_tokens, ends))
 
 
+def check_free(folder: Path) -> None:
+    """Raises ValueError where a folder that a model is to be saved in holds one already."""
+    if list(folder.glob("*.safetensors")):
+        raise ValueError(f"folder={folder} holds a model already; name another, or use this one")
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def draw(
     config: Qwen2Config,

@@ -9,7 +9,7 @@ What it can do is its own; nothing measured on it is a result of Qwen's.
 
 import shutil
 import time
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,18 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import run_folder, training
-from banel_jax.checkpoint import Checkpoints
 from banel_jax.models import huggingface, responses
 from banel_jax.models.qwen2 import Qwen2Config
 from banel_jax.models.responses import ResponseConfig
 from banel_jax.models.tokenizer import END
 from banel_jax.models.tokenizer import tokenizer as load_tokenizer
+from banel_jax.tasks import prior_cache
 from banel_jax.tasks.gsm8k_data import Problem, load_gsm8k, strip_annotations
 from banel_jax.tasks.gsm8k_tokens import TokenizerConfig, train_tokenizer
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 from experiments import report
+from experiments.gsm8k_model import check_free
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,10 @@ def sequences(tokens: list[list[int]], length: int) -> Sequences:
     return Sequences(jnp.asarray(rows), jnp.asarray(mask))
 
 
-def data(config: Config, tokenizer) -> tuple[Sequences, Float[Array, " n"], int, int]:
+def data(
+    config: Config, tokenizer, problems: Sequence[Problem]
+) -> tuple[Sequences, Float[Array, " n"], int, int]:
     """What is trained on, 1 for held out, the first token, and how many chats were too long."""
-    problems = load_gsm8k(config.data_dir or None, "train")[: config.num_problems or None]
     tokens = chats(tokenizer, problems, config.annotations)
     short = [ids for ids in tokens if len(ids) <= config.length + 1]
     if len(short) <= config.held_out:
@@ -144,19 +145,17 @@ def data(config: Config, tokenizer) -> tuple[Sequences, Float[Array, " n"], int,
 def main(config: Config) -> None:
     started = time.perf_counter()
     folder = Path(config.folder)
-    if list(folder.glob("*.safetensors")):
-        raise ValueError(f"folder={folder} holds a model already; name another, or use this one")
+    check_free(folder)
     problems = load_gsm8k(config.data_dir or None, "train")[: config.num_problems or None]
     texts = [f"{p.prompt}\n{solution(p, config.annotations)}" for p in problems]
     work = folder.with_name(folder.name + ".training")
     train_tokenizer(texts, work / "tokenizer", config.tokenizer)
     tokenizer = load_tokenizer(work / "tokenizer")
-    rows, held_out, first, too_long = data(config, tokenizer)
+    rows, held_out, first, too_long = data(config, tokenizer, problems)
     model_config = config.model(len(tokenizer))
     model = responses.conditioned(model_config, ResponseConfig(config.length), [first])
-    init_key, fit_key = jax.random.split(jax.random.key(config.seed))
-    params = model.init(init_key)
-    size = sum(x.size for x in jax.tree.leaves(params))
+    like = jax.eval_shape(model.init, jax.random.key(0))
+    size = sum(x.size for x in jax.tree.leaves(like))
     print(
         f"{len(rows.tokens):,} chats of at most {config.length} tokens ({too_long} longer ones "
         f"left out), {int(rows.mask.sum()):,} tokens; {size:,} parameters, "
@@ -164,14 +163,9 @@ def main(config: Config) -> None:
         flush=True,
     )
     settings = asdict(config) | {"data_dir": None, "folder": None}
-    with ExitStack() as stack:
-        stack.enter_context(run_folder.hold(work))
-        checkpoints = Checkpoints(work / "checkpoints", run_folder.identity(settings))
-        stack.enter_context(closing(checkpoints))
-        params, metrics = training.fit_by_epochs(
-            model, config.training, fit_key, params, rows, held_out, checkpoints, "pretraining"
-        )
-        checkpoints.wait()
+    _, params, metrics = prior_cache.pretrained(
+        work, "stand_in", settings, model, config.training, config.seed, lambda: (rows, held_out)
+    )
     per_chat = float(rows.mask[: config.held_out].sum()) / max(config.held_out, 1)
     nats = metrics["held_out_nats"] / per_chat
     huggingface.save(folder, model_config, params, like=work / "tokenizer")
