@@ -14,6 +14,7 @@ runs them at several values of any field. See the README for minutes and results
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -57,11 +58,14 @@ def _by_novelty(settings: Settings) -> BanelConfig:
     )
 
 
-def _every_round(title: str, control: bool, setting) -> Method:
+_BY_NOVELTY = methods.variant_of_ours("ours, ranked by 1 / p_base alone", True, _by_novelty)
+
+
+def _every_round(method: Method, setting: Callable[[Settings], BanelConfig]) -> Method:
     """Without falling back, which may take from a control what it has."""
     return methods.variant_of_ours(
-        f"{title}, distilling every round",
-        control,
+        f"{method.title}, distilling every round",
+        method.control,
         lambda settings: dataclasses.replace(setting(settings), fall_back=0.0),
     )
 
@@ -75,19 +79,13 @@ def _from_broadened(name: str) -> Method:
 
 
 METHODS = methods.METHODS | {
-    "ours_by_novelty": methods.variant_of_ours(
-        "ours, ranked by 1 / p_base alone", True, _by_novelty
-    ),
+    "ours_by_novelty": _BY_NOVELTY,
     "ours_told_nothing": methods.variant_of_ours(
         "ours, told nothing but zeros", True, methods.ours
     )._replace(told=False),
-    "ours_every_round": _every_round("BaNEL, ours", False, methods.ours),
-    "ours_f1_every_round": _every_round(
-        "ours, chance in place of the filter (f = 1)", True, methods.ours_f1
-    ),
-    "ours_by_novelty_every_round": _every_round(
-        "ours, ranked by 1 / p_base alone", True, _by_novelty
-    ),
+    "ours_every_round": _every_round(methods.METHODS["ours"], methods.ours),
+    "ours_f1_every_round": _every_round(methods.METHODS["ours_f1"], methods.ours_f1),
+    "ours_by_novelty_every_round": _every_round(_BY_NOVELTY, _by_novelty),
     "policy_gradient_ours": _from_broadened("policy_gradient"),
     "rnd_ours": _from_broadened("rnd"),
 }
