@@ -60,17 +60,17 @@ class Config:
     num_kv_heads: int = 2
     mlp_width: int = 704
     context: int = 1024
-    length: int = 320
+    length: int = 288
     num_problems: int = 0
     held_out: int = 200
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            epochs=8,
+            epochs=6,
             batch_size=32,
             learning_rate=2e-3,
             weight_decay=0.1,
             warmup_steps=100,
-            decay_steps=1800,
+            decay_steps=1200,
             patience=2,
         )
     )

@@ -64,26 +64,30 @@ def test_attention_and_mlp_kernels_are_adapted_embeddings_and_head_are_not():
     np.testing.assert_allclose([a.mean(), a.var() * 32], [0, 1], atol=0.05)
 
 
-@pytest.mark.parametrize("config", [CONFIG, LoraConfig(rank=0)])
-def test_before_training_it_is_the_base_bit_for_bit(config):
-    adapted = lora(TRANSFORMER, BASE, config)
-    params = adapted.init(jax.random.key(0))
-    same(merge(BASE, params, config), BASE)
+def is_the_base(adapted, adapters, config):
+    """Its weights are the base's bit for bit. What two programs compute of them may differ in the
+    last bit, for a processor's fastest product of a matrix depends on where the matrix is from."""
+    same(jax.jit(lambda base, a: merge(base, a, config))(BASE, adapters), BASE)
     score = partial(scoring.log_likelihood, temperature=1.5)
-    equal(score(adapted, params, ALL), score(TRANSFORMER, BASE, ALL))
-    draw = lambda m, p: sampling.sample(m, jax.random.key(1), p, 50, temperature=0.7)
-    same(draw(adapted, params), draw(TRANSFORMER, BASE))
+    expected = score(TRANSFORMER, BASE, ALL)
+    np.testing.assert_allclose(score(adapted, adapters, ALL), expected, rtol=1e-6)
+    draw = lambda m, p: sampling.sample(m, jax.random.key(1), p, 50, temperature=0.7)[0]
+    same(draw(adapted, adapters), draw(TRANSFORMER, BASE))
 
 
-def test_zeroed_b_is_the_base_whatever_a_is_and_so_is_zeroed_a():
-    params = changed(START)
-    expected = scoring.log_likelihood(TRANSFORMER, BASE, ALL)
-    for zeroed in ("a", "b"):
-        adapters = {
-            path: pair._replace(**{zeroed: jnp.zeros_like(getattr(pair, zeroed))})
-            for path, pair in params.items()
-        }
-        equal(scoring.log_likelihood(ADAPTED, adapters, ALL), expected)
+@pytest.mark.parametrize("config", [CONFIG, LoraConfig(rank=0)])
+def test_before_training_it_is_the_base(config):
+    adapted = lora(TRANSFORMER, BASE, config)
+    is_the_base(adapted, adapted.init(jax.random.key(0)), config)
+
+
+@pytest.mark.parametrize("zeroed", ["a", "b"])
+def test_zeroed_b_is_the_base_whatever_a_is_and_so_is_zeroed_a(zeroed):
+    adapters = {
+        path: pair._replace(**{zeroed: jnp.zeros_like(getattr(pair, zeroed))})
+        for path, pair in changed(START).items()
+    }
+    is_the_base(ADAPTED, adapters, CONFIG)
 
 
 def test_the_merged_export_is_w_plus_the_scaled_product_and_scores_alike():
