@@ -29,22 +29,34 @@ from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.checkpoint import checksum
 from banel_jax.loop import CandidatesNotFound
-from banel_jax.success_rate import clopper_pearson
 from banel_jax.tasks import addition_models
 from banel_jax.tasks.addition import AdditionOracle, GrammarConfig
 from banel_jax.tasks.addition_models import AdditionConfig, ModelConfig
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, State, Task
-from experiments import addition_figures, addition_table, flags, methods, report, sweeps
+from experiments import (
+    addition_figures,
+    addition_table,
+    flags,
+    methods,
+    rate_table,
+    report,
+    sweeps,
+)
 from experiments.broadening import BroadenConfig, broadened
 from experiments.cells import Cell, Runner
 from experiments.methods import Method, Networks, Settings
 from experiments.pieces import in_pieces
+from experiments.rate_table import Costless, Rate
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 FACTORS = (4, 16, 64, 256)
 NUM_SNAPSHOT = 500  # samples kept of each block of rounds, from which failure modes are counted
 JUDGED = 10_000  # proposals in a compiled call outside the rounds
+LEGEND = rate_table.legend(
+    "are grammatical", "the best T and the best 1 in f, chosen by looking,",
+    "; the target's own are left out",
+)  # fmt: skip
 
 
 def _by_novelty(settings: Settings) -> BanelConfig:
@@ -183,39 +195,6 @@ class Config:
         return methods.of_transformer(transformer, transformer.length * transformer.vocab_size)
 
 
-class Rate(NamedTuple):
-    """A success rate by Monte Carlo: so many successes among so many samples."""
-
-    successes: int
-    samples: int
-
-    @property
-    def value(self) -> float:
-        return self.successes / self.samples
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return clopper_pearson(self.successes, self.samples)
-
-
-class Costless(NamedTuple):
-    """A control that costs no evaluation, chosen by looking at the success rate.
-
-    Attributes:
-      kind: what it is.
-      setting: the best value.
-      rate: that it has there.
-    """
-
-    kind: str
-    setting: float
-    rate: Rate
-
-    @property
-    def title(self) -> str:
-        return f"{self.kind}, chosen by looking ({self.setting:g})"
-
-
 class Ground(NamedTuple):
     """What the algorithms of a configuration have in common.
 
@@ -245,12 +224,8 @@ class Ground(NamedTuple):
     @property
     def costless(self) -> list[Costless]:
         return [
-            Costless(kind, at, rates[at])
-            for kind, rates in (
-                ("best T", self.by_temperature),
-                ("least likely 1 in f of the prior", self.by_factor),
-            )
-            for at in [max(rates, key=lambda at: rates[at].value)]
+            rate_table.best_of("best T", self.by_temperature),
+            rate_table.best_of("least likely 1 in f of the prior", self.by_factor),
         ]
 
 
@@ -524,13 +499,13 @@ def main(config: Config) -> None:
     cells = run(config, ground)
     if not cells:
         raise ValueError("no algorithm came to its end; see above")
-    rows = addition_table.rows(config, ground, cells, METHODS)
+    rows = rate_table.rows(config, ground, cells, METHODS)
     print()
-    for columns in addition_table.TABLES:
-        report.print_table(addition_table.readable(rows), columns)
+    for columns in rate_table.TABLES:
+        report.print_table(rate_table.readable(rows), columns)
         print()
-    words = addition_table.in_words(rows)
-    print(addition_table.LEGEND + "\n\n" + words + "\n")
+    words = rate_table.in_words(rows)
+    print(LEGEND + "\n\n" + words + "\n")
     found = addition_table.what_was_found(config, ground, cells, METHODS)
     report.print_table(found["modes"], addition_table.MODES)
     print("\nfailure modes, of 100 proposals after the last round | of 100 that succeed\n")
@@ -546,7 +521,7 @@ def main(config: Config) -> None:
         about
         | {"config": asdict(config), "conclusion": words, **measured(ground)}
         | {"found": found}
-        | {"algorithms": {name: addition_table.details(cell) for name, cell in cells.items()}},
+        | {"algorithms": {name: rate_table.details(cell) for name, cell in cells.items()}},
     )
     (output / "attacks.txt").write_text(found["text"] + "\n")
     addition_figures.success_rate(
@@ -586,11 +561,11 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         bases = frozenset(METHODS[name].base(point.settings) for name in point.chosen)
         needs = (dataclasses.replace(point, settings=config.settings), bases)
         ground = grounds[needs] = grounds.get(needs) or prepare(point)
-        addition_table.check_base(ground)
-        for row in addition_table.rows(point, ground, run(point, ground), METHODS):
+        rate_table.check_base(ground)
+        for row in rate_table.rows(point, ground, run(point, ground), METHODS):
             for measure, of in measures.items():
                 samples = {"best": point.num_evaluated, "final": point.num_final}[measure]
-                gains = addition_table.log10_gain(row[measure], row["base"], samples)
+                gains = rate_table.log10_gain(row[measure], row["base"], samples)
                 of.setdefault(row["kind"], []).append(gains)
     stacked = {m: {name: np.stack(g) for name, g in of.items()} for m, of in measures.items()}
     about = report.provenance(started) | {"config": asdict(config)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiments import addition, addition_table, flags, search
+from experiments import addition, flags, rate_table, search
 from experiments.cells import Cell
 
 EXPERIMENT = addition.PRESETS["small"]  # whose table the settings are for
@@ -84,8 +84,8 @@ def gains(
     by_round = cell.metrics["success_rate"].astype(float)
     final = cell.final["successes"] / trial.num_final
     return (
-        addition_table.log10_gain(by_round, base, trial.num_evaluated),
-        addition_table.log10_gain(final, base, trial.num_final),
+        rate_table.log10_gain(by_round, base, trial.num_evaluated),
+        rate_table.log10_gain(final, base, trial.num_final),
     )
 
 

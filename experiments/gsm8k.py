@@ -3,6 +3,7 @@
     python -m experiments.gsm8k pretrain    # a small stand-in for Qwen2.5, on GSM8K's own text
     python -m experiments.gsm8k finetune    # a policy gradient on the training questions
     python -m experiments.gsm8k select      # the questions that a model hardly ever gets right
+    python -m experiments.gsm8k run         # BaNEL, the baselines and the controls on them
 
 Each command has its own flags: `python -m experiments.gsm8k pretrain --help`.
 """
@@ -11,12 +12,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from experiments import flags, gsm8k_finetune, gsm8k_pretrain, gsm8k_select
+from experiments import flags, gsm8k_finetune, gsm8k_pretrain, gsm8k_run, gsm8k_select
 
-COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any]]] = {
-    "pretrain": (gsm8k_pretrain.main, gsm8k_pretrain.PRESETS),
-    "finetune": (gsm8k_finetune.main, gsm8k_finetune.PRESETS),
-    "select": (gsm8k_select.main, gsm8k_select.PRESETS),
+# What runs it, its presets, and what sweeps over one of its fields.
+COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any], Callable | None]] = {
+    "pretrain": (gsm8k_pretrain.main, gsm8k_pretrain.PRESETS, None),
+    "finetune": (gsm8k_finetune.main, gsm8k_finetune.PRESETS, None),
+    "select": (gsm8k_select.main, gsm8k_select.PRESETS, None),
+    "run": (gsm8k_run.main, gsm8k_run.PRESETS, gsm8k_run.sweep),
 }
 
 
@@ -25,8 +28,8 @@ def main(arguments: list[str]) -> None:
         print(__doc__, file=sys.stderr)
         sys.exit(f"give one of the commands {', '.join(COMMANDS)}")
     command = arguments.pop(1)
-    run, presets = COMMANDS[command]
-    flags.run(run, presets["default"], presets)
+    run, presets, sweep = COMMANDS[command]
+    flags.run(run, presets["default"], presets, sweep)
 
 
 if __name__ == "__main__":

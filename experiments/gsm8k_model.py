@@ -1,5 +1,6 @@
 """A language model from a Hugging Face folder, asked GSM8K's questions."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,9 @@ from banel_jax.models.qwen2 import Qwen2Config
 from banel_jax.models.responses import Prompt, ResponseConfig
 from banel_jax.tasks.gsm8k_data import Problem
 from banel_jax.types import Key, Params, Sequences
+
+HEAD_BLOCK, HEAD_LOGITS = 64, 2**18  # positions and logits of a sequence that are held at a time
+LARGE = 512  # width from which a gradient computes layers again
 
 
 class LanguageModel(NamedTuple):
@@ -69,6 +73,9 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
         )
     tokenizer = tokenizers.tokenizer(folder)
     config, params = huggingface.load(folder, **settings)
+    # A small model has room for more positions' logits, and for a gradient's activations.
+    block = min(HEAD_BLOCK, max(config.head_block, HEAD_LOGITS // config.vocab_size))
+    config = dataclasses.replace(config, head_block=block, remat=config.width >= LARGE)
     ends = tokenizers.eos_tokens(folder)
     return LanguageModel(config, params, tokenizer, ResponseConfig(max_new_tokens, ends))
 

@@ -67,6 +67,10 @@ class Settings:
       num_candidates: m, reward evaluations a round, of every algorithm.
       filter_factor: f of `banel` and of its variants.
       kappa: of `banel` and of its variants.
+      length_normalised: of `banel` and its variants, on GSM8K alone.
+      ratio_against: of `banel` and its variants (Figure 9).
+      failure_start: where the failure model of `banel` and its variants starts, which the paper
+        does not say.
       failure_epochs: of the failure model's fit in `banel` and its variants.
       failure_learning_rate: of that fit; not in the paper.
       generator_epochs: of the distillation in `banel`, its variants and `banel_f1`.
@@ -90,6 +94,9 @@ class Settings:
     num_candidates: int = 250
     filter_factor: float = 2.0
     kappa: float = 1.0
+    length_normalised: bool = False
+    ratio_against: Literal["base", "generator"] = "base"
+    failure_start: Literal["base", "carry", "fresh"] = "fresh"
     failure_epochs: int = 50
     failure_learning_rate: float = 1e-3
     generator_epochs: int = 15
@@ -119,18 +126,17 @@ class Settings:
     )
 
     def published(self) -> BanelConfig:
-        """Algorithm 2 with the settings of Appendix B.2; successes are left out as there.
-
-        Where the failure model starts the paper does not say: here from nothing.
-        """
+        """Algorithm 2 with the settings of Appendix B.2; successes are left out as there."""
         fit = lambda epochs, rate: TrainingConfig(epochs=epochs, learning_rate=rate)
         return BanelConfig(
             num_candidates=self.num_candidates,
             filter_factor=self.filter_factor,
             kappa=self.kappa,
+            length_normalised=self.length_normalised,
+            ratio_against=self.ratio_against,
             failure_training=fit(self.failure_epochs, self.failure_learning_rate),
             generator_training=fit(self.generator_epochs, self.generator_learning_rate),
-            failure_start="fresh",
+            failure_start=self.failure_start,
             drop_successes=True,
         )
 
@@ -145,12 +151,14 @@ class Networks:
       flops: of one forward pass over a sequence.
       observed: numbers in what random network distillation sees of a sequence.
       observe: what it sees of sequences, float32 [n, observed]; None for its tokens as indicators.
+      failure_model: of Algorithm 2, where it is not the prior's.
     """
 
     model: Callable[[float], SequenceModel]
     flops: float
     observed: int
     observe: Callable[[Sequences], jax.Array] | None = None
+    failure_model: SequenceModel | None = None
 
 
 class Method(NamedTuple):
@@ -207,11 +215,11 @@ def _sampling(settings, networks, ladder=False):
 
 
 def _banel(setting, settings, networks):
-    return banel(networks.model(0.0), setting(settings))
+    return banel(networks.model(0.0), setting(settings), networks.failure_model)
 
 
 def _ours(setting, settings, networks):
-    failure_model = networks.model(settings.ours_failure_dropout)
+    failure_model = networks.failure_model or networks.model(settings.ours_failure_dropout)
     return banel(networks.model(0.0), setting(settings), failure_model)
 
 
@@ -359,7 +367,12 @@ METHODS: dict[str, Method] = {
     "banel_f1": Method(
         "BaNEL, no filter (f = 1)",
         True,
-        *_variants(filter_factor=1.0, failure_start="base", failure_training=_NO_FIT),
+        *_variants(
+            filter_factor=1.0,
+            ratio_against="base",
+            failure_start="base",
+            failure_training=_NO_FIT,
+        ),
     ),
     "ours_f1": variant_of_ours("ours, chance in place of the filter (f = 1)", True, ours_f1),
     "ours_by_prior": variant_of_ours(

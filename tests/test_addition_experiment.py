@@ -12,7 +12,14 @@ from absl import flags as absl_flags
 from banel_jax import sampling
 from banel_jax.success_rate import clopper_pearson
 from banel_jax.tasks import addition as task_module
-from experiments import addition, addition_modes, addition_single, addition_table, flags
+from experiments import (
+    addition,
+    addition_modes,
+    addition_single,
+    addition_table,
+    flags,
+    rate_table,
+)
 from experiments.addition import METHODS, Rate
 from experiments.cells import Cell
 
@@ -73,7 +80,7 @@ CELLS = {
 
 
 def table(cells=CELLS):
-    found = addition_table.rows(SMOKE, GROUND, cells, METHODS)
+    found = rate_table.rows(SMOKE, GROUND, cells, METHODS)
     return {row["algorithm"]: row for row in found}
 
 
@@ -120,16 +127,16 @@ def test_where_rounds_gain_and_lose_by_hand():
     met = np.array([[10.0, 1.0, 12.0]])
     of = cell(by_round, [60], met, filtered_success_rate=passed)
     of.metrics["successes"] = met
-    row = addition_table._split(SMOKE, of, by_round, fall_back=0.5)
+    row = rate_table._split(SMOKE, of, by_round, fall_back=0.5)
     assert row["log10_falling_back_gain"] == pytest.approx(np.log10(0.4 / 0.2))
     assert row["log10_filter_gain"] == pytest.approx(np.log10(0.5 / 0.4))
     assert row["log10_distillation_gain"] == pytest.approx(np.log10(0.8 / 0.5))
-    row = addition_table._split(SMOKE, of, by_round, fall_back=0.0)
+    row = rate_table._split(SMOKE, of, by_round, fall_back=0.0)
     assert row["log10_falling_back_gain"] == 0
     assert row["log10_filter_gain"] == pytest.approx(np.log10(0.1 / 0.2 * 0.5 / 0.4))
     # 100 samples a round: of 0.05 there are 5 successes, too few to divide by.
     of.metrics["filtered_success_rate"] = passed / 2
-    assert addition_table._split(SMOKE, of, by_round, 0.0)["log10_filter_gain"] is None
+    assert rate_table._split(SMOKE, of, by_round, 0.0)["log10_filter_gain"] is None
 
 
 def test_costless_controls_are_the_best_by_looking():
@@ -141,30 +148,30 @@ def test_costless_controls_are_the_best_by_looking():
 
 
 def test_the_table_on_the_terminal_by_hand():
-    lines = addition_table.readable(list(table().values()))
+    lines = rate_table.readable(list(table().values()))
     ours = next(line for line in lines if line["algorithm"] == METHODS["ours"].title)
     assert ours["final"] == "0.25 [0, 0.3]" and ours["best"] == "0.3 [0.25, 0.5]"
     assert ours["first at"] == 6 * M and ours["falls to"] == 0.2
     assert ours["0.1 at"] == 4 * M and ours["0.5 at"] == "never"
     assert [("control" in line["algorithm"]) for line in lines] == [True] * 4 + [False]
     assert lines[0]["first at"] == "never"
-    columns = {name for group in addition_table.TABLES for name in group}
+    columns = {name for group in rate_table.TABLES for name in group}
     assert all(columns <= line.keys() for line in lines)
 
 
 def test_what_it_says_in_words():
-    words = " ".join(addition_table.in_words(list(table().values())).split())
+    words = " ".join(rate_table.in_words(list(table().values())).split())
     assert "BaNEL, ours does best of all that learn: a success rate of 0.25" in words
     assert "8.33 times the best control (best T, chosen by looking (2), 0.03)" in words
     assert "125 times the prior" in words
     nothing = CELLS | {"ours": cell(LEARNT, [0, 0, 50], MET)}
-    words = addition_table.in_words(list(table(nothing).values()))
+    words = rate_table.in_words(list(table(nothing).values()))
     assert words == "Nothing that learns ends with any success in the median."
     less = CELLS | {"ours": cell(LEARNT, [3, 3, 50], MET)}
     assert "below the best control, at 0.5 of it" in " ".join(
-        addition_table.in_words(list(table(less).values())).split()
+        rate_table.in_words(list(table(less).values())).split()
     )
-    only = addition_table.in_words([row for row in table().values() if row["control"]])
+    only = rate_table.in_words([row for row in table().values() if row["control"]])
     assert only == "Only controls were run: nothing can be said of learning from failures."
 
 
@@ -205,7 +212,7 @@ def test_what_was_found_by_hand(capsys):
 
 
 def test_gains_without_a_success_count_half_of_one():
-    found = addition_table.log10_gain([0.0, 0.002, 0.2], 0.002, 1000)
+    found = rate_table.log10_gain([0.0, 0.002, 0.2], 0.002, 1000)
     np.testing.assert_allclose(found, [np.log10(0.25), 0, 2])
 
 

@@ -184,7 +184,7 @@ def test_settings_tell_bases_and_ranks_apart():
     assert len(set(records)) == 3 and records[0] == lora(TRANSFORMER, BASE, CONFIG).settings
 
 
-def build(model):
+def build(model, base=None):
     config = BanelConfig(
         num_candidates=6, filter_factor=2.0, generator_training=FIT, failure_training=FIT
     )

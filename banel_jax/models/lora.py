@@ -188,7 +188,7 @@ def lora_algorithm(
     model: SequenceModel,
     base_params: Params,
     config: LoraConfig,
-    build: Callable[[SequenceModel], Algorithm],
+    build: Callable[[SequenceModel, Params], Algorithm],
 ) -> Algorithm:
     """An algorithm whose models are adapters over one base, for bases of any size.
 
@@ -199,10 +199,10 @@ def lora_algorithm(
       model: the prior's functions.
       base_params: of the model. They are copied, once, so the caller may let go of theirs.
       config: settings of the adapters.
-      build: from the adapted model to the algorithm, e.g. `lambda m: banel(m, BanelConfig())`;
-        called anew at each tracing.
+      build: from the adapted model and the base to the algorithm, e.g. `lambda m, base: banel(m,
+        BanelConfig())`; called anew at each tracing.
     """
-    outline = build(lora(model, base_params, config))
+    outline = build(lora(model, base_params, config), base_params)
     filters, settings = outline.proposal_log_prob is not None, outline.settings
     del outline  # it holds on to the caller's base
     if num_devices() > 1:
@@ -216,7 +216,7 @@ def lora_algorithm(
 
         def function(*args):
             base = jax.tree.map(lambda reference: reference[...], references)
-            return getattr(build(lora(model, base, config)), name)(*args)
+            return getattr(build(lora(model, base, config), base), name)(*args)
 
         return function
 

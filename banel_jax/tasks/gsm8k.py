@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from banel_jax.tasks.gsm8k_data import GOLD
 from banel_jax.types import Sequences
@@ -45,6 +48,11 @@ def is_right(text: str, gold: str, rule: Rule = "strict") -> bool:
     if rule == "flexible":
         return flexible_answer(text) == Decimal(gold)
     raise ValueError(f"rule={rule!r} must be strict or flexible")
+
+
+def has_answer(text: str, rule: Rule = "strict") -> bool:
+    """Whether the rule finds an answer in the text, right or wrong."""
+    return (strict_answer(text) if rule == "strict" else flexible_answer(text)) is not None
 
 
 def reward(texts: Iterable[str], gold: str, rule: Rule = "strict") -> np.ndarray:
@@ -83,3 +91,21 @@ class GsmOracle:
     def __call__(self, sequences: Sequences) -> np.ndarray:
         """float32 [n] in {0, 1}."""
         return reward(self.texts(sequences), self.gold, self.rule)
+
+    def answered(self, sequences: Sequences) -> np.ndarray:
+        """float32 [n], 1 where the rule finds an answer, right or wrong."""
+        return np.array([has_answer(text, self.rule) for text in self.texts(sequences)], np.float32)
+
+
+def on_host(judge: Callable[[Sequences], np.ndarray]) -> Callable[[Sequences], Float[Array, " n"]]:
+    """A function of Python, such as a `GsmOracle`, as one that compiled programs can call.
+
+    Args:
+      judge: from sequences [n] to float32 [n].
+    """
+
+    def compiled(sequences: Sequences) -> Float[Array, " n"]:
+        shape = jax.ShapeDtypeStruct(sequences.tokens.shape[:1], jnp.float32)
+        return jax.pure_callback(judge, shape, sequences, vmap_method="sequential")
+
+    return compiled

@@ -1,0 +1,98 @@
+"""Figures of the GSM8K experiment (Figures 4 and 10)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from banel_jax.success_rate import clopper_pearson
+from experiments.cells import Cell
+from experiments.figures import COLOURS
+
+ROWS = ("best so far", "as it was")
+
+
+def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapping[str, Cell]]):
+    """Success rate by reward evaluations, a column for each question: the best so far (Figure 4)
+    and as it was (Figure 10), median over seeds, with its 95% interval.
+
+    The prior's interval is grey; dots are the best temperature. A rate without a success among
+    its samples is drawn as half of one.
+
+    Args:
+      path: of the PNG.
+      config: of the experiment.
+      grounds: what was measured of the prior, by question.
+      curves: by question, then by title.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    titles = list(dict.fromkeys(title for of in curves.values() for title in of))
+    floor = 0.5 / config.num_evaluated
+    figure, panels = plt.subplots(
+        2, len(curves), figsize=(4.2 * len(curves) + 0.6, 7), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for (question, of), column in zip(curves.items(), panels.T, strict=True):
+        ground = grounds[question]
+        for axes, kind in zip(column, ROWS, strict=True):
+            for title, cell in of.items():
+                _curve(axes, config, title, titles.index(title), cell, kind == ROWS[0], floor)
+            low, high = ground.prior.interval
+            axes.axhspan(max(low, floor), max(high, floor), color="#999999", alpha=0.25, lw=0)
+            axes.axhline(max(ground.prior.value, floor), color="#000000", lw=0.8, label="the prior")
+            best = ground.costless[0]
+            axes.axhline(
+                max(best.rate.value, floor), color="#000000", lw=1, ls=":",
+                label="the prior at its best temperature",
+            )  # fmt: skip
+            axes.set_yscale("log")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_xlabel("reward evaluations")
+        column[0].set_title(f"question {question}", fontsize=10)
+    for row, kind in zip(panels, ROWS, strict=True):
+        row[0].set_ylabel(f"success rate, {kind}")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, frameon=False, ncols=3, loc="outside lower center")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, floor: float):
+    rates = cell.metrics["success_rate"].astype(float)
+    if cumulative:
+        rates = np.maximum.accumulate(rates, axis=1)
+    middle = np.median(rates, axis=0)
+    n = config.num_evaluated
+    low, high = np.array([clopper_pearson(round(rate * n), n) for rate in middle]).T
+    evaluations = cell.metrics["num_reward_evaluations"][0]
+    colour, style = COLOURS[number % len(COLOURS)], ("-", "--")[number // len(COLOURS) % 2]
+    axes.plot(evaluations, np.maximum(middle, floor), color=colour, ls=style, lw=1.6, label=title)
+    axes.fill_between(
+        evaluations, np.maximum(low, floor), np.maximum(high, floor), color=colour, alpha=0.1, lw=0
+    )
+
+
+def tempering(path: Path, grounds: Mapping) -> None:
+    """The prior's success rate at each question by its temperature, with 95% intervals."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    for i, (question, ground) in enumerate(grounds.items()):
+        curve = dict(sorted({**ground.by_temperature, 1.0: ground.prior}.items()))
+        floor = np.array([0.5 / rate.samples for rate in curve.values()])
+        rates = np.maximum([rate.value for rate in curve.values()], floor)
+        low, high = np.array([rate.interval for rate in curve.values()]).T
+        axes.errorbar(
+            list(curve), rates, [rates - np.maximum(low, floor).clip(max=rates), high - rates],
+            marker="o", capsize=3, color=COLOURS[i % len(COLOURS)], label=f"question {question}",
+        )  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_xlabel("temperature of the prior")
+    axes.set_ylabel("success rate, 95% interval")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
