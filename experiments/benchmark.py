@@ -1,9 +1,13 @@
-"""Speed of sampling, scoring and training, side by side with PyTorch in one run.
+"""Speed of sampling, scoring and training, side by side with PyTorch and `transformers`.
 
     python -m experiments.benchmark --output=benchmark.json
 
 takes a few minutes on 2 CPU cores. Implementations take turns, so that a noisy machine is
-noisy for all of them; each value is a median. Without PyTorch its rows are left out.
+noisy for all of them; each value is a median. What is not installed is left out.
+
+    python -m experiments.benchmark --models=qwen2_0_5b
+
+is for a GPU of 80 GB: a round's responses from a model of Qwen2.5-0.5B's shape in bfloat16.
 """
 
 import importlib.util
@@ -12,38 +16,31 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
+
+from experiments.benchmark_case import CORES, Case
 
 # One XLA device a core: two streams of small operations use two cores far better than
 # splitting each operation does. This must be set before JAX starts.
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={CORES} " + os.environ.get(
     "XLA_FLAGS", ""
 )
+# PyTorch needs room on the same GPU.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import jax.numpy as jnp
 
-from banel_jax import parallel, sampling, scoring, training  # noqa: E402
-from banel_jax.models.transformer import TransformerConfig, transformer  # noqa: E402
-from banel_jax.training import TrainingConfig  # noqa: E402
-from banel_jax.types import Sequences  # noqa: E402
-from experiments import flags, report  # noqa: E402
+from banel_jax import parallel
+from experiments import benchmark_qwen2, benchmark_transformer, flags, report
 
-MODELS = {
-    "A": TransformerConfig(vocab_size=16, length=196, num_layers=4, num_heads=4, width=128),
-    "B": TransformerConfig(vocab_size=64, length=32, num_layers=6, num_heads=6, width=192),
-}
-COUNTS = {"sampling": 500, "scoring": 1000, "training": 250}
-BATCH = 50
-TORCH_CHUNKS = {
-    "sampling": (50, 100, 250, 500),
-    "scoring": (5, 10, 25, 50),
-    "training": (5, 10, 25, 50),
-}
+WORKS = {name: tuple(benchmark_transformer.COUNTS) for name in benchmark_transformer.MODELS}
+WORKS |= {name: benchmark_qwen2.WORKS for name in benchmark_qwen2.MODELS}
 COLUMNS = ("work", "model", "implementation", "value", "unit", "ceiling_fraction", "ratio")
+DEVICES = {  # bfloat16 FLOP/s of dense products, and bytes of memory a second
+    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
+    "NVIDIA H200": (989e12, 4.8e12),
+}
 
 
 @dataclass(frozen=True)
@@ -51,21 +48,30 @@ class Config:
     """Settings of the benchmark.
 
     Attributes:
-      models: which of A and B.
-      works: which of sampling, scoring, training.
+      models: which of A and B (GPT-2 style), tiny, stand_in and qwen2_0_5b (Qwen2).
+      works: which of sampling, scoring, training; Qwen2 has the first two.
       repeats: timed runs of each implementation; the median counts.
-      compile_torch: try torch.compile too (it needs a C++ compiler).
+      compile_torch: try compiled forms too (on a CPU they need a C++ compiler).
+      responses, new_tokens: of Qwen2's works; 0 for the model's own number.
+      peak_tflops: of the device in bfloat16, for qwen2_0_5b; 0 for what is known of it, or else
+        what is measured in float32.
+      bandwidth_tb: TB/s of the device's memory; 0 for what is known of it.
       output: JSON file for the rows; empty for none.
     """
 
-    models: tuple[str, ...] = tuple(MODELS)
-    works: tuple[str, ...] = tuple(COUNTS)
+    models: tuple[str, ...] = ("A", "B", "tiny", "stand_in")
+    works: tuple[str, ...] = ("sampling", "scoring", "training")
     repeats: int = 5
     compile_torch: bool = True
+    responses: int = 0
+    new_tokens: int = 0
+    peak_tflops: float = 0.0
+    bandwidth_tb: float = 0.0
     output: str = ""
 
     def __post_init__(self):
-        for name, choices in (("models", MODELS), ("works", COUNTS)):
+        every = [work for works in WORKS.values() for work in works]
+        for name, choices in (("models", WORKS), ("works", dict.fromkeys(every))):
             unknown = set(getattr(self, name)) - set(choices)
             if unknown:
                 raise ValueError(
@@ -73,19 +79,15 @@ class Config:
                 )
         if self.repeats < 1:
             raise ValueError(f"repeats={self.repeats} must be at least 1")
+        for name in ("responses", "new_tokens", "peak_tflops", "bandwidth_tb"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
 
 
-def flops(model: TransformerConfig, work: str) -> float:
-    """FLOPs of the model in one run of the work: two for each multiply-add of its products.
-
-    A token costs 24 D^2 a layer in the projections and the MLP and, attending to (L + 1) / 2
-    positions on average, 2 (L + 1) D in attention; 2 D V in the head. A training step costs
-    three forward passes.
-    """
-    width, length = model.width, model.length
-    token = model.num_layers * (24 * width**2 + 2 * (length + 1) * width)
-    token += 2 * width * model.vocab_size
-    return COUNTS[work] * length * token * (3 if work == "training" else 1)
+def case(config: Config, name: str, work: str) -> Case:
+    if name in benchmark_qwen2.MODELS:
+        return benchmark_qwen2.case(name, work, config.responses, config.new_tokens)
+    return benchmark_transformer.case(name, work)
 
 
 def ceiling() -> float:
@@ -109,60 +111,12 @@ def ceiling() -> float:
     return best
 
 
-def jax_work(config: TransformerConfig, work: str) -> Callable[[], Any]:
-    model = transformer(config)
-    params = model.init(jax.random.key(0))
-    key = jax.random.key(1)
-    if work == "sampling":
-        return lambda: sampling.sample(model, key, params, COUNTS[work])
-    sequences = random_sequences(config, COUNTS[work])
-    if work == "scoring":
-        return lambda: scoring.log_likelihood(model, params, sequences)
-    settings = TrainingConfig(epochs=1, batch_size=BATCH, learning_rate=1e-4)
-    fit = jax.jit(partial(training.fit, model, settings))
-    return lambda: fit(key, params, sequences, jnp.ones(COUNTS[work]))
-
-
-def random_sequences(config: TransformerConfig, n: int) -> Sequences:
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(config.vocab_size, size=(n, config.length))
-    return Sequences(jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool))
-
-
 def on_mesh(run: Callable[[], Any], devices: int) -> Callable[[], Any]:
     def timed():
         with jax.set_mesh(parallel.data_mesh(jax.devices()[:devices])):
             return jax.block_until_ready(run())
 
     return timed
-
-
-def torch_works(config: TransformerConfig, work: str, compiled: bool) -> dict[str, Callable]:
-    """Alternatives in PyTorch by name, of which the fastest counts."""
-    import torch
-
-    from experiments import torch_reference as reference
-
-    torch.set_num_threads(CORES)
-    torch.manual_seed(0)
-    model = reference.Decoder(
-        config.vocab_size, config.length, config.num_layers, config.num_heads, config.width
-    )
-    tokens = torch.tensor(np.asarray(random_sequences(config, COUNTS[work]).tokens)).long()
-    found: dict[str, Callable] = {}
-    for chunk in TORCH_CHUNKS[work]:
-        if work == "sampling":
-            found[f"chunk {chunk}"] = partial(reference.sample, model, COUNTS[work], chunk)
-            continue
-        forwards = {"": None} | ({", compiled": torch.compile(model)} if compiled else {})
-        for suffix, forward in forwards.items():
-            if work == "scoring":
-                run = partial(reference.score, model, tokens, chunk, forward)
-            else:
-                adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
-                run = partial(reference.train_epoch, model, adam, tokens, BATCH, chunk, forward)
-            found[f"chunk {chunk}{suffix}"] = run
-    return found
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -181,19 +135,23 @@ def fastest(runs: dict[str, Callable]) -> tuple[str, Callable]:
         except Exception as error:  # torch.compile fails in many ways where it cannot work
             if "compiled" not in name:
                 raise
-            print(f"  left out, PyTorch {name}: {str(error).splitlines()[0]}", flush=True)
+            print(f"  left out, {name}: {str(error).splitlines()[0]}", flush=True)
     best = min(timed, key=lambda name: timed[name])
     return best, runs[best]
 
 
-def measure(config: Config, name: str, work: str, with_torch: bool) -> list[dict]:
-    model = MODELS[name]
-    run = jax_work(model, work)
-    runs = {f"banel_jax, {CORES} host devices": on_mesh(run, CORES)}
-    runs["banel_jax, 1 host device"] = on_mesh(run, 1)
-    if with_torch:
-        chosen, alternative = fastest(torch_works(model, work, config.compile_torch))
-        runs[f"PyTorch, {chosen}"] = alternative
+def measure(config: Config, name: str, work: str) -> list[dict]:
+    timed_case = case(config, name, work)
+    kind = "host" if jax.default_backend() == "cpu" else jax.default_backend()
+    devices = len(jax.devices()[:CORES])
+    runs = {
+        f"banel_jax, {n} {kind} device{'s' * (n > 1)}": on_mesh(timed_case.run, n)
+        for n in dict.fromkeys((devices, 1))
+    }
+    compared = all(importlib.util.find_spec(package) for package in timed_case.needs)
+    if compared:
+        chosen, alternative = fastest(timed_case.alternatives(config.compile_torch))
+        runs[f"{timed_case.library}, {chosen}"] = alternative
     for warm_up in runs.values():
         warm_up()
     times: dict[str, list[float]] = {label: [] for label in runs}
@@ -201,16 +159,17 @@ def measure(config: Config, name: str, work: str, with_torch: bool) -> list[dict
         for label, timed in runs.items():
             times[label].append(seconds(timed))
     median = {label: statistics.median(values) for label, values in times.items()}
-    slowest = median[label] if with_torch else None
+    slowest = median[label] if compared else None
     return [
         {
             "work": work,
             "model": name,
             "implementation": label,
-            "value": COUNTS[work] / median[label],
-            "unit": "sequences/s",
-            "flops": flops(model, work) / median[label],
+            "value": timed_case.amount / median[label],
+            "unit": timed_case.unit,
             "ratio": slowest / median[label] if slowest else None,
+            "seconds": median[label],
+            "case": timed_case,
         }
         for label in runs
     ]
@@ -218,25 +177,31 @@ def measure(config: Config, name: str, work: str, with_torch: bool) -> list[dict
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    with_torch = importlib.util.find_spec("torch") is not None
     # The machine's speed drifts, so its ceiling is taken before, between and after the works.
     peaks, rows = [ceiling()], []
     for work in config.works:
         for name in config.models:
-            rows += measure(config, name, work, with_torch)
+            if work not in WORKS[name]:
+                continue
+            rows += measure(config, name, work)
             peaks.append(ceiling())
             print(f"  {work}, model {name}: done", flush=True)
     peak = max(peaks)
+    known_peak, known_bandwidth = DEVICES.get(jax.devices()[0].device_kind, (peak, float("inf")))
+    bandwidth = 1e12 * config.bandwidth_tb or known_bandwidth
     for row in rows:
-        row["ceiling_fraction"] = row.pop("flops") / peak
+        of, taken = row.pop("case"), row.pop("seconds")
+        peak_of = (1e12 * config.peak_tflops or known_peak) if of.bfloat16 else peak
+        row["ceiling_fraction"] = max(of.flops / peak_of, of.bytes / bandwidth) / taken
     print(f"\nfloat32 matrix products through XLA: {peak / 1e9:.0f} GFLOP/s on {CORES} cores\n")
     report.print_table(rows, COLUMNS)
     print(
-        "\nceiling_fraction: FLOPs of the model a second over those of a large matrix product;\n"
-        "ratio: times the speed of the best PyTorch alternative, measured in turns with it."
+        "\nceiling_fraction: the least time that the model's FLOPs need at the speed of a large\n"
+        "matrix product, or its bytes at the memory's, over the time taken;\n"
+        "ratio: times the speed of the best alternative, measured in turns with it."
     )
-    if not with_torch:
-        print("PyTorch is not installed, so there is nothing to compare with.")
+    if not all(row["ratio"] for row in rows):
+        print("Where there is no ratio, PyTorch or transformers is not installed.")
     if config.output:
         report.write_json(config.output, rows)
         provenance = report.provenance(started) | {"ceiling_flops": peak}
