@@ -30,3 +30,28 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of problems in place of GSM8K's."""
+    import made_up_gsm8k
+
+    from banel_jax.tasks import gsm8k_data
+
+    folder = tmp_path_factory.mktemp("data")
+    made_up_gsm8k.write(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gsm8k_data, "LINES", made_up_gsm8k.LINES)
+        yield str(folder)
+
+
+@pytest.fixture(scope="module")
+def stand_in(data, tmp_path_factory):
+    """The folder of a small language model."""
+    pytest.importorskip("transformers")
+    import made_up_gsm8k
+
+    folder = tmp_path_factory.mktemp("gsm8k") / "stand_in"
+    made_up_gsm8k.train_stand_in(data, folder)
+    return str(folder)

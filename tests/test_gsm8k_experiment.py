@@ -9,47 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from made_up_gsm8k import PROBLEMS
 
 from banel_jax.models import responses
 from banel_jax.models.responses import ResponseConfig, pad_prompts
 from banel_jax.success_rate import clopper_pearson
-from banel_jax.tasks import gsm8k_data
-from banel_jax.tasks.gsm8k_data import Problem
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 from experiments import gsm8k_finetune, gsm8k_model, gsm8k_pretrain, gsm8k_select
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-PROBLEMS = [
-    Problem(f"Tom has {i} eggs and eats {i % 3}.", f"He has <<{i}>>{i} left.\n#### {i}", str(i))
-    for i in range(3, 63)
-]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A folder of problems in place of GSM8K's."""
-    folder = tmp_path_factory.mktemp("data")
-    for split in ("train", "test"):
-        lines = [json.dumps({"question": p.question, "answer": p.answer}) for p in PROBLEMS]
-        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(gsm8k_data, "LINES", {"train": len(PROBLEMS), "test": len(PROBLEMS)})
-    yield str(folder)
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
-def stand_in(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gsm8k") / "stand_in"
-    gsm8k_pretrain.main(
-        dataclasses.replace(
-            gsm8k_pretrain.PRESETS["smoke"], data_dir=data, folder=str(folder), length=120
-        )
-    )
-    return str(folder)
 
 
 def test_the_stand_in_is_a_model_of_its_folder(stand_in):

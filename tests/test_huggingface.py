@@ -166,6 +166,9 @@ def test_a_folder_that_lacks_files_is_refused(tmp_path):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="safetensors"):
         huggingface.load(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json; complete the folder"):
+        huggingface.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,11 @@ def test_end_tokens(tmp_path, generation, expected):
     if generation is not None:
         (tmp_path / "generation_config.json").write_text(json.dumps(generation))
     assert tokenizer.eos_tokens(tmp_path) == expected
+
+
+def test_a_folder_without_a_tokenizer_that_can_be_read_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no tokenizer\.json or vocab\.json"):
+        tokenizer.tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="transformers cannot read its tokenizer: "):
+        tokenizer.tokenizer(tmp_path)

@@ -55,9 +55,12 @@ def read_config(folder: str | Path, **settings: Any) -> Qwen2Config:
       **settings: fields of Qwen2Config that the folder does not fix.
 
     Raises:
+      FileNotFoundError: without it.
       ValueError: where the model is of another architecture, or of a kind that is not supported.
     """
     path = Path(folder) / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} has no config.json; complete the folder")
     found = DEFAULTS | read_json(path)
     rope = found.get("rope_parameters") or {}  # where newer files keep theta and scaling
     if rope.get("rope_type", "default") != "default":

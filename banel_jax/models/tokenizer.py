@@ -8,6 +8,7 @@ from typing import Any
 from banel_jax.models.huggingface_config import read_config, read_json
 from banel_jax.models.optional import optional
 
+FILES = ("tokenizer.json", "vocab.json")  # a tokenizer has one of them at the least
 START, END = "<|im_start|>", "<|im_end|>"
 SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 CHAT = (  # ChatML, without a system message of its own
@@ -25,15 +26,21 @@ def tokenizer(folder: str | Path) -> Any:
     """The tokenizer of a model's folder, with a chat template; also of a folder without a model.
 
     Raises:
-      ValueError: where it has ids beyond the rows of the model's embedding, or neither a chat
-        template nor the tokens of Qwen's.
+      FileNotFoundError: without a tokenizer's files.
+      ValueError: where they cannot be read, or it has ids beyond the rows of the model's
+        embedding, or neither a chat template nor the tokens of Qwen's.
     """
     # Said at import, and of no use here: that there is no PyTorch.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Nothing is looked for beyond the folder.
-    found = optional("transformers").AutoTokenizer.from_pretrained(
-        str(folder), local_files_only=True
-    )
+    transformers = optional("transformers")
+    if not any((Path(folder) / name).exists() for name in FILES):
+        raise FileNotFoundError(f"{folder} has no {' or '.join(FILES)}; complete the folder")
+    try:
+        # Nothing is looked for beyond the folder.
+        found = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # what it raises depends on what is amiss
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{folder}: transformers cannot read its tokenizer: {reason}") from error
     vocabulary = found.get_vocab()
     has_model, largest = (Path(folder) / "config.json").exists(), max(vocabulary.values())
     if has_model and largest >= (rows := read_config(folder).vocab_size):
