@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import loop, run_folder
+from banel_jax import loop, parallel, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.progress import progress
 from banel_jax.types import Algorithm, Params, State, Task
@@ -100,6 +100,8 @@ class Runner:
             "numerics": NUMERICS,
             "base": f"{checksum(base):08x}",
         }
+        if (devices := parallel.num_devices()) > 1:  # sums over a batch differ by rounding
+            self.configuration["devices"] = devices
 
     def cell(self, seeds: Sequence[int]) -> Cell:
         """All of these seeds; what is on disk is read, the rest is run."""

@@ -5,13 +5,18 @@
     python -m experiments.gsm8k select      # the questions that a model hardly ever gets right
     python -m experiments.gsm8k run         # BaNEL, the baselines and the controls on them
 
-Each command has its own flags: `python -m experiments.gsm8k pretrain --help`.
+Each command has its own flags: `python -m experiments.gsm8k pretrain --help`. Work is spread over
+all devices that JAX finds.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
+from banel_jax import parallel
 from experiments import flags, gsm8k_finetune, gsm8k_pretrain, gsm8k_run, gsm8k_select
 
 # What runs it, its presets, and what sweeps over one of its fields.
@@ -23,13 +28,25 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any], Callable | None
 }
 
 
+def on_all_devices(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def spread(*args):
+        if len(jax.devices()) == 1:
+            return function(*args)
+        with jax.set_mesh(parallel.data_mesh()):
+            return function(*args)
+
+    return spread
+
+
 def main(arguments: list[str]) -> None:
     if len(arguments) < 2 or arguments[1] not in COMMANDS:
         print(__doc__, file=sys.stderr)
         sys.exit(f"give one of the commands {', '.join(COMMANDS)}")
     command = arguments.pop(1)
     run, presets, sweep = COMMANDS[command]
-    flags.run(run, presets["default"], presets, sweep)
+    sweep = sweep and on_all_devices(sweep)
+    flags.run(on_all_devices(run), presets["default"], presets, sweep)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ METHODS: dict[str, Method] = {
     )._replace(told=False),
 }  # fmt: skip
 
+WITH_FAILURE_MODEL = (  # beside the generator
+    "banel_f1", "ours_f1", "ours_by_prior", "ours_told_nothing", "banel", "importance", "inverse",
+    "ours",
+)  # fmt: skip
+
 OURS = BanelConfig(
     filter_factor=16.0,
     length_normalised=True,
@@ -183,7 +188,7 @@ class Config:
                 f"{', '.join(METHODS)}"
             )
         if self.lora in ("failure", "generator"):
-            differ = [n for n in self.algorithms if not n.startswith(("banel", "ours", "i"))]
+            differ = [n for n in self.algorithms if n not in WITH_FAILURE_MODEL]
             if differ:
                 raise ValueError(
                     f"lora={self.lora}: {', '.join(differ)} has no failure model beside its "
@@ -557,8 +562,9 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
 
 
 def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
-    """For a small model, which learns at a higher rate, and few candidates a round."""
-    at = lambda fit: dataclasses.replace(fit, learning_rate=rate)
+    """For a small model, which learns at a higher rate, and few candidates a round; on a CPU most of
+    the time is training, of which ours is given less."""
+    fit = lambda epochs: TrainingConfig(epochs=epochs, learning_rate=rate)
     return dataclasses.replace(
         SETTINGS,
         num_candidates=num_candidates,
@@ -570,8 +576,9 @@ def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
             num_candidates=num_candidates,
             filter_factor=4.0,
             num_distilled=distilled,
-            failure_training=at(OURS.failure_training),
-            generator_training=at(OURS.generator_training),
+            failure_rounds=5,
+            failure_training=fit(3),
+            generator_training=fit(4),
         ),
         rnd_policy=dataclasses.replace(
             SETTINGS.rnd_policy, training=TrainingConfig(epochs=1, learning_rate=rate / 10)
@@ -584,14 +591,16 @@ PRESETS: dict[str, Config] = {
     # Of the stand-in's own hard questions, as `select` found them.
     "stand_in": Config(
         model="runs/gsm8k/stand_in",
+        question=(10, 9, 3),
         max_new_tokens=160,
         algorithms=("banel_f1", "ours_f1", "banel", "ours", "rnd"),
-        rounds=10,
-        num_evaluated=500,
-        num_final=4000,
+        rounds=8,
+        num_evaluated=250,
+        num_final=2000,
         num_prior=4000,
-        num_tempered=2000,
-        batch=250,
+        num_tempered=1000,
+        temperatures=(0.7, 0.85, 1.15, 1.5),
+        batch=500,
         output="runs/gsm8k/results_stand_in",
         settings=_small(3e-4, num_candidates=50, distilled=100),
         broaden=BroadenConfig(

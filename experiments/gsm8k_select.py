@@ -163,6 +163,7 @@ def _taken_up(path: Path, config: Config, model: LanguageModel) -> dict[int, tup
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
+    "stand_in": Config(num_questions=40, stages=(64, 512, 2048), max_new_tokens=160),
     "smoke": Config(
         model="runs/gsm8k_smoke/stand_in",
         num_questions=3,
