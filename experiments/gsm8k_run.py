@@ -562,8 +562,8 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
 
 
 def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
-    """For a small model, which learns at a higher rate, and few candidates a round; on a CPU most of
-    the time is training, of which ours is given less."""
+    """For a small model, which learns at a higher rate, and few candidates a round; on a CPU most
+    of the time is training, of which ours is given less."""
     fit = lambda epochs: TrainingConfig(epochs=epochs, learning_rate=rate)
     return dataclasses.replace(
         SETTINGS,

@@ -6,12 +6,21 @@ import os
 from decimal import Decimal
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from banel_jax.oracle import Oracle, OracleError
 from banel_jax.tasks import gsm8k_data
-from banel_jax.tasks.gsm8k import GsmOracle, flexible_answer, is_right, reward, strict_answer
+from banel_jax.tasks.gsm8k import (
+    GsmOracle,
+    flexible_answer,
+    is_right,
+    on_host,
+    reward,
+    strict_answer,
+)
 from banel_jax.tasks.gsm8k_data import HARD_QUESTIONS, load_gsm8k, question, strip_annotations
 from banel_jax.types import Sequences
 
@@ -285,3 +294,17 @@ def test_a_decoder_that_fails_is_the_oracles_error():
 def test_the_oracles_settings_are_checked():
     assert "rule='last'" in message(GsmOracle, letters, "16", "last")
     assert "gold='1,080' is no number" in message(GsmOracle, letters, "1,080")
+
+
+def test_an_oracle_of_the_host_is_called_by_compiled_programs():
+    texts = ["#### 16", "#### 17", "16", "so #### 16"]
+    length = max(map(len, texts))
+    tokens = jnp.array([[ord(c) for c in text.ljust(length)] for text in texts])
+    mask = jnp.array([[i < len(text) for i in range(length)] for text in texts])
+    letters = lambda row: "".join(map(chr, row))
+    judge = on_host(GsmOracle(letters, "16"))
+    rows = Sequences(tokens, mask)
+    np.testing.assert_array_equal(jax.jit(judge)(rows), [1, 0, 0, 1])
+    pairs = jax.tree.map(lambda x: x.reshape(2, 2, length), rows)
+    for every in (jax.vmap, lambda f: lambda x: jax.lax.map(f, x)):
+        np.testing.assert_array_equal(jax.jit(every(judge))(pairs), [[1, 0], [0, 1]])
