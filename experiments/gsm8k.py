@@ -6,7 +6,7 @@
     python -m experiments.gsm8k run         # BaNEL, the baselines and the controls on them
 
 Each command has its own flags: `python -m experiments.gsm8k pretrain --help`. Work is spread over
-all devices that JAX finds.
+all devices that JAX finds; `run` uses one where they are a CPU's.
 """
 
 import functools
@@ -28,10 +28,12 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any], Callable | None
 }
 
 
-def on_all_devices(function: Callable[..., None]) -> Callable[..., None]:
+def on_all_devices(function: Callable[..., None], judges: bool) -> Callable[..., None]:
+    """Called under a mesh of them, unless it `judges` by Python within compiled calls on a CPU."""
+
     @functools.wraps(function)
     def spread(*args):
-        if len(jax.devices()) == 1:
+        if len(jax.devices()) == 1 or (judges and jax.default_backend() == "cpu"):
             return function(*args)
         with jax.set_mesh(parallel.data_mesh()):
             return function(*args)
@@ -45,8 +47,8 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"give one of the commands {', '.join(COMMANDS)}")
     command = arguments.pop(1)
     run, presets, sweep = COMMANDS[command]
-    sweep = sweep and on_all_devices(sweep)
-    flags.run(on_all_devices(run), presets["default"], presets, sweep)
+    spread = functools.partial(on_all_devices, judges=command == "run")
+    flags.run(spread(run), presets["default"], presets, sweep and spread(sweep))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from banel_jax import parallel
 from banel_jax.oracle import Oracle, OracleError
 from banel_jax.tasks import gsm8k_data
 from banel_jax.tasks.gsm8k import (
@@ -308,3 +309,7 @@ def test_an_oracle_of_the_host_is_called_by_compiled_programs():
     pairs = jax.tree.map(lambda x: x.reshape(2, 2, length), rows)
     for every in (jax.vmap, lambda f: lambda x: jax.lax.map(f, x)):
         np.testing.assert_array_equal(jax.jit(every(judge))(pairs), [[1, 0], [0, 1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "num_devices", lambda: 2)
+        with pytest.raises(ValueError, match="a mesh of several CPU devices"):
+            judge(rows)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from banel_jax import parallel
 from banel_jax.tasks.gsm8k_data import GOLD
 from banel_jax.types import Sequences
 
@@ -102,9 +103,18 @@ def on_host(judge: Callable[[Sequences], np.ndarray]) -> Callable[[Sequences], F
 
     Args:
       judge: from sequences [n] to float32 [n].
+
+    Raises (what is returned):
+      ValueError: on a mesh of several CPU devices, whose threads may all be waiting for each
+        other while the call waits for one of them.
     """
 
     def compiled(sequences: Sequences) -> Float[Array, " n"]:
+        if jax.default_backend() == "cpu" and parallel.num_devices() > 1:
+            raise ValueError(
+                "Python cannot be called from a mesh of several CPU devices; use one device, or "
+                "judge between the compiled calls as `loop.run` does"
+            )
         shape = jax.ShapeDtypeStruct(sequences.tokens.shape[:1], jnp.float32)
         return jax.pure_callback(judge, shape, sequences, vmap_method="sequential")
 
