@@ -264,6 +264,12 @@ def one_step(config, model, problems, prompts, step: int, state: Progress) -> Pr
 
 PRESETS: dict[str, Config] = {
     "default": Config(),
+    "stand_in": Config(
+        steps=60,
+        questions=16,
+        max_new_tokens=160,
+        optimizer=TrainingConfig(learning_rate=1e-4, warmup_steps=10),
+    ),
     "smoke": Config(
         model="runs/gsm8k_smoke/stand_in",
         folder="runs/gsm8k_smoke/stand_in_finetuned",

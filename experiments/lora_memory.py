@@ -119,12 +119,12 @@ def main(config: Config) -> None:
     record(f"{config.rounds} rounds")
     report.print_table(rows, ("after", "peak GiB", "seconds"))
     peak = rows[-1]["peak GiB"]
+    told = report.format_value
     print(
-        f"\none copy of the weights: {copy:.2f} GiB; adapters: {adapted:.3f} GiB a model\n"
-        f"peak: {peak:.2f} GiB, {(peak - rows[0]['peak GiB']) / copy:.2f} copies beside JAX\n"
-        f"base, generator and failure model in full: {3 * copy:.2f} GiB, and {7 * copy:.2f} GiB "
-        "with Adam's moments of the two that are trained,\n"
-        "before any gradient or activation"
+        f"\none copy of the weights: {told(copy)} GiB; adapters: {told(adapted)} GiB a model\n"
+        f"peak: {told(peak)} GiB, {told((peak - rows[0]['peak GiB']) / copy)} copies beside JAX\n"
+        f"base, generator and failure model in full: {told(3 * copy)} GiB, and {told(7 * copy)} "
+        "GiB with Adam's moments\nof the two that are trained, before any gradient or activation"
     )
 
 
