@@ -56,7 +56,14 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
     for row, kind in zip(panels, ROWS, strict=True):
         row[0].set_ylabel(f"success rate, {kind}")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, frameon=False, ncols=3, loc="outside lower center")
+    figure.legend(
+        handles,
+        labels,
+        fontsize=8,
+        frameon=False,
+        ncols=min(len(curves), 4),
+        loc="outside lower center",
+    )
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
