@@ -42,13 +42,14 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
             for title, cell in of.items():
                 _curve(axes, config, title, titles.index(title), cell, kind == ROWS[0], floor)
             low, high = ground.prior.interval
-            axes.axhspan(max(low, floor), max(high, floor), color="#999999", alpha=0.25, lw=0)
-            axes.axhline(max(ground.prior.value, floor), color="#000000", lw=0.8, label="the prior")
+            axes.axhspan(max(low, _floor(ground.prior)), high, color="#999999", alpha=0.25, lw=0)
             best = ground.costless[0]
-            axes.axhline(
-                max(best.rate.value, floor), color="#000000", lw=1, ls=":",
-                label="the prior at its best temperature",
-            )  # fmt: skip
+            for rate, style, label in (
+                (ground.prior, "-", "the prior"),
+                (best.rate, ":", "the prior at its best temperature"),
+            ):
+                height = max(rate.value, _floor(rate))
+                axes.axhline(height, color="#000000", lw=0.9, ls=style, label=label)
             axes.set_yscale("log")
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_xlabel("reward evaluations")
@@ -66,6 +67,10 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
     )
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _floor(rate) -> float:
+    return 0.5 / rate.samples
 
 
 def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, floor: float):
@@ -89,7 +94,7 @@ def tempering(path: Path, grounds: Mapping) -> None:
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for i, (question, ground) in enumerate(grounds.items()):
         curve = dict(sorted({**ground.by_temperature, 1.0: ground.prior}.items()))
-        floor = np.array([0.5 / rate.samples for rate in curve.values()])
+        floor = np.array([_floor(rate) for rate in curve.values()])
         rates = np.maximum([rate.value for rate in curve.values()], floor)
         low, high = np.array([rate.interval for rate in curve.values()]).T
         axes.errorbar(
