@@ -593,7 +593,6 @@ PRESETS: dict[str, Config] = {
         model="runs/gsm8k/stand_in",
         question=(10, 9, 3),
         max_new_tokens=160,
-        algorithms=("banel_f1", "ours_f1", "banel", "ours", "rnd"),
         rounds=8,
         num_evaluated=250,
         num_final=2000,
