@@ -133,9 +133,11 @@ def update(
     drawn: Sequences,
     rewards: Float[Array, "q group"],
 ) -> tuple[Params, Any]:
-    """One step of the policy gradient, a prompt's group in work at a time."""
+    """One step of the policy gradient, a prompt's group in work at a time on each device."""
 
-    def of_prompt(prompt, group, earned):
+    def of_prompt(replicated, prompt, group, earned):
+        params, base = replicated
+
         def loss(params):
             scores = scores_of(config, params, prompt, group)
             drift = jax.lax.stop_gradient(scores) - scores_of(config, base, prompt, group)
@@ -144,12 +146,15 @@ def update(
 
         return jax.grad(loss)(params)
 
-    def add(total, x):
-        return jax.tree.map(jnp.add, total, of_prompt(*x)), None
+    def total(replicated, rows):
+        def add(total, x):
+            return jax.tree.map(jnp.add, total, of_prompt(replicated, *x)), None
 
-    zero = jax.tree.map(jnp.zeros_like, params)
-    total, _ = jax.lax.scan(add, zero, (prompts, drawn, rewards))
-    grads = jax.tree.map(lambda g: g / rewards.shape[0], total)
+        return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, replicated[0]), rows)[0]
+
+    rows = (prompts, drawn, rewards)
+    grads = parallel.sum_over_shards(total, (params, base), rows)
+    grads = jax.tree.map(lambda g: g / rewards.shape[0], grads)
     updates, opt_state = training.optimizer(settings.optimizer).update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 
@@ -265,7 +270,7 @@ def one_step(config, model, problems, prompts, step: int, state: Progress) -> Pr
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "stand_in": Config(
-        steps=60,
+        steps=40,
         questions=16,
         max_new_tokens=160,
         optimizer=TrainingConfig(learning_rate=1e-4, warmup_steps=10),
