@@ -89,7 +89,10 @@ def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, 
 
 
 def tempering(path: Path, grounds: Mapping) -> None:
-    """The prior's success rate at each question by its temperature, with 95% intervals."""
+    """The prior's success rate at each question by its temperature, with 95% intervals.
+
+    Questions stand side by side; a rate without a success is drawn as half of one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for i, (question, ground) in enumerate(grounds.items()):
@@ -98,7 +101,8 @@ def tempering(path: Path, grounds: Mapping) -> None:
         rates = np.maximum([rate.value for rate in curve.values()], floor)
         low, high = np.array([rate.interval for rate in curve.values()]).T
         axes.errorbar(
-            list(curve), rates, [rates - np.maximum(low, floor).clip(max=rates), high - rates],
+            np.array(list(curve)) + 0.008 * i, rates,
+            [rates - np.maximum(low, floor).clip(max=rates), high - rates],
             marker="o", capsize=3, color=COLOURS[i % len(COLOURS)], label=f"question {question}",
         )  # fmt: skip
     axes.set_yscale("log")
