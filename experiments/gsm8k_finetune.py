@@ -7,6 +7,7 @@ penalty on the divergence from where it began. Stopped, it goes on from its last
 the end the model is saved as a Hugging Face folder beside its training curve.
 """
 
+import shutil
 import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
@@ -225,8 +226,6 @@ def main(config: Config) -> None:
             "the former or lower the latter"
         )
     print(f"{len(problems):,} questions to train on, {len(test):,} to evaluate", flush=True)
-    before = mean_at_k(config, model, model.params, test, test_prompts)
-    print(f"mean@{config.mean_at} before: {before:.4f}", flush=True)
     settings = asdict(config) | {"data_dir": None, "folder": None, "checkpoint_every": None}
     settings |= {"model": f"{checksum(model.params):08x}"}
     work = folder.with_name(folder.name + ".training")
@@ -237,6 +236,8 @@ def main(config: Config) -> None:
         opt_state = training.optimizer(config.optimizer).init(model.params)
         start = Progress(model.params, opt_state, jnp.zeros(config.steps))
         done, state = checkpoints.restore_latest(start) or (0, start)
+        before = mean_at_k(config, model, model.params, test, test_prompts)
+        print(f"mean@{config.mean_at} before: {before:.4f}", flush=True)
         for step in progress(range(done, config.steps), config.steps, "fine-tuning", done):
             state = one_step(config, model, problems, prompts, step, state)
             if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
@@ -256,6 +257,7 @@ def main(config: Config) -> None:
         | {"config": asdict(config), f"mean_at_{config.mean_at}": [before, after]}
         | {"rewards": rewards},
     )
+    shutil.rmtree(work, ignore_errors=True)
     print(f"written: {folder} ({time.perf_counter() - started:.0f} s in all)")
 
 

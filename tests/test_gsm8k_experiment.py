@@ -182,7 +182,12 @@ def test_fine_tuning_raises_the_reward_and_goes_on_where_it_was(
         gsm8k_finetune.main(stopped)
     gsm8k_finetune.main(stopped)
     assert calls == [*range(7), *range(4, 12)]
+    assert not list(tmp_path.glob("*.training"))
     again = json.loads((tmp_path / "stopped" / "finetuning.json").read_text())
     assert again["rewards"] == whole["rewards"] and again["mean_at_2"] == whole["mean_at_2"]
+    with pytest.raises(ValueError, match="num_problems=3 leave 3 questions to train on"):
+        gsm8k_finetune.main(
+            dataclasses.replace(config, folder=str(tmp_path / "few"), num_problems=3)
+        )
     one, two = (gsm8k_model.load(str(tmp_path / f), 2).params for f in ("whole", "stopped"))
     jax.tree.map(np.testing.assert_array_equal, one, two)
