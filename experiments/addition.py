@@ -28,7 +28,6 @@ from banel_jax import sampling
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.checkpoint import checksum
-from banel_jax.loop import CandidatesNotFound
 from banel_jax.tasks import addition_models
 from banel_jax.tasks.addition import AdditionOracle, GrammarConfig
 from banel_jax.tasks.addition_models import AdditionConfig, ModelConfig
@@ -44,7 +43,7 @@ from experiments import (
     sweeps,
 )
 from experiments.broadening import BroadenConfig, broadened
-from experiments.cells import Cell, Runner
+from experiments.cells import Cell, Runner, run_each
 from experiments.methods import Method, Networks, Settings
 from experiments.pieces import in_pieces
 from experiments.rate_table import Costless, Rate
@@ -327,25 +326,20 @@ def runner(config: Config, name: str, ground: Ground, watch=None) -> Runner:
 def run(config: Config, ground: Ground) -> dict[str, Cell]:
     """The chosen algorithms, from disk or run now; one that cannot go on is told of and left."""
     methods.check_rounds(config)
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
-    cells = {}
-    for name in config.chosen:
-        method = METHODS[name]
+
+    def watched(name):
         learns = name not in ("prior", "ladder", "broadened")
-        watch = partial(addition_table.watch, ground, method.title) if learns else None
-        try:
-            cells[name] = runner(config, name, ground, watch).cell(seeds)
-        except CandidatesNotFound as error:
-            print(f"  {method.title}: stopped, {error}", flush=True)
-            continue
-        rate = np.median(cells[name].final["successes"]) / config.num_final
-        met = int(cells[name].metrics["num_successes"][:, -1].sum())
-        spent = f", {met:,} successes met" if method.told else ""
-        print(
-            f"  {method.title}: {rate:.3g} in the median{spent}, {cells[name].seconds:.0f} s",
-            flush=True,
-        )
-    return cells
+        watch = partial(addition_table.watch, ground, METHODS[name].title) if learns else None
+        return runner(config, name, ground, watch)
+
+    def in_words(name, cell):
+        rate = np.median(cell.final["successes"]) / config.num_final
+        met = int(cell.metrics["num_successes"][:, -1].sum())
+        spent = f", {met:,} successes met" if METHODS[name].told else ""
+        return f"{rate:.3g} in the median{spent}"
+
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    return run_each(METHODS, config.chosen, watched, seeds, in_words)
 
 
 def describe(ground: Ground) -> str:
@@ -554,20 +548,19 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     config = points[0][1]
     sweeps.check(field, [c for _, c in points])
     Path(config.output).mkdir(parents=True, exist_ok=True)
-    measures: dict[str, dict[str, Any]] = {"best": {}, "final": {}}
+    found: dict[str, list[dict[str, np.ndarray]]] = {"best": [], "final": []}
     grounds: dict[Any, Ground] = {}  # most fields are of algorithms alone
     for value, point in points:
         print(f"{field} = {value}", flush=True)
         bases = frozenset(METHODS[name].base(point.settings) for name in point.chosen)
         needs = (dataclasses.replace(point, settings=config.settings), bases)
         ground = grounds[needs] = grounds.get(needs) or prepare(point)
-        rate_table.check_base(ground)
-        for row in rate_table.rows(point, ground, run(point, ground), METHODS):
-            for measure, of in measures.items():
-                samples = {"best": point.num_evaluated, "final": point.num_final}[measure]
-                gains = rate_table.log10_gain(row[measure], row["base"], samples)
-                of.setdefault(row["kind"], []).append(gains)
-    stacked = {m: {name: np.stack(g) for name, g in of.items()} for m, of in measures.items()}
+        rate_table.check_base(ground.prior)
+        rows = rate_table.rows(point, ground, run(point, ground), METHODS)
+        for measure, samples in (("best", point.num_evaluated), ("final", point.num_final)):
+            gains = lambda row: rate_table.log10_gain(row[measure], row["base"], samples)  # noqa: B023
+            found[measure].append({row["kind"]: gains(row) for row in rows})
+    stacked = {measure: sweeps.stack(gains) for measure, gains in found.items()}
     about = report.provenance(started) | {"config": asdict(config)}
     sweeps.show(Path(config.output), field, [value for value, _ in points], stacked, about)
 

@@ -89,8 +89,14 @@ def gains(
     )
 
 
+def prepare(config: addition.Config) -> addition.Ground:
+    ground = addition.prepare(config)
+    rate_table.check_base(ground.prior)
+    return ground
+
+
 def main(config: Config) -> None:
-    search.run(config, TRIALS, addition.prepare, addition.runner, gains)
+    search.run(config, TRIALS, prepare, addition.runner, gains)
 
 
 if __name__ == "__main__":

@@ -187,6 +187,33 @@ class Runner:
         )
 
 
+def run_each(
+    methods: Mapping[str, Any],
+    names: Sequence[str],
+    runner: Callable[[str], Runner],
+    seeds: Sequence[int],
+    in_words: Callable[[str, Cell], str],
+) -> dict[str, Cell]:
+    """The cells of several algorithms; one that cannot go on is told of and left out.
+
+    Args:
+      methods: with a `title`, by name.
+      names: of those to run.
+      runner: of a name.
+      seeds: of each.
+      in_words: what a cell found, for the line that is printed of it.
+    """
+    cells = {}
+    for name in names:
+        try:
+            cells[name] = cell = runner(name).cell(seeds)
+        except loop.CandidatesNotFound as error:
+            print(f"  {methods[name].title}: stopped, {error}", flush=True)
+            continue
+        print(f"  {methods[name].title}: {in_words(name, cell)}, {cell.seconds:.0f} s", flush=True)
+    return cells
+
+
 def together(cells: Sequence[Cell]) -> Cell:
     """The seeds of several cells as one."""
     first = cells[0].snapshot_rounds

@@ -31,7 +31,6 @@ from banel_jax.algorithms import language_rnd
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.language_rnd import LanguageRndConfig
 from banel_jax.checkpoint import checksum
-from banel_jax.loop import CandidatesNotFound
 from banel_jax.models import responses, tempering
 from banel_jax.models.lora import LoraConfig, lora, lora_algorithm
 from banel_jax.models.qwen2 import Qwen2Config
@@ -41,7 +40,7 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Key, Params, SequenceModel, Sequences, State, Task
 from experiments import gsm8k_figures, methods, rate_table, report, sweeps
 from experiments.broadening import BroadenConfig, broadened
-from experiments.cells import Cell, Runner
+from experiments.cells import Cell, Runner, run_each
 from experiments.gsm8k_model import LanguageModel, load
 from experiments.methods import Method, Networks, Settings
 from experiments.pieces import in_pieces
@@ -389,24 +388,19 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
 
 def run(config: Config, ground: Ground) -> dict[str, Cell]:
     """The algorithms on a question, from disk or run now; one that cannot go on is told of."""
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
-    cells = {}
-    for name in config.algorithms:
-        title = METHODS[name].title
-        try:
-            cells[name] = cell = runner(config, name, ground).cell(seeds)
-        except CandidatesNotFound as error:
-            print(f"  {title}: stopped, {error}", flush=True)
-            continue
-        rate = float(np.median(cell.final["successes"])) / config.num_final
+
+    def in_words(name, cell):
+        final = float(np.median(cell.final["successes"])) / config.num_final
+        best = float(np.median(cell.metrics["success_rate"].max(1)))
         met = int(cell.metrics["num_successes"][:, -1].sum())
-        print(
-            f"  {title}: {report.format_value(rate)} at the end, "
-            f"{report.format_value(float(np.median(cell.metrics['success_rate'].max(1))))} at "
-            f"best, {met:,} successes met, {cell.seconds:.0f} s",
-            flush=True,
+        return (
+            f"{report.format_value(final)} at the end, {report.format_value(best)} at best, "
+            f"{met:,} successes met"
         )
-    return cells
+
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    run_one = lambda name: runner(config, name, ground)
+    return run_each(METHODS, config.algorithms, run_one, seeds, in_words)
 
 
 def begin(config: Config) -> LanguageModel:

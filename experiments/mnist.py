@@ -29,7 +29,7 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Sequences, State, Task
 from experiments import flags, methods, mnist_controls, mnist_figures, mnist_table, report, sweeps
 from experiments.broadening import BroadenConfig, broadened
-from experiments.cells import Cell, Runner
+from experiments.cells import Cell, Runner, run_each
 from experiments.methods import METHODS, Networks, Settings
 
 NUM_DRAWN = 250  # of the last state, for the diversity of its samples
@@ -226,19 +226,16 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
 
 
 def run(config: Config, ground: Ground) -> dict[str, Cell]:
-    """The chosen algorithms, from disk or run now."""
+    """The chosen algorithms, from disk or run now; one that cannot go on is told of and left."""
     methods.check_rounds(config)
+
+    def in_words(name, cell):
+        gain = cell.final["log10_success_rate"].astype(float) - ground.log10_rate
+        return f"{10 ** np.median(gain):.3g} times the prior in the median"
+
     seeds = range(config.first_seed, config.first_seed + config.seeds)
-    cells = {}
-    for name in config.chosen:
-        cells[name] = runner(config, name, ground).cell(seeds)
-        gain = cells[name].final["log10_success_rate"].astype(float) - ground.log10_rate
-        print(
-            f"  {METHODS[name].title}: {10 ** np.median(gain):.3g} times the prior in the median, "
-            f"{cells[name].seconds:.0f} s",
-            flush=True,
-        )
-    return cells
+    run_one = lambda name: runner(config, name, ground)
+    return run_each(METHODS, config.chosen, run_one, seeds, in_words)
 
 
 def by_rate(curve: Mapping[float, mnist_controls.Rates]) -> dict[float, float]:
@@ -304,6 +301,7 @@ PRESETS: dict[str, Config] = {
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    Path(config.output).mkdir(parents=True, exist_ok=True)  # before anything is spent
     ground = prepare(config)
     assert ground.task.targets is not None
     print(
@@ -312,6 +310,8 @@ def main(config: Config) -> None:
         f"{ground.prior_metrics['held_out_nats']:.1f} nats"
     )
     cells = run(config, ground)
+    if not cells:
+        raise ValueError("no algorithm came to its end; see above")
     temperatures, cuts, costless = costless_controls(config, ground)
     rows = mnist_table.rows(config, ground, cells, costless)
     print()
@@ -356,13 +356,16 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         grounds.append(prepare(point))
         cells.append(run(point, grounds[-1]))
     base = np.array([g.log10_rate for g in grounds])[:, None]
-    stack = lambda parts: np.stack([p["log10_success_rate"] for p in parts]).astype(float)
+    rates = lambda numbers: numbers["log10_success_rate"].astype(float)
+    of_each = lambda rate: sweeps.stack(
+        [{METHODS[name].title: rate(cell) for name, cell in at.items()} for at in cells]
+    )
+    over_base = lambda stacked: {title: rate - base for title, rate in stacked.items()}
     # By measure and algorithm, decades over the prior [values, seeds].
-    measures: dict[str, dict[str, np.ndarray]] = {"best": {}, "final": {}}
-    for name in config.chosen:
-        title = METHODS[name].title
-        measures["best"][title] = stack([c[name].metrics for c in cells]).max(axis=2) - base
-        measures["final"][title] = stack([c[name].final for c in cells]) - base
+    measures = {
+        "best": over_base(of_each(lambda cell: rates(cell.metrics).max(axis=1))),
+        "final": over_base(of_each(lambda cell: rates(cell.final))),
+    }
     found: dict[Any, list[mnist_controls.Costless]] = {}
     for (_, c), ground in zip(points, grounds, strict=True):
         needs = (c.task, c.without_top, c.settings.filtering)

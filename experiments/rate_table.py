@@ -196,11 +196,11 @@ def _split(config, cell: Cell, by_round: np.ndarray, fall_back: float) -> dict[s
     }
 
 
-def check_base(ground) -> None:
+def check_base(prior: Rate) -> None:
     """Raises ValueError where there is nothing to give gains over."""
-    if not ground.prior.successes:
+    if not prior.successes:
         raise ValueError(
-            f"none of num_prior={ground.prior.samples} samples of the prior succeeds, so there is "
+            f"none of num_prior={prior.samples} samples of the prior succeeds, so there is "
             "nothing to compare with; raise num_prior"
         )
 

@@ -1,6 +1,6 @@
 """A sweep over one field, as table, figure and file, whatever the experiment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,18 @@ def check(field: str, configs: list[Any]) -> None:
         raise ValueError(f"--sweep.{field}: points of other rounds or seeds make no one table")
 
 
+def stack(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Of each title, its gains [seeds] at each value as one array [values, seeds], with NaN at
+    values where the algorithm could not go on."""
+    names = dict.fromkeys(name for gains in found for name in gains)
+    one = {name: next(gains[name] for gains in found if name in gains) for name in names}
+    missing = lambda name: np.full(np.shape(one[name]), np.nan)
+    return {
+        name: np.stack([gains.get(name, missing(name)) for gains in found]).astype(float)
+        for name in names
+    }
+
+
 def show(
     output: Path, field: str, values: list[str], measures: Measures, about: dict[str, Any]
 ) -> None:
@@ -44,7 +56,7 @@ def show(
     varies = {name: bool(np.any(gain != gain[0])) for name, gain in measures["final"].items()}
     rows = [
         {"algorithm": name, short: value if varies[name] else "any"}
-        | {m: report.format_spread(10 ** measures[m][name][i]) for m in measures}
+        | {m: _spread(measures[m][name][i]) for m in measures}
         for name in varies
         for i, value in enumerate(values)
         if i == 0 or varies[name]
@@ -64,6 +76,10 @@ def show(
         output / f"sweep_{short}.json", about | {"field": field, "values": values} | gains
     )
     print(f"\nwritten: {output}/sweep_{short}.json, figures/sweep_{short}.png")
+
+
+def _spread(gains: np.ndarray) -> str:
+    return "stopped" if np.isnan(gains).all() else report.format_spread(10**gains)
 
 
 def figure(path: Path, field: str, values: list[str], gains, lines) -> None:

@@ -15,6 +15,7 @@ from banel_jax.tasks import addition as task_module
 from experiments import (
     addition,
     addition_modes,
+    addition_search,
     addition_single,
     addition_table,
     flags,
@@ -339,14 +340,14 @@ def test_a_single_round_keeps_the_best_by_the_ratio(done):
 
 def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     """Two values of failure_epochs, which the control does not feel."""
-    final = {1: [20, 20, 0], 5: [40, 40, 40]}
+    final = {1: [20, 20, 0], 5: [40, 40, 40], 9: None}
 
     def run(config, ground):
         successes = final[config.settings.failure_epochs]
-        return {
-            "banel": cell(np.full((3, 3), 0.02), successes, np.zeros((3, 3))),
-            "prior": cell(np.full((3, 3), 0.002), [2, 2, 2], np.zeros((3, 3))),
-        }
+        cells = {"prior": cell(np.full((3, 3), 0.002), [2, 2, 2], np.zeros((3, 3)))}
+        if successes is None:  # BaNEL found no candidates
+            return cells
+        return cells | {"banel": cell(np.full((3, 3), 0.02), successes, np.zeros((3, 3)))}
 
     monkeypatch.setattr(addition, "prepare", lambda config: GROUND)
     monkeypatch.setattr(addition, "run", run)
@@ -355,19 +356,33 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
         output=str(tmp_path),
         settings=dataclasses.replace(SMOKE.settings, failure_epochs=value),
     )
-    addition.sweep("settings.failure_epochs", [("1", point(1)), ("5", point(5))])
+    addition.sweep("settings.failure_epochs", [(str(n), point(n)) for n in (1, 5, 9)])
     written = json.loads((tmp_path / "sweep_failure_epochs.json").read_text())
     decades = written["log10_gain_final"]
-    np.testing.assert_allclose(
-        decades[METHODS["banel"].title],
-        np.log10([[50, 50, 1.25], [100, 100, 100]]),
-    )
-    np.testing.assert_allclose(decades["best T"], np.log10([[15], [15]]))
+    *reached, stopped = decades[METHODS["banel"].title]
+    np.testing.assert_allclose(reached, np.log10([[50, 50, 1.25], [100, 100, 100]]))
+    assert stopped == [None] * 3
+    np.testing.assert_allclose(decades["best T"], np.log10([[15]] * 3))
     printed = capsys.readouterr().out
-    assert "50 [1.25, 50]" in printed and "100 [100, 100]" in printed
+    assert "50 [1.25, 50]" in printed and "100 [100, 100]" in printed and "stopped" in printed
     assert (tmp_path / "figures" / "sweep_failure_epochs.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="no sweep"):
         addition.sweep("algorithms", [("banel", SMOKE)])
+
+
+def test_nothing_is_searched_or_swept_over_a_base_without_success(monkeypatch, tmp_path):
+    without = GROUND._replace(prior=Rate(0, 500))
+    monkeypatch.setattr(addition, "prepare", lambda config: without)
+    monkeypatch.setattr(addition, "run", lambda *_: pytest.fail("evaluations were spent"))
+    monkeypatch.setattr(addition, "runner", lambda *_: pytest.fail("evaluations were spent"))
+    search = addition_search.Config(output=str(tmp_path / "search.jsonl"), algorithms=("ours",))
+    point = dataclasses.replace(SMOKE, output=str(tmp_path))
+    for spend in (
+        lambda: addition_search.main(search),
+        lambda: addition.sweep("settings.kappa", [("1", point)]),
+    ):
+        with pytest.raises(ValueError, match="none of num_prior=500 samples of the prior succeeds"):
+            spend()
 
 
 @pytest.mark.parametrize(

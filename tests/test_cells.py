@@ -251,3 +251,19 @@ def test_going_on_in_other_blocks_leaves_no_round_out(whole, tmp_path):
         stopped.cell(SEEDS[:1])
     with pytest.raises(ValueError, match=r"holds 3 rounds.*block=4"):
         make(tmp_path, block=4).cell(SEEDS[:1])
+
+
+def test_one_that_cannot_go_on_is_told_of_and_left_out(tmp_path, capsys):
+    class Barren:
+        def cell(self, seeds):
+            raise loop.CandidatesNotFound("2 of 4 candidates were found")
+
+    runners = {"barren": Barren(), "learner": make(tmp_path)}
+    titles = {name: types.SimpleNamespace(title=f"the {name}") for name in runners}
+    in_words = lambda name, cell: f"{name} ends with {cell.final['count'][0]:g} rounds"
+    found = cells.run_each(titles, list(runners), runners.get, SEEDS[:1], in_words)
+    assert list(found) == ["learner"]
+    np.testing.assert_array_equal(found["learner"].final["count"], [ROUNDS])
+    stopped, ended = capsys.readouterr().out.splitlines()
+    assert stopped == "  the barren: stopped, 2 of 4 candidates were found"
+    assert ended.startswith(f"  the learner: learner ends with {ROUNDS} rounds, ")
