@@ -558,8 +558,11 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         rate_table.check_base(ground.prior)
         rows = rate_table.rows(point, ground, run(point, ground), METHODS)
         for measure, samples in (("best", point.num_evaluated), ("final", point.num_final)):
-            gains = lambda row: rate_table.log10_gain(row[measure], row["base"], samples)  # noqa: B023
-            found[measure].append({row["kind"]: gains(row) for row in rows})
+            gains = {
+                row["kind"]: rate_table.log10_gain(row[measure], row["base"], samples)
+                for row in rows
+            }
+            found[measure].append(gains)
     stacked = {measure: sweeps.stack(gains) for measure, gains in found.items()}
     about = report.provenance(started) | {"config": asdict(config)}
     sweeps.show(Path(config.output), field, [value for value, _ in points], stacked, about)

@@ -28,12 +28,10 @@ def check(field: str, configs: list[Any]) -> None:
 def stack(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Of each title, its gains [seeds] at each value as one array [values, seeds], with NaN at
     values where the algorithm could not go on."""
-    names = dict.fromkeys(name for gains in found for name in gains)
-    one = {name: next(gains[name] for gains in found if name in gains) for name in names}
-    missing = lambda name: np.full(np.shape(one[name]), np.nan)
+    missing = {name: np.full(np.shape(gain), np.nan) for at in found for name, gain in at.items()}
     return {
-        name: np.stack([gains.get(name, missing(name)) for gains in found]).astype(float)
-        for name in names
+        name: np.stack([gains.get(name, nans) for gains in found]).astype(float)
+        for name, nans in missing.items()
     }
 
 
