@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import run_folder
+from banel_jax import files, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
 from banel_jax.progress import progress
@@ -186,7 +186,7 @@ def run(
         stack.enter_context(closing(ledger))
         if not begun:  # after the ledger, so that a folder with one and no other is no loss
             text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
-            run_folder.write_atomically(folder / "config.json", text)
+            files.write_atomically(folder / "config.json", text)
         checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
         restored = checkpoints.restore_latest(abstract_state)
         done, state = restored or (0, None)
@@ -226,7 +226,7 @@ def summarise(folder: Path, ledger: Ledger, metrics: list[dict[str, float]]) -> 
         "last_round": run_folder.finite(metrics[-1]),
     }
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    run_folder.write_atomically(folder / "summary.json", text)
+    files.write_atomically(folder / "summary.json", text)
 
 
 def check_budget(steps: Steps, abstract_state: State, config: RunConfig) -> int:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import loop, parallel, run_folder
+from banel_jax import files, loop, parallel, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.progress import progress
 from banel_jax.types import Algorithm, Params, State, Task
@@ -118,7 +118,7 @@ class Runner:
             stack.enter_context(run_folder.hold(folder))
             if not run_folder.check_configuration(folder / "config.json", configuration):
                 text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
-                run_folder.write_atomically(folder / "config.json", text)
+                files.write_atomically(folder / "config.json", text)
             if (folder / RESULT).exists():
                 return _load(folder / RESULT)
             checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))

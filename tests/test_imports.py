@@ -8,16 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
-LOOP = {"oracle", "checkpoint", "progress", "run_folder", "types"}
-CORE = {"sampling", "scoring", "rejection", "training", "diagnostics", "types"}
+LOOP = {"files", "checks", "oracle", "checkpoint", "progress", "run_folder", "types"}
+CORE = {"checks", "sampling", "scoring", "rejection", "training", "diagnostics", "types"}
 ALLOWED = {  # parts of banel_jax by what may import them
     "types": set(),
     "loop": LOOP,
-    "oracle": {"oracle", "types", "run_folder"},
+    "oracle": {"files", "oracle", "types", "run_folder"},
     "algorithms": CORE | {"algorithms"},
     "tasks": {"tasks", "models", "sampling", "scoring", "training", "success_rate", "types"}
-    | {"run_folder", "checkpoint", "progress", "parallel"},
-    "models": {"models", "types", "training", "scoring", "parallel"},
+    | {"run_folder", "checkpoint", "progress", "parallel", "files", "checks"},
+    "models": {"files", "checks", "models", "types", "training", "scoring", "parallel"},
 }
 
 

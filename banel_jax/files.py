@@ -1,0 +1,83 @@
+"""Files: text in UTF-8 whatever the locale, written whole or not at all, with the umask's modes."""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[IO[bytes]]:
+    """A new file that takes the place of `path` at the end of the block, durable on return.
+
+    A reader, or a process killed here, sees all of it or what was there before; where the block
+    raises, nothing is left behind.
+
+    Raises:
+      OSError: if the folder cannot be written or the disk is full; it names the file.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}")
+    try:
+        # Not tempfile, whose files nobody else may read whatever the umask says.
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
+    sync_folder(path.parent)
+
+
+def write_atomically(path: Path | str, content: str | bytes) -> None:
+    """Writes a file through `replacing`; text as UTF-8."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sync_folder(folder: Path | str) -> None:
+    """Makes new names in a folder durable, where its file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network and FUSE file systems sync no folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: Path | str) -> str:
+    """A text file in UTF-8, with or without a byte order mark, its lines ended by LF or CRLF.
+
+    Raises:
+      OSError: if it cannot be read.
+      ValueError: if it is not UTF-8; one line that names the file.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); convert it"
+        ) from error
+
+
+def expand(path: Path | str) -> Path:
+    """A path that a person gave, with `~` for the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def is_full(error: Any) -> bool:
+    """Whether an error says that the disk, or a quota, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,58 @@
+"""Files: whole or not at all, UTF-8, modes of the umask."""
+
+import errno
+import os
+
+import pytest
+
+from banel_jax import files
+
+
+def test_the_mode_follows_the_umask_and_nothing_else_is_left(tmp_path):
+    for mask, mode in ((0o022, 0o644), (0o002, 0o664), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            files.write_atomically(tmp_path / f"{mask}.json", "é")
+        finally:
+            os.umask(before)
+        assert (tmp_path / f"{mask}.json").stat().st_mode & 0o777 == mode
+        assert (tmp_path / f"{mask}.json").read_bytes() == b"\xc3\xa9"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    files.write_atomically(path, "old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"a\.json") as caught:
+        files.write_atomically(path, "new")
+    assert files.is_full(caught.value)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match=r"b\.json"):
+        files.write_atomically(tmp_path / "no" / "b.json", "new")
+
+
+def test_folders_that_cannot_be_synced_are_written_all_the_same(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def no_folders(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    files.write_atomically(tmp_path / "a", "text")
+    assert (tmp_path / "a").read_text() == "text"
+
+
+def test_text_is_read_with_a_mark_and_with_either_line_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\ntwo \xc3\xa9\n")
+    assert files.read_text(path) == "one\ntwo é\n"
+    path.write_bytes(b"\xff\xfeo\x00")
+    with pytest.raises(ValueError, match=r"a\.txt is not text in UTF-8"):
+        files.read_text(path)
