@@ -1,7 +1,7 @@
 """The one loop: ask the algorithm, pay the oracle, tell the algorithm, log, checkpoint.
 
-`run` meets any oracle and survives being killed; `compiled_run` is the same experiment as one
-compiled call, for rewards that are JAX functions.
+`run` meets any oracle and survives being killed; `compiled_run` (compiled.py) is the same
+experiment as one compiled call, for rewards that are JAX functions.
 """
 
 import functools
@@ -17,14 +17,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, run_folder
+from banel_jax import files, naming, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
+from banel_jax.compiled import compiled_blocks, compiled_run
 from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
 from banel_jax.progress import progress
+from banel_jax.rounds import (
+    COUNTS,
+    CandidatesNotFound,
+    Evaluate,
+    check_found,
+    found,
+    init_key,
+    merge,
+    round_keys,
+    strong,
+)
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
 
-# evaluate(asked_state, state) -> dict of scalars; a JAX function, never shown the oracle.
-Evaluate = Callable[[State, State], dict[str, jax.Array]]
+__all__ = [
+    "CandidatesNotFound", "Evaluate", "RunConfig", "RunResult", "compiled_blocks", "compiled_run",
+    "run",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,20 +83,6 @@ class RunResult(NamedTuple):
     metrics: list[dict[str, float]]
 
 
-class RoundKeys(NamedTuple):
-    ask: Key
-    tell: Key
-
-
-def init_key(key: Key) -> Key:
-    return jax.random.split(key)[0]
-
-
-def round_keys(key: Key, round: Any) -> RoundKeys:
-    """A round's keys come from the run's key and the round alone, so any round can be re-run."""
-    return RoundKeys(*jax.random.split(jax.random.fold_in(jax.random.split(key)[1], round)))
-
-
 class Steps(NamedTuple):
     """An algorithm's functions, compiled."""
 
@@ -109,18 +109,6 @@ def compiled_steps(algorithm: Algorithm) -> Steps:
         return strong(algorithm.tell(round_keys(key, round).tell, state, candidates, rewards))
 
     return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell))
-
-
-def strong(tree: Any) -> Any:
-    """Fixes the types that JAX left weak, which a checkpoint would not keep."""
-
-    def fix(leaf):
-        dtype = jnp.result_type(leaf)
-        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-            return leaf
-        return jax.lax.convert_element_type(leaf, dtype)
-
-    return jax.tree.map(fix, tree)
 
 
 @functools.lru_cache(maxsize=32)
@@ -174,11 +162,11 @@ def run(
     num_candidates = check_budget(steps, abstract_state, config)
     configuration = {
         **(configuration or {}),
-        "algorithm": run_folder.plain(dict(algorithm.settings)),
+        "algorithm": naming.plain(dict(algorithm.settings)),
         "run": asdict(config) | {"num_candidates": num_candidates},
         "prior_params": f"{checksum(prior_params):08x}",
     }
-    name = run_folder.identity(configuration)
+    name = naming.identity(configuration)
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(folder))
         begun = run_folder.check_configuration(folder / "config.json", configuration)
@@ -288,180 +276,3 @@ def one_round(
     }
     seconds = dict(zip(("ask", "oracle", "tell", "evaluate"), np.diff(times).tolist(), strict=True))
     return state, record, {"round": round, **seconds}
-
-
-class CandidatesNotFound(ValueError):
-    """The rejection sampler hit its floor before it had a round's candidates."""
-
-
-def check_found(round: int, found: Any) -> None:
-    """Raises `CandidatesNotFound` where a candidate is missing; found is bool [m]."""
-    if not np.all(found):
-        raise CandidatesNotFound(
-            f"in round {round} only {np.sum(found)} of {len(found)} candidates were found that "
-            "pass the filters; nothing of it was evaluated. Let more pass (lower the threshold or "
-            "kappa, keep fewer filters) or look longer (lower acceptance_floor; for Algorithm 1 "
-            "with a fixed threshold raise filter_factor)"
-        )
-
-
-def found(candidates: Sequences) -> jax.Array:
-    """bool [m]; a candidate of empty mask is one that was not found: rejection hit its floor."""
-    return jnp.any(candidates.mask, axis=1)
-
-
-COUNTS = ("num_reward_evaluations", "num_successes")
-
-
-def merge(info: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    twice = set(info) & set(evaluation) | (set(info) | set(evaluation)) & {"round", *COUNTS}
-    if twice:
-        raise ValueError(f"the metrics {sorted(twice)} are given twice; rename them in evaluate")
-    return {**info, **evaluation}
-
-
-class CompiledRun(NamedTuple):
-    """A whole experiment as compiled calls, each of as many rounds as one likes.
-
-    Attributes:
-      start: `start(keys [seeds], prior_params) -> progress`, before the first round.
-      advance: `advance(keys [seeds], progress, first_round, rounds) -> (progress, metrics)`
-        with metrics by name, [seeds, rounds]; `rounds` is static. One call of thirty rounds
-        and six of five have the same numbers, so `progress` may be kept between them.
-        It raises ValueError where `run` would, if only at the end of the call: for a candidate
-        that was not found above the acceptance floor or a reward that is neither 0 nor 1.
-        Under a caller's own jit it cannot: there such candidates are neither counted nor
-        rewarded.
-    """
-
-    start: Callable[[Key, Params], "Progress"]
-    advance: Callable[[Key, "Progress", Any, int], tuple["Progress", dict[str, jax.Array]]]
-
-
-class Progress(NamedTuple):
-    """Of several seeds: states, each leaf [seeds, ...], and what was paid and met.
-
-    Attributes:
-      states: the algorithm's.
-      counts: int32 [seeds, 2], as COUNTS names them.
-    """
-
-    states: State
-    counts: jax.Array
-
-
-def compiled_run(
-    algorithm: Algorithm,
-    reward_fn: Callable[[Sequences], jax.Array],
-    rounds: int,
-    evaluate: Evaluate | None = None,
-    seeds_at_once: int | None = None,
-) -> Callable[[Key, Params], tuple[State, dict[str, jax.Array]]]:
-    """The whole experiment as one compiled call: a scan over rounds, mapped over seeds.
-
-    Args:
-      algorithm, reward_fn, evaluate, seeds_at_once: as in `compiled_blocks`.
-      rounds: of ask, evaluate, tell; each costs m reward evaluations a seed.
-
-    Returns:
-      A function of (keys [seeds], prior_params) that returns the final states, each leaf
-      [seeds, ...], and the metrics by name, [seeds, rounds]. It raises as
-      `CompiledRun.advance` does.
-    """
-    start, advance = compiled_blocks(algorithm, reward_fn, evaluate, seeds_at_once)
-
-    def experiment(keys: Key, prior_params: Params):
-        progress, metrics = advance(keys, start(keys, prior_params), 0, rounds)
-        return progress.states, metrics
-
-    return experiment
-
-
-def compiled_blocks(
-    algorithm: Algorithm,
-    reward_fn: Callable[[Sequences], jax.Array],
-    evaluate: Evaluate | None = None,
-    seeds_at_once: int | None = None,
-) -> CompiledRun:
-    """An experiment in compiled calls, for rewards that are JAX functions.
-
-    Keys are derived as in `run`, so a seed has the same numbers. With `seeds_at_once=1` states
-    and counts are so bit for bit, and what `evaluate` reports to float32 rounding; where
-    several seeds are computed as one batch, all is to rounding.
-
-    Args:
-      algorithm: what learns.
-      reward_fn: `reward_fn(sequences [m]) -> float32 [m]` in {0, 1}, a JAX function.
-      evaluate: as in `run`.
-      seeds_at_once: how many seeds are computed as one batch; None for all.
-    """
-    # The barriers keep XLA from fusing across what are separate programs in `run`.
-    barrier = jax.lax.optimization_barrier
-
-    def start_one(key: Key, prior_params: Params):
-        state = barrier(strong(algorithm.init(init_key(key), prior_params)))
-        return Progress(state, jnp.zeros(2, jnp.int32))
-
-    def advance_one(key: Key, progress: Progress, first_round, rounds: int):
-        def one_round(progress, round):
-            state, counts = progress
-            keys = round_keys(key, round)
-            candidates, asked = barrier(strong(algorithm.ask(keys.ask, state)))
-            present = found(candidates)
-            rewards = barrier(jnp.asarray(reward_fn(candidates), jnp.float32))
-            if rewards.shape != candidates.tokens.shape[:1]:
-                raise ValueError(
-                    f"the reward function returned shape {rewards.shape} for "
-                    f"{candidates.tokens.shape[0]} candidates; it must return one reward each"
-                )
-            sound = jnp.all((rewards == 0) | (rewards == 1))
-            rewards = jnp.where(present, rewards, 0.0)
-            told = algorithm.tell(keys.tell, asked, candidates, rewards)
-            state, info = barrier(strong(told))
-            evaluation = evaluate(asked, state) if evaluate else {}
-            counts += jnp.array([jnp.sum(present), jnp.sum(rewards)], jnp.int32)
-            record = {"round": round, **dict(zip(COUNTS, counts, strict=True))}
-            record = barrier(record | merge(info, evaluation))
-            return Progress(state, counts), (record, {"found": present, "sound": sound})
-
-        progress, records = jax.lax.scan(one_round, progress, first_round + jnp.arange(rounds))
-        return progress, *records
-
-    if seeds_at_once is not None and seeds_at_once < 1:
-        raise ValueError(f"seeds_at_once={seeds_at_once} must be at least 1")
-
-    def over_seeds(each, xs):
-        seeds = jax.tree.leaves(xs)[0].shape[0]
-        if seeds_at_once is None:
-            return jax.vmap(each)(xs)
-        if seeds_at_once == 1:
-            return jax.lax.map(each, xs)
-        if seeds % seeds_at_once:
-            raise ValueError(f"{seeds} seeds are not a multiple of seeds_at_once={seeds_at_once}")
-        split = lambda x: x.reshape(seeds // seeds_at_once, seeds_at_once, *x.shape[1:])
-        batches = jax.lax.map(jax.vmap(each), jax.tree.map(split, xs))
-        return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), batches)
-
-    @jax.jit
-    def start(keys: Key, prior_params: Params):
-        return over_seeds(lambda key: start_one(key, prior_params), keys)
-
-    @functools.partial(jax.jit, static_argnums=3)
-    def advance_all(keys: Key, progress: Progress, first_round, rounds: int):
-        each = lambda x: advance_one(x[0], x[1], first_round, rounds)
-        return over_seeds(each, (keys, progress))
-
-    def advance(keys: Key, progress: Progress, first_round, rounds: int):
-        progress, metrics, checks = advance_all(keys, progress, first_round, rounds)
-        if not isinstance(checks["sound"], jax.core.Tracer):  # under a caller's jit it cannot raise
-            for seed, round in np.argwhere(~np.asarray(checks["sound"])):
-                raise ValueError(
-                    f"the reward function answered neither 0 nor 1 in round {first_round + round} "
-                    f"of seed number {seed}; a reward is 0 or 1"
-                )
-            for seed in np.asarray(checks["found"]):
-                for round, present in enumerate(seed, first_round):
-                    check_found(round, present)
-        return progress, metrics
-
-    return CompiledRun(start, advance)

@@ -1,9 +1,7 @@
 """A run's folder: held by one process, bound to one configuration, never half-written."""
 
 import contextlib
-import dataclasses
 import fcntl
-import hashlib
 import json
 import math
 import os
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from banel_jax.files import sync_folder
+from banel_jax.naming import flatten
 
 
 @contextlib.contextmanager
@@ -41,37 +40,6 @@ def hold(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def plain(value: Any) -> Any:
-    """Settings as JSON values: dataclasses become dicts, types their names."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return getattr(value, "__qualname__", None) or str(value)
-
-
-def identity(configuration: Mapping[str, Any]) -> str:
-    """A short name of a configuration: equal ones have the same, others another."""
-    text = json.dumps(configuration, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def flatten(configuration: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in configuration.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def check_configuration(path: Path, configuration: Mapping[str, Any]) -> bool:

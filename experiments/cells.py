@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, loop, parallel, run_folder
+from banel_jax import files, loop, naming, parallel, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.progress import progress
 from banel_jax.types import Algorithm, Params, State, Task
@@ -95,7 +95,7 @@ class Runner:
         self.snapshot, self.final = each(draw), each(final)
         self.configuration = {
             **configuration,
-            "algorithm": run_folder.plain(dict(algorithm.settings)),
+            "algorithm": naming.plain(dict(algorithm.settings)),
             "rounds": rounds,
             "numerics": NUMERICS,
             "base": f"{checksum(base):08x}",
@@ -112,7 +112,7 @@ class Runner:
 
     def _group(self, seeds: tuple[int, ...]) -> Cell:
         configuration = self.configuration | {"seeds": seeds}
-        name = run_folder.identity(json.loads(json.dumps(configuration)))
+        name = naming.identity(json.loads(json.dumps(configuration)))
         folder = self.folder / f"{self.name}-{name}"
         with ExitStack() as stack:
             stack.enter_context(run_folder.hold(folder))

@@ -22,7 +22,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import parallel, run_folder, sampling, training
+from banel_jax import naming, parallel, run_folder, sampling, training
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.models import huggingface, responses
 from banel_jax.models.qwen2 import Qwen2Config
@@ -231,7 +231,7 @@ def main(config: Config) -> None:
     work = folder.with_name(folder.name + ".training")
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(work))
-        checkpoints = Checkpoints(work / "checkpoints", run_folder.identity(settings))
+        checkpoints = Checkpoints(work / "checkpoints", naming.identity(settings))
         stack.enter_context(closing(checkpoints))
         opt_state = training.optimizer(config.optimizer).init(model.params)
         start = Progress(model.params, opt_state, jnp.zeros(config.steps))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from banel_jax import run_folder, sampling, scoring, training
+from banel_jax import naming, sampling, scoring, training
 from banel_jax.checkpoint import checksum
 from banel_jax.models.ensemble import ensemble, fit_ensemble, members
 from banel_jax.progress import progress
@@ -251,7 +251,7 @@ def _path(config: Config, variant: Variant, ground: Ground, seed: int) -> Path:
         "numerics": NUMERICS,
         "seed": seed,
     }
-    return Path(c.runs) / "filters" / f"{run_folder.identity(settings)}.txt"
+    return Path(c.runs) / "filters" / f"{naming.identity(settings)}.txt"
 
 
 @cache

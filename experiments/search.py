@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from banel_jax import run_folder
+from banel_jax import naming
 from banel_jax.loop import CandidatesNotFound
 from experiments import report
 from experiments.cells import Cell, Runner
@@ -107,7 +107,7 @@ def run(
 def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
     """Whether a line of the file is of this trial, wherever both name a setting."""
     line, about = ({k: v for k, v in x.items() if k != "trial"} for x in (line, about))
-    line, about = run_folder.flatten(line), run_folder.flatten(about)
+    line, about = naming.flatten(line), naming.flatten(about)
     return all(line[name] == about[name] for name in line.keys() & about.keys())
 
 

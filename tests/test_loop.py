@@ -17,6 +17,7 @@ from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.checkpoint import Checkpoints
 from banel_jax.loop import RunConfig, compiled_run, run
 from banel_jax.oracle import BudgetExceeded, LedgerError, OracleError
+from banel_jax.rounds import init_key, round_keys
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
@@ -392,7 +393,7 @@ def test_a_metric_given_twice_is_refused(tmp_path):
 
 def test_rounds_and_phases_have_keys_of_their_own():
     key = jax.random.key(5)
-    used = [loop.init_key(key), *(k for r in range(50) for k in loop.round_keys(key, r))]
+    used = [init_key(key), *(k for r in range(50) for k in round_keys(key, r))]
     data = sorted(tuple(jax.random.key_data(k).tolist()) for k in used)
     assert all(a != b for a, b in pairwise(data))
 
@@ -430,9 +431,9 @@ def test_the_summary_says_what_was_paid_and_met(uninterrupted, tmp_path):
     folder, result = uninterrupted
     summary = json.loads(text(folder, "summary.json"))
     key, paid, first = jax.random.key(3), 0, None
-    state = ALGORITHM.init(loop.init_key(key), PRIOR)
+    state = ALGORITHM.init(init_key(key), PRIOR)
     for round in range(ROUNDS):  # the first success, by running the rounds by hand
-        keys = loop.round_keys(key, round)
+        keys = round_keys(key, round)
         candidates, asked = ALGORITHM.ask(keys.ask, state)
         rewards = [float(sum(t) >= 5) for t in candidates.tokens.tolist()]
         if first is None and 1.0 in rewards:

@@ -10,7 +10,7 @@ import optax
 import pytest
 from tiny_run import LENGTH, MODEL, PRIOR, M, V, same
 
-from banel_jax import run_folder
+from banel_jax import naming
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
@@ -335,7 +335,7 @@ def test_the_density_gains_less_from_what_it_has_seen():
 def test_a_run_s_record_tells_the_bonuses_apart():
     policy = PolicyGradientConfig()
     records = [
-        run_folder.plain(dict(algorithm.settings))
+        naming.plain(dict(algorithm.settings))
         for algorithm in (
             policy_gradient(MODEL, policy),
             rnd(MODEL, policy, TINY_RND),

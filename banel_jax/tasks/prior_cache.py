@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import run_folder, training
+from banel_jax import naming, run_folder, training
 from banel_jax.checkpoint import Checkpoints
 from banel_jax.types import Params, SequenceModel, Sequences
 
@@ -61,7 +61,7 @@ def pretrained(
         folder = _file(cache_dir, name, config).with_suffix(".training")
         with ExitStack() as stack:
             stack.enter_context(run_folder.hold(folder))
-            checkpoints = Checkpoints(folder, run_folder.identity({"fit": _text(config)}))
+            checkpoints = Checkpoints(folder, naming.identity({"fit": _text(config)}))
             stack.enter_context(closing(checkpoints))
             trained = training.fit_by_epochs(
                 model, pretraining, fit_key, model.init(init_key), sequences, held_out,
@@ -155,7 +155,7 @@ def _load(file, text, like, mend):
 def _differences(found, wanted):
     """What the two differ in, as 'width is 32 there and 64 here'."""
     try:
-        found, wanted = (run_folder.flatten(json.loads(text)) for text in (found, wanted))
+        found, wanted = (naming.flatten(json.loads(text)) for text in (found, wanted))
     except (ValueError, AttributeError):
         return "it cannot be read"
     missing = "(absent)"

@@ -1,0 +1,69 @@
+"""A round, whether the loop or a compiled call runs it: its keys, its counts, its checks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax.types import Key, Sequences, State
+
+# evaluate(asked_state, state) -> dict of scalars; a JAX function, never shown the oracle.
+Evaluate = Callable[[State, State], dict[str, jax.Array]]
+
+# Names in a round's record.
+COUNTS = ("num_reward_evaluations", "num_successes")
+
+
+class RoundKeys(NamedTuple):
+    ask: Key
+    tell: Key
+
+
+def init_key(key: Key) -> Key:
+    return jax.random.split(key)[0]
+
+
+def round_keys(key: Key, round: Any) -> RoundKeys:
+    """A round's keys come from the run's key and the round alone, so any round can be re-run."""
+    return RoundKeys(*jax.random.split(jax.random.fold_in(jax.random.split(key)[1], round)))
+
+
+def strong(tree: Any) -> Any:
+    """Fixes the types that JAX left weak, which a checkpoint would not keep."""
+
+    def fix(leaf):
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            return leaf
+        return jax.lax.convert_element_type(leaf, dtype)
+
+    return jax.tree.map(fix, tree)
+
+
+class CandidatesNotFound(ValueError):
+    """The rejection sampler hit its floor before it had a round's candidates."""
+
+
+def check_found(round: int, found: Any) -> None:
+    """Raises `CandidatesNotFound` where a candidate is missing; found is bool [m]."""
+    if not np.all(found):
+        raise CandidatesNotFound(
+            f"in round {round} only {np.sum(found)} of {len(found)} candidates were found that "
+            "pass the filters; nothing of it was evaluated. Let more pass (lower the threshold or "
+            "kappa, keep fewer filters) or look longer (lower acceptance_floor; for Algorithm 1 "
+            "with a fixed threshold raise filter_factor)"
+        )
+
+
+def found(candidates: Sequences) -> jax.Array:
+    """bool [m]; a candidate of empty mask is one that was not found: rejection hit its floor."""
+    return jnp.any(candidates.mask, axis=1)
+
+
+def merge(info: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    twice = set(info) & set(evaluation) | (set(info) | set(evaluation)) & {"round", *COUNTS}
+    if twice:
+        raise ValueError(f"the metrics {sorted(twice)} are given twice; rename them in evaluate")
+    return {**info, **evaluation}
