@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from banel_jax.types import Sequences
 
@@ -14,10 +14,18 @@ def duplicate_rate(sequences: Sequences) -> Float[Array, ""]:
 
 def copies(sequences: Sequences) -> Bool[Array, " n"]:
     """Which of the sequences [n, length] equal an earlier one in all that is not masked."""
+    return first_equal(sequences) < jnp.arange(sequences.tokens.shape[0])
+
+
+def first_equal(sequences: Sequences) -> Int[Array, " n"]:
+    """For each of the sequences [n, length] the index of the first that equals it."""
     tokens = jnp.where(sequences.mask, sequences.tokens, -1)
     order = jnp.lexsort(tokens.T)  # stable: equals stay in order
     repeats = jnp.all(tokens[order[1:]] == tokens[order[:-1]], axis=1)
-    return jnp.zeros(tokens.shape[0], bool).at[order[1:]].set(repeats)
+    place = jnp.arange(1, tokens.shape[0], dtype=jnp.int32)
+    starts = jax.lax.cummax(jnp.where(repeats, 0, place))
+    starts = jnp.concatenate([jnp.zeros(1, jnp.int32), starts])
+    return jnp.zeros(tokens.shape[0], jnp.int32).at[order].set(order[starts].astype(jnp.int32))
 
 
 def proposal_diagnostics(

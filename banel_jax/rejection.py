@@ -66,8 +66,11 @@ def above(
 
 
 def resample(key: Key, log_weights: Float[Array, " n"], num_samples: int) -> Int[Array, " m"]:
-    """Importance resampling with replacement, the paper's soft alternative to the hard cut."""
-    return jnp.sort(jax.random.categorical(key, log_weights, shape=(num_samples,)))
+    """Importance resampling with replacement, the paper's soft alternative to the hard cut.
+
+    In the order in which they were drawn, so that the first of them are a sample like any other.
+    """
+    return jax.random.categorical(key, log_weights, shape=(num_samples,))
 
 
 def effective_sample_size(log_weights: Float[Array, " n"]) -> Float[Array, ""]:

@@ -179,6 +179,44 @@ def _start(model, config, params, validation: Validation) -> Fitting:
     )  # fmt: skip
 
 
+def epoch_rows(
+    key: Key, weights: Float[Array, " n"], batch_size: int
+) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+    """The rows of one epoch in the order of its steps, and what each counts for in its batch.
+
+    With k rows of weight above 0 the first k places are in use. Rows of one weight, and rows
+    that all fit into one batch, stand there once each and count for their weight. Otherwise a
+    row fills as many places as its weight over the mean weight, rounded up or down by chance
+    (systematic resampling), and each counts for 1: if a batch were divided by the weight in it,
+    a light row would count for as much as a heavy one wherever the batch holds no other.
+
+    Args:
+      key: consumed once.
+      weights: float32 [n], not negative.
+      batch_size: rows in a step; static.
+
+    Returns:
+      (rows, shares): indices of rows, and float32 that are 0 in the places that are not in use.
+    """
+    n, used = weights.shape[0], weights > 0
+    count = jnp.sum(used)
+    chance = jax.random.uniform(key, (n,))
+    place = jnp.arange(n)
+    order = jnp.argsort(chance + jnp.where(used, 0, 2))
+    weights = weights / jnp.maximum(jnp.max(weights), jnp.finfo(jnp.float32).tiny)
+    # In a new order each epoch, or rounding would favour the same rows in all of them.
+    ends = jnp.cumsum(weights[order])
+    draw_key, shuffle_key = jax.random.split(jax.random.fold_in(key, 1))
+    marks = (place + jax.random.uniform(draw_key)) * (ends[-1] / jnp.maximum(count, 1))
+    drawn = order[jnp.minimum(jnp.searchsorted(ends, marks, side="right"), count - 1)]
+    drawn = drawn[
+        jnp.argsort(jax.random.uniform(shuffle_key, (n,)) + jnp.where(place < count, 0, 2))
+    ]
+    once = (count <= batch_size) | (jnp.min(jnp.where(used, weights, 1.0)) == 1.0)
+    shares = jnp.where(once, weights[order], 1.0)
+    return jnp.where(once, order, drawn), jnp.where(place < count, shares, 0.0)
+
+
 def _epoch(model, config, key, fitting: Fitting, sequences, weights, validation: Validation):
     """One pass over the rows of weight above 0, in a new order."""
     n = weights.shape[0]
@@ -186,16 +224,13 @@ def _epoch(model, config, key, fitting: Fitting, sequences, weights, validation:
     micro = config.micro_batch_size if batch == config.batch_size else 0
     optimise = optimizer(config)
     steps = -(-jnp.sum(weights > 0) // batch)
-    order = jnp.argsort(
-        jax.random.uniform(jax.random.fold_in(key, 0), (n,)) + jnp.where(weights > 0, 0, 2)
-    )
-    order = jnp.pad(order, (0, -n % batch))
-    inside = jnp.pad(jnp.ones(n), (0, -n % batch))
+    order, shares = epoch_rows(jax.random.fold_in(key, 0), weights, batch)
+    order, shares = jnp.pad(order, (0, -n % batch)), jnp.pad(shares, (0, -n % batch))
 
     def step(i, carry):
         params, opt_state, total = carry
         rows = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
-        w = weights[rows] * jax.lax.dynamic_slice_in_dim(inside, i * batch, batch)
+        w = jax.lax.dynamic_slice_in_dim(shares, i * batch, batch)
         rows = jax.tree.map(lambda x: x[rows], sequences)
         loss, grads = weighted_gradient(
             model, params, rows, w, jax.random.fold_in(key, i + 1), micro
@@ -207,7 +242,7 @@ def _epoch(model, config, key, fitting: Fitting, sequences, weights, validation:
     params, opt_state, total = jax.lax.fori_loop(
         0, steps, step, (fitting.params, fitting.opt_state, jnp.float32(0.0))
     )
-    train_loss = total / jnp.maximum(jnp.sum(weights), 1e-9)
+    train_loss = total / jnp.maximum(jnp.sum(shares), 1e-9)
     loss = _validate(model, params, validation)
     # Where no row has validation weight the latest is kept, as without validation.
     validating = validation is not None and jnp.sum(validation[1]) > 0
@@ -231,8 +266,8 @@ def fit(
     """Fits a model by maximum likelihood on weighted sequences; to be jitted by the caller.
 
     The rows of weight 0 are in no batch: an epoch takes as many steps as the rows of weight
-    above 0 need, though all shapes are fixed. Each step minimises the weighted mean over its
-    batch.
+    above 0 need, though all shapes are fixed. Batches are drawn so that the expected gradient
+    is that of the weighted mean over all rows, whatever the size of a batch (`epoch_rows`).
 
     Args:
       model: the generative model (static under jit, as is `config`).

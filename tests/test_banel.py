@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import ALL, EVERY, TABLE, index, table_params, table_probabilities
+from enumeration import ALL, EVERY, TABLE, index, sequences, table_params, table_probabilities
 
 from banel_jax import sampling
-from banel_jax.algorithms.banel import BanelConfig, banel, failure_weights
+from banel_jax.algorithms.banel import BanelConfig, Failures, banel, failure_weights
 from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
@@ -162,6 +162,40 @@ def test_distillation_starts_at_the_base_or_at_the_generator(reset):
     equal(run.state.generator, fits.results[-1])
 
 
+def test_a_batch_of_successes_alone_leaves_nothing_to_distil_and_the_generator_as_it_is():
+    fits = Recorder(100)
+    algorithm = banel(
+        TABLE, two(drop_successes=True), fit_generator=fits, fit_failure_model=Recorder(200)
+    )
+    state = algorithm.init(jax.random.key(9), BASE)
+    after = []
+    for i, answers in enumerate((np.zeros(M), np.zeros(M), np.ones(M))):
+        candidates, asked = algorithm.ask(jax.random.key(i), state)
+        with jax.disable_jit():
+            state, _ = algorithm.tell(jax.random.key(50 + i), asked, candidates, answers)
+        after.append(state.generator)
+    assert len(fits.calls) == 1
+    equal(after[1], fits.results[0])
+    equal(after[2], after[1])
+
+
+@both
+def test_what_was_not_found_is_neither_a_failure_nor_distilled(config):
+    algorithm = Run(1, config()).algorithm
+    state = algorithm.init(jax.random.key(9), BASE)
+    missing = jnp.arange(M) < 5
+    empty = lambda x: x.replace(mask=x.mask & ~missing[:, None])
+    for i in range(2):
+        candidates, asked = algorithm.ask(jax.random.key(i), state)
+        if config is two:
+            asked = asked.replace(batch=empty(asked.batch))
+        with jax.disable_jit():
+            state, _ = algorithm.tell(
+                jax.random.key(50 + i), asked, empty(candidates), jnp.zeros(M)
+            )
+        equal(state.failures.weights, 1.0 - missing)
+
+
 @pytest.mark.parametrize("drop", [True, False])
 def test_distillation_is_on_what_passed_with_or_without_the_successes(drop):
     run = Run(3, two(num_distilled=2 * M, drop_successes=drop))
@@ -185,13 +219,13 @@ def test_the_failure_model_sees_the_failures_of_the_latest_rounds_and_no_success
         (np.append(tokens[0], tokens[1], axis=0), np.append(failed[0], failed[1])),
         (np.append(tokens[2], tokens[1], axis=0), np.append(failed[2], failed[1])),
     ]
-    for (_, sequences, weights, held_out), (rows, expected) in zip(
+    for (_, seen, weights, held_out), (rows, expected) in zip(
         run.failure_fits.calls, rings, strict=True
     ):
-        equal(sequences.tokens[: len(rows)], rows)
+        equal(seen.tokens[: len(rows)], rows)
         equal(weights, expected)
         assert held_out is None
-        assert not reward(sequences)[weights > 0].any()
+        assert not reward(seen)[weights > 0].any()
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.7])
@@ -230,6 +264,34 @@ def test_copies_of_a_proposal_pass_after_all_others():
             assert set(passed.tolist()) == set(best)
 
 
+def test_copies_are_not_paid_for_while_others_passed():
+    """Of 60 that pass some are copies, and more are distinct than the eight that are paid for."""
+    run = Run(4, two(filter_factor=2, num_distilled=60, distinct=True))
+    for asked, candidates in zip(run.asked, run.candidates, strict=True):
+        passed, paid = index(asked.batch), index(candidates)
+        assert M < len(set(passed.tolist())) < 60  # so that this tests something
+        assert len(set(paid.tolist())) == M
+        # The rest follows in the order in which it was drawn.
+        equal(paid, passed[:M])
+
+
+@pytest.mark.parametrize("factor", [2.0, 4.0])
+def test_with_distinct_the_filtered_density_is_the_generator_above_the_threshold(factor):
+    """Copies are no less likely to pass than what they are copies of."""
+    run = Run(4, BanelConfig(num_candidates=20, filter_factor=factor, distinct=True))
+    for before, asked in zip(run.before[1:], run.asked[1:], strict=True):
+        ratio = log_p(BASE) - log_p(before.failure_model)
+        allowed = ratio >= float(asked.threshold)
+        density = table_probabilities(before.generator) * allowed
+        found = np.exp(np.asarray(run.algorithm.candidate_log_prob(asked, ALL), np.float64))
+        equal(found > 0, allowed)
+        share = density.sum()
+        # The share is estimated from the proposals; so many draws allow four deviations.
+        deviation = np.sqrt((1 - share) / share / (20 * factor))
+        np.testing.assert_allclose(found, density / share, rtol=4 * deviation + 1e-5)
+        assert float(asked.report["acceptance"]) == pytest.approx(share, rel=4 * deviation + 1e-5)
+
+
 def test_rounds_that_meet_too_few_successes_go_back_to_the_best_generator():
     run = Run(8, two(fall_back=0.75))
     met = [rewards.sum() for rewards in run.rewards]
@@ -250,8 +312,8 @@ def test_rounds_that_meet_too_few_successes_go_back_to_the_best_generator():
 @both
 def test_as_published_only_the_latest_failures_count(config):
     run = Run(3, config())
-    for i, (_, sequences, weights, _) in enumerate(run.failure_fits.calls):
-        equal(sequences.tokens, run.candidates[i].tokens)
+    for i, (_, seen, weights, _) in enumerate(run.failure_fits.calls):
+        equal(seen.tokens, run.candidates[i].tokens)
         equal(weights, 1 - run.rewards[i])
 
 
@@ -262,14 +324,33 @@ def test_failures_held_out_are_failures_and_not_trained_on(config):
     failed = 1 - run.rewards[0]
     equal(weights + held_out, failed)
     equal(weights * held_out, np.zeros(M))
-    equal(held_out, failed * [0, 0, 0, 1, 0, 0, 0, 1])
+    drawn = index(run.candidates[0]).tolist()
+    by_row = np.array([0, 0, 0, 1, 0, 0, 0, 1])
+    equal(held_out, failed * by_row[[drawn.index(x) for x in drawn]])
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_the_share_held_out_is_the_one_that_was_asked_for(share):
-    weights, held_out = failure_weights(jnp.ones(20), share)
+    weights, held_out = failure_weights(Failures(sequences(EVERY[:20]), jnp.ones(20)), share)
     assert float(held_out.sum()) == 20 * share
     assert float(weights.sum()) == 20 - 20 * share
+
+
+def test_copies_of_a_failure_are_all_held_out_or_none():
+    rows = EVERY[[0, 1, 2, 3, 3, 0, 1, 7, 2, 3]]  # by row 1, 3, 5, 7 and 9 would be held out
+    failures = Failures(sequences(rows), jnp.linspace(0.1, 1.0, 10))
+    weights, held_out = failure_weights(failures, 0.5)
+    out = np.array([0, 1, 0, 1, 1, 0, 1, 1, 0, 1])
+    np.testing.assert_allclose(held_out, failures.weights * out)
+    np.testing.assert_allclose(weights, failures.weights * (1 - out))
+
+
+def test_where_all_failures_would_be_held_out_none_is():
+    failures = Failures(sequences(EVERY[[5, 5, 5, 5]]), jnp.array([0.0, 1.0, 1.0, 0.0]))
+    failures = failures.replace(sequences=sequences(EVERY[[4, 5, 5, 6]]))
+    weights, held_out = failure_weights(failures, 0.5)
+    equal(weights, failures.weights)
+    equal(held_out, np.zeros(4))
 
 
 @both

@@ -220,7 +220,7 @@ def test_no_rewards_leave_a_nan(name, reward):
             # Without failures held out, or to train on, there is no such loss.
             missing = {"failure_validation_loss", "failure_gap"}
             if hasattr(state, "failures"):
-                trained_on, _ = failure_weights(state.failures.weights, holdout)
+                trained_on, _ = failure_weights(state.failures, holdout)
                 if not np.any(trained_on):
                     missing |= {"failure_train_loss"}
             assert title in missing or np.isfinite(value), title

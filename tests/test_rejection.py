@@ -37,7 +37,6 @@ def test_resample_draws_in_proportion_to_the_weights():
     n = 20_000
     weights = np.array([1.0, 2.0, 0.0, 5.0])
     drawn = rejection.resample(jax.random.key(0), jnp.log(weights) - 50.0, n)
-    assert (np.diff(drawn) >= 0).all()
     counts, p = np.bincount(drawn, minlength=4), weights / 8
     assert counts[2] == 0
     z = (counts - n * p)[[0, 1, 3]] / np.sqrt(n * p * (1 - p))[[0, 1, 3]]
@@ -235,3 +234,14 @@ def test_among_equals_the_smaller_goes_first():
     np.testing.assert_array_equal(accepted, [0, 2, 4])
     assert threshold < 0 and share == 1  # equals of the last one pass as well
     np.testing.assert_array_equal(rejection.best(ratios, 3)[0], [0, 1, 4])
+
+
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_the_first_of_what_is_resampled_are_a_fair_sample(m):
+    """One of 40 weighs as much as all others together, wherever it stands: half are that one."""
+    for position in (0, 39):
+        weights = jnp.zeros(40).at[position].set(jnp.log(39.0))
+        keys = jax.random.split(jax.random.key(m), 4000)
+        drawn = jax.vmap(lambda key, w=weights: rejection.resample(key, w, 20)[:m])(keys)
+        deviation = np.sqrt(0.25 / (4000 * m))
+        assert abs(np.mean(np.asarray(drawn) == position) - 0.5) < 4 * deviation

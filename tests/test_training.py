@@ -160,6 +160,57 @@ def test_an_impossible_row_of_weight_0_does_no_harm():
     assert float(loss) == 0.0
 
 
+# Four rows of weight 1 and 196 of weight 0.001, of two sequences.
+LIGHT, HEAVY = 196, 4
+SPREAD = jnp.append(jnp.ones(HEAVY), jnp.full(LIGHT, 0.001))
+
+
+@pytest.mark.parametrize(
+    ("batch", "epochs", "clip"), [(1, 40, 0.0), (10, 100, 1.0), (50, 300, 1.0), (200, 1200, 1.0)]
+)
+def test_weights_have_their_effect_whatever_the_batch(batch, epochs, clip):
+    """The law of most weighted likelihood gives the light rows their share of the weight."""
+    model = table(2, 1)
+    tokens = jnp.append(jnp.zeros(HEAVY, int), jnp.ones(LIGHT, int))[:, None]
+    rows = Sequences(tokens, jnp.ones(tokens.shape, bool))
+    config = TrainingConfig(
+        epochs=epochs, batch_size=batch, learning_rate=0.02, clip_norm=clip,
+        decay_steps=epochs * -(-(LIGHT + HEAVY) // batch),
+    )  # fmt: skip
+    fitted, info = jax.jit(partial(training.fit, model, config))(
+        jax.random.key(0), jnp.zeros(2), rows, SPREAD
+    )
+    share = LIGHT * 0.001 / (HEAVY + LIGHT * 0.001)
+    assert float(jax.nn.softmax(fitted)[1]) == pytest.approx(share, abs=0.006)
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert float(jnp.mean(info.train_loss[-5:])) == pytest.approx(entropy, abs=0.02)
+
+
+def test_rows_are_drawn_by_weight():
+    weights = jnp.array([0.0, 4.0, 0.25, 1.0, 0.0, 0.5, 1.25, 0.001])  # six rows, mean 7.001 / 6
+    keys = jax.random.split(jax.random.key(0), 3000)
+    rows, shares = jax.vmap(lambda key: training.epoch_rows(key, weights, 2))(keys)
+    np.testing.assert_array_equal(shares, np.tile([1.0] * 6 + [0.0] * 2, (3000, 1)))
+    times = np.stack([np.bincount(r, minlength=8) for r in np.asarray(rows[:, :6])])
+    expected = np.asarray(weights) * 6 / 7.001
+    assert (times >= np.floor(expected)).all() and (times <= np.ceil(expected)).all()
+    np.testing.assert_allclose(times.mean(0), expected, atol=4 * 0.5 / np.sqrt(3000))
+    # Wherever a batch is in the epoch, its rows are a fair sample.
+    first = np.mean(np.asarray(rows[:, 0]) == 1)
+    assert abs(first - expected[1] / 6) < 4 * 0.5 / np.sqrt(3000)
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_rows_of_one_weight_stand_once_each_and_so_do_those_of_a_single_batch(batch):
+    weights = jnp.array([0.0, 0.3, 0.3, 0.3, 0.0, 0.3] if batch == 2 else [0, 1, 2, 3, 0, 6.0])
+    rows, shares = training.epoch_rows(jax.random.key(3), weights, batch)
+    assert sorted(rows[:4].tolist()) == [1, 2, 3, 5]
+    np.testing.assert_allclose(shares[:4], np.asarray(weights)[rows[:4]] / weights.max())
+    np.testing.assert_array_equal(shares[4:], 0)
+    tiny, _ = training.epoch_rows(jax.random.key(3), weights * 1e-30, batch)
+    np.testing.assert_array_equal(tiny, rows)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

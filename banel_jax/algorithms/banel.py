@@ -41,8 +41,9 @@ class BanelConfig:
       generator_training: the distillation.
       reset_generator: distil into the base each round instead of the current generator.
       distinct: of equal proposals in a round one alone is ranked, and the others come last. The
-        oracle is not paid twice for one sequence while there are others, and the generator
-        cannot narrow to a few. Likelihoods of the filtered distribution leave this out.
+        oracle is not paid twice for one sequence while there are others that passed, and the
+        generator cannot narrow to a few. Likelihoods of the filtered distribution are those of
+        the threshold that this sets, copies counted for what they are.
       fall_back: a round that meets less than this share of the successes of the best one so far is
         not distilled, and the generator goes back to the one whose proposals were the best, so
         that a gain is not lost again; 0, as published, to distil every round.
@@ -57,7 +58,8 @@ class BanelConfig:
         what it was drawn from. At 1 the failure model learns p_base given failure, the posterior
         of Section 4.1, wherever the rounds have looked; at 0, as published, a region counts the
         more the more it was looked at, so that a found weakness is closed by the failures in it.
-      failure_holdout: share of the failures held out to stop that fit early; 0 for none.
+      failure_holdout: share of the failures held out to stop that fit early, all copies of a
+        sequence on one side; 0 for none.
       past_filters: how many earlier filters stay in force beside the newest.
     """
 
@@ -167,15 +169,22 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def failure_weights(
-    failures: Float[Array, " n"], holdout: float
+    failures: "Failures", holdout: float
 ) -> tuple[Float[Array, " n"], Float[Array, " n"] | None]:
-    """Splits the rows into training and validation, evenly spread; failures are 1, the rest 0."""
+    """Splits the failures' weights into training and validation, evenly spread.
+
+    Copies of a sequence go where the first of them goes: on both sides they would tell nothing
+    of what was learned by heart. Where the split would leave nothing to train on, none is made.
+    """
+    weights = failures.weights
     if not holdout:
-        return failures, None
-    n = failures.shape[0]
+        return weights, None
+    n = weights.shape[0]
     marks = [math.floor(i * holdout + 1e-9) for i in range(n + 1)]
-    held_out = jnp.diff(jnp.array(marks, jnp.float32))
-    return failures * (1 - held_out), failures * held_out
+    by_row = jnp.diff(jnp.array(marks, jnp.float32))
+    held_out = by_row[diagnostics.first_equal(failures.sequences)]
+    held_out *= jnp.any(weights * (1 - held_out) > 0)
+    return weights * (1 - held_out), weights * held_out
 
 
 def fit_report(
@@ -339,14 +348,20 @@ def banel(
             propose, let_through, filters, proposed, c.acceptance_floor
         )
 
-    def accept(key, state, ratios):
-        """Accepted indices [kept], tau, and the log of the filter's normaliser."""
+    def accept(key, state, sequences, ratios):
+        """Accepted indices [kept], of which the first m are paid for; tau; log of its share."""
         zero, first = jnp.float32(0.0), state.round == 0
         if c.rejection == "best":
             # A generator that has narrowed repeats itself. Among equal ratios chance decides:
             # were it the smaller index, the first m of those kept would not be a fair sample.
             chance = jnp.where(first, zero, jax.random.uniform(key, ratios.shape))
-            accepted, threshold, share = rejection.best(ratios, kept, chance)
+            copy = diagnostics.copies(sequences) if c.distinct else jnp.zeros(proposed, bool)
+            ranked = jnp.where(copy, LAST, ratios)
+            accepted, threshold, _ = rejection.best(ranked, kept, chance)
+            if c.distinct:  # what passed is paid for before its copies
+                accepted = accepted[jnp.argsort(copy[accepted], stable=True)]
+            # A copy is as likely to pass the threshold as what it is a copy of.
+            share = jnp.mean(ratios >= threshold)
             return accepted, threshold, jnp.where(first, zero, jnp.log(share))
         if c.rejection == "importance":
             # Equal weights choose nothing: then what was drawn is taken in order, once each.
@@ -392,9 +407,7 @@ def banel(
             filters = rejection.add_filter(filters, state.failure_model, threshold)
         proposals, found, filters = draw(draw_key, state, filters)
         ratios = newest_ratio(state, proposals)
-        if c.distinct:
-            ratios = jnp.where(diagnostics.copies(proposals.sequences), LAST, ratios)
-        accepted, threshold, log_accepted = accept(select_key, state, ratios)
+        accepted, threshold, log_accepted = accept(select_key, state, proposals.sequences, ratios)
         batch = jax.tree.map(lambda x: x[accepted], proposals.sequences)
         log_acceptance = filters.log_acceptance()
         log_normaliser = log_acceptance + log_accepted
@@ -419,9 +432,9 @@ def banel(
     def tell(key, state, candidates, rewards):
         failure_key, start_key, generator_key = jax.random.split(key, 3)
         first = state.round == 0
-        failures = state.failures.add(
-            state.round, candidates, (1 - rewards) * weigh(state, candidates)
-        )
+        # What was not found has no mask; it is no failure, and there is nothing to distil in it.
+        failed = (1 - rewards) * jnp.any(candidates.mask, axis=1)
+        failures = state.failures.add(state.round, candidates, failed * weigh(state, candidates))
         filters, failure_params, info = state.filters, state.failure_model, {}
         if c.filters:
             if c.rejection != "threshold" and filters.capacity:
@@ -430,7 +443,7 @@ def banel(
             start = {"base": state.base, "carry": failure_params}.get(c.failure_start)
             if start is None:
                 start = failure_model.init(start_key)
-            weights, held_out = failure_weights(failures.weights, c.failure_holdout)
+            weights, held_out = failure_weights(failures, c.failure_holdout)
             failure_params, fitted = fit_failure_model(
                 failure_key, start, failures.sequences, weights, held_out
             )
@@ -441,9 +454,11 @@ def banel(
         if c.fall_back:
             is_best = successes >= state.most_successes
             best = jax.tree.map(partial(jnp.where, is_best), state.generator, best)
+        use = jnp.any(state.batch.mask, axis=1).astype(jnp.float32)
+        if c.drop_successes:
+            use = use.at[:m].multiply(1 - rewards)
         # Nothing was filtered in the first round, so there is nothing to distil.
-        stay = first | (successes < c.fall_back * state.most_successes)
-        use = jnp.ones((kept,)).at[:m].set(1 - rewards if c.drop_successes else 1.0)
+        stay = first | (successes < c.fall_back * state.most_successes) | ~jnp.any(use > 0)
         start = state.base if c.reset_generator else state.generator
         generator = jax.lax.cond(
             stay,

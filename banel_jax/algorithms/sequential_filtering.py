@@ -47,7 +47,8 @@ class SequentialFilteringConfig:
       failure_training: the fit of each failure model.
       failure_start: where it starts: at the prior (`base`), the last one (`carry`) or `fresh`.
       failure_rounds: fit to the failures of this many latest rounds; 1 as published.
-      failure_holdout: share of the failures held out to stop that fit early; 0 for none.
+      failure_holdout: share of the failures held out to stop that fit early, all copies of a
+        sequence on one side; 0 for none.
       filter_rounds: rounds, from 1 on and rising, in which a new filter comes into force, fitted
         to what failed before it; empty for every round. The rounds between draw from the same
         posterior: a filter learns from more failures, and fewer filters cost less compute.
@@ -234,11 +235,12 @@ def sequential_filtering(
 
         added = lambda: jax.lax.cond(full, add_and_count, add)
         filters = jax.lax.cond(due(state.round), added, lambda: state.filters)
-        failures = state.failures.add(state.round, candidates, 1 - rewards)
+        failed = (1 - rewards) * jnp.any(candidates.mask, axis=1)  # what was not found is none
+        failures = state.failures.add(state.round, candidates, failed)
         start = {"base": state.prior, "carry": state.failure_model}.get(c.failure_start)
         if start is None:
             start = failure_model.init(start_key)
-        weights, held_out = failure_weights(failures.weights, c.failure_holdout)
+        weights, held_out = failure_weights(failures, c.failure_holdout)
 
         def fit():
             return fit_failure_model(failure_key, start, failures.sequences, weights, held_out)
