@@ -103,7 +103,16 @@ def optimizer(config: TrainingConfig) -> optax.GradientTransformation:
     elif config.warmup_steps:
         schedule = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, optax.adamw(schedule, weight_decay=config.weight_decay))
+    adam = optax.adamw(schedule, weight_decay=config.weight_decay)
+
+    def update(updates, state, params):
+        # A logit of -inf, a probability of 0, would decay to NaN.
+        params = jax.tree.map(lambda p: jnp.where(p == -jnp.inf, 0, p), params)
+        return adam.update(updates, state, params)
+
+    if config.weight_decay:
+        return optax.chain(clip, optax.GradientTransformation(adam.init, update))
+    return optax.chain(clip, adam)
 
 
 def batch_loss(

@@ -56,6 +56,9 @@ def test_a_member_that_excludes_a_sequence_leaves_it_to_the_others():
     none = STACKED.at[:, 2].set(-jnp.inf)
     found = np.asarray(scoring.log_likelihood(ensemble(TABLE, SIZE), none, ALL))
     np.testing.assert_array_equal(found == -np.inf, EVERY[:, 0] == 2)
+    last = jax.tree.map(lambda x: x[-1], ALL)  # begins with 2
+    gradient = jax.grad(lambda params: ensemble(TABLE, SIZE).log_prob(params, last))
+    assert np.isfinite(gradient(first)).all() and np.isfinite(gradient(none)).all()
 
 
 def test_samples_have_the_mixtures_frequencies_and_scores():

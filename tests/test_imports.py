@@ -21,7 +21,8 @@ ALLOWED = {  # parts of banel_jax by what may import them
     "algorithms": CORE | {"algorithms"},
     "tasks": {"tasks", "models", "sampling", "scoring", "training", "success_rate", "types"}
     | {"run_folder", "checkpoint", "progress", "parallel", "files", "checks", "naming"},
-    "models": {"files", "checks", "models", "types", "training", "scoring", "parallel"},
+    "models": {"files", "checks", "models", "types", "training", "scoring", "parallel"}
+    | {"log_domain"},
 }
 
 

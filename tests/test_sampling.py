@@ -181,6 +181,26 @@ def test_a_token_is_drawn_as_often_as_the_distribution_says(weights):
     assert np.all(probabilities[np.asarray(draw(ends, probabilities))] > 0)
 
 
+@pytest.mark.parametrize("weights", [[0, 3, 5, 0], [1, 0, 0, 4, 1, 0, 2]])
+def test_where_no_cumulative_weight_is_beyond_the_share_the_last_positive_token_is_drawn(weights):
+    """A share of exactly the whole stands for one that rounding lifts there."""
+    drawn = autoregressive._invert(jnp.float32(1.0), jnp.asarray(weights, jnp.float32))
+    assert drawn == np.flatnonzero(weights)[-1]
+
+
+def test_a_share_next_to_1_of_weights_whose_rounded_sums_rise_at_zeros():
+    """float32 cumulative sums of these need not be monotone, nor flat where a weight is 0."""
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.full(700, 0.05), 64).astype(np.float32)
+    weights[:, -rng.integers(1, 300) :] = 0
+    last = [np.flatnonzero(row)[-1] for row in weights]
+    share = np.nextafter(np.float32(1), np.float32(0))
+    drawn = np.asarray(jax.vmap(autoregressive._invert, (None, 0))(share, weights))
+    # All between them and the end weigh less than what float32 resolves.
+    left = [row[i + 1 :].sum(dtype=np.float64) for row, i in zip(weights, drawn, strict=True)]
+    assert np.all(weights[np.arange(64), drawn] > 0) and np.max(left) < 1e-6, (drawn, last)
+
+
 def test_a_token_far_below_the_resolution_of_one_uniform_is_drawn_in_proportion():
     """1e-9 in a block of 1e-4: where the block is drawn, one uniform in 1e5 falls on it."""
     probabilities = np.zeros(16, np.float32)

@@ -82,6 +82,38 @@ def test_impossible_sequences_score_minus_infinity_and_are_not_drawn():
     assert (np.asarray(drawn.tokens) == [0, 1]).all()
 
 
+def test_the_gradient_of_what_holds_impossible_sequences_is_that_by_hand():
+    """log softmax of the joint: the sequence's indicator less the probabilities."""
+    logits = np.random.default_rng(3).normal(size=(V,) * LENGTH).astype(np.float32)
+    logits[2] = logits[0, 1] = logits[1, 1, 0] = -np.inf
+    joint = np.exp(logits.astype(np.float64)) / np.exp(logits.astype(np.float64)).sum()
+    model = table.table(V, LENGTH)
+    gradient = jax.jit(jax.grad(lambda p, tokens: model.log_prob(p, sequences(tokens))))
+    for tokens in [(0, 0, 1), (1, 1, 2)]:
+        expected = -joint
+        expected[tokens] += 1
+        np.testing.assert_allclose(gradient(logits, jnp.array(tokens)), expected, atol=1e-6)
+    for impossible in [(2, 0, 0), (0, 1, 2), (1, 1, 0)]:
+        assert np.isfinite(gradient(logits, jnp.array(impossible))).all()
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_training_keeps_what_is_impossible_so(weight_decay):
+    params = jnp.zeros((3, 3)).at[1:].set(-jnp.inf).at[0, 2].set(-jnp.inf)
+    config = training.TrainingConfig(20, 3, 0.1, weight_decay)
+    rows = sequences([[0, 0], [0, 1], [0, 1]])
+    model = table.table(3, 2)
+    params, info = training.fit(model, config, jax.random.key(0), params, rows, jnp.ones(3))
+    np.testing.assert_array_equal(params == -np.inf, [[0, 0, 1], [1, 1, 1], [1, 1, 1]])
+    assert params[0, 1] > params[0, 0] and np.isfinite(info.train_loss).all()
+
+
+def test_what_is_no_number_is_not_taken_for_impossible():
+    params = jnp.zeros((2, 2)).at[0, 0].set(jnp.nan)
+    scores = scoring.log_likelihood(table.table(2, 2), params, sequences([[0, 0], [1, 1]]))
+    assert np.isnan(scores).all()
+
+
 def test_gradient_training_finds_the_frequencies():
     model = table.table(2, 1)
     config = training.TrainingConfig(epochs=300, batch_size=4, learning_rate=0.05)

@@ -9,6 +9,7 @@ import pytest
 
 from banel_jax import sampling, scoring
 from banel_jax.models import autoregressive, tempering
+from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig, broaden
 from banel_jax.types import Sequences
@@ -72,6 +73,15 @@ def test_a_ladder_of_the_one_temperature_1_is_the_model_itself(params):
     ):
         jax.tree.map(np.testing.assert_array_equal, one, other)
     np.testing.assert_array_equal(density(model, params), density(MODEL, params))
+
+
+def test_a_ladder_over_what_is_impossible_has_a_gradient():
+    params = jnp.zeros((3, 3, 3)).at[2].set(-jnp.inf)
+    model = tempering.ladder(table(3, 3))
+    score = lambda params, x: model.log_prob(params, x)
+    scores, gradients = jax.vmap(jax.value_and_grad(score), (None, 0))(params, EVERY)
+    np.testing.assert_array_equal(scores == -np.inf, TOKENS[:, 0] == 2)
+    assert np.isfinite(gradients).all()
 
 
 def test_the_ladder_runs_the_network_once_for_all_temperatures():

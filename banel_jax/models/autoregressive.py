@@ -181,11 +181,16 @@ def draw(uniforms: Float[Array, " 2"], probabilities: Float[Array, " V"]) -> Int
 
 
 def _invert(uniform, weights):
-    """The first i whose cumulative weight exceeds its share of the whole."""
-    cumulative = jnp.cumsum(weights)
-    beyond = (cumulative > uniform * cumulative[-1]).astype(jnp.int32)
-    # Sums of rounding errors may rise where a weight is 0: such an i is never drawn.
-    return jnp.argmax(jnp.where(weights > 0, beyond, -1)).astype(jnp.int32)
+    """The first i of positive weight whose cumulative weight exceeds its share of the whole.
+
+    Where rounding leaves none, which is so next to 1, it is the last i of positive weight. Sums of
+    rounding errors may also rise where a weight is 0: such an i is never drawn.
+    """
+    n = weights.shape[0]
+    cumulative, places = jnp.cumsum(weights), jnp.arange(n, dtype=jnp.int32)
+    beyond = cumulative > uniform * cumulative[-1]
+    order = jnp.where(beyond, 2 * n - places, places)
+    return jnp.argmax(jnp.where(weights > 0, order, -1)).astype(jnp.int32)
 
 
 def _grow(cache, n):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from banel_jax import training
+from banel_jax.log_domain import logsumexp
 from banel_jax.training import Fit, TrainingConfig
 from banel_jax.types import Params, SequenceModel
 
@@ -26,7 +27,7 @@ def ensemble(model: SequenceModel, size: int) -> SequenceModel:
     def mixture(params, sequence, temperature, dropout_key):
         score = partial(model.log_prob, temperature=temperature, dropout_key=dropout_key)
         members = jax.vmap(lambda p: score(p, sequence))(params)
-        return jax.nn.logsumexp(members) - jnp.log(jnp.float32(size))
+        return logsumexp(members) - jnp.log(jnp.float32(size))
 
     def log_prob(params, sequence, *, temperature=1.0, dropout_key=None):
         return mixture(params, sequence, temperature, dropout_key)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from banel_jax.log_domain import log_softmax, logsumexp
 from banel_jax.training import Fit, FitInfo
 from banel_jax.types import Params, SequenceModel, Sequences
 
@@ -125,15 +126,14 @@ def _marginals(params):
     """Logits of the first t tokens, for t = 1 to L: shapes [V], [V, V], ..., [V, ..., V]."""
     length = params.ndim
     return [
-        jax.nn.logsumexp(params, axis=tuple(range(t, length))) if t < length else params
+        logsumexp(params, axis=tuple(range(t, length))) if t < length else params
         for t in range(1, length + 1)
     ]
 
 
 def _log_conditional(logits, temperature):
-    log_probs = jax.nn.log_softmax(logits / temperature)
     # After a prefix of probability zero every token is as impossible as its prefix.
-    return jnp.where(jnp.isnan(log_probs), -jnp.inf, log_probs)
+    return log_softmax(logits / temperature)
 
 
 def _log_kernel(vocab_size, bandwidth):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax.log_domain import logsumexp
 from banel_jax.types import SequenceModel
 
 LADDER = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
@@ -52,7 +53,7 @@ def _ladder(model, temperatures):
 
     def mixture(params, sequence, dropout_key):
         at = lambda t: model.log_prob(params, sequence, temperature=t, dropout_key=dropout_key)
-        return jax.nn.logsumexp(jax.vmap(at)(rungs)) - jnp.log(len(rungs))
+        return logsumexp(jax.vmap(at)(rungs)) - jnp.log(jnp.float32(len(rungs)))
 
     def log_prob(params, sequence, *, temperature=1.0, dropout_key=None):
         _refuse(temperature)
