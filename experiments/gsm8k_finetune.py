@@ -12,8 +12,7 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +21,19 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import naming, parallel, run_folder, sampling, training
+from banel_jax import checks, files, naming, parallel, run_folder, sampling, training
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.models import huggingface, responses
 from banel_jax.models.qwen2 import Qwen2Config
 from banel_jax.models.responses import Prompt, ResponseConfig, pad_prompts
+from banel_jax.models.weight_files import check_free
 from banel_jax.progress import progress
 from banel_jax.tasks.gsm8k import Rule, is_right
 from banel_jax.tasks.gsm8k_data import Problem, Split, load_gsm8k
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Key, Params, Sequences
 from experiments import report
-from experiments.gsm8k_model import LanguageModel, check_free, load
+from experiments.gsm8k_model import LanguageModel, load
 from experiments.pieces import in_pieces
 
 
@@ -80,15 +80,12 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("steps", "questions", "num_evaluated", "mean_at", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.num_problems < 0:
-            raise ValueError(f"num_problems={self.num_problems} must not be negative")
-        if self.group < 2:
-            raise ValueError(f"group={self.group} must be at least 2, or its mean is no baseline")
-        if not 0 <= self.kl_coefficient < float("inf"):
-            raise ValueError(f"kl_coefficient={self.kl_coefficient} must not be negative")
+        counts = ("steps", "questions", "num_evaluated", "mean_at", "checkpoint_every")
+        checks.integers(self, *counts, "max_prompt_tokens", "max_new_tokens", at_least=1)
+        checks.integers(self, "num_problems", "seed", at_least=0)
+        checks.integers(self, "group", at_least=2)  # or its mean is no baseline
+        checks.reals(self, "kl_coefficient", at_least=0)
+        checks.one_of(self, "rule", get_args(Rule))
 
 
 @struct.dataclass
@@ -214,8 +211,8 @@ def chosen(config: Config, step: int, number: int) -> Int[np.ndarray, " q"]:
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    folder = Path(config.folder)
-    check_free(folder)
+    folder = files.expand(config.folder)
+    check_free(folder, like=config.model)
     model = load(config.model, config.max_new_tokens)
     problems, prompts = questions_of(config, model, "train", config.num_problems or None)
     test, test_prompts = questions_of(config, model, "test", config.num_evaluated)

@@ -2,14 +2,13 @@
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from banel_jax import parallel, sampling
+from banel_jax import files, parallel, sampling
 from banel_jax.models import huggingface, responses
 from banel_jax.models import tokenizer as tokenizers
 from banel_jax.models.qwen2 import Qwen2Config
@@ -66,7 +65,7 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
     Raises:
       ValueError: if there is none, or it cannot be used.
     """
-    if not Path(folder).is_dir():
+    if not files.expand(folder).is_dir():
         raise ValueError(
             f"model={folder}: there is no such folder; name a Hugging Face folder of Qwen2, or "
             "train a stand-in with `python -m experiments.gsm8k pretrain`"
@@ -76,14 +75,8 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
     # A small model has room for more positions' logits, and for a gradient's activations.
     block = min(HEAD_BLOCK, max(config.head_block, HEAD_LOGITS // config.vocab_size))
     config = dataclasses.replace(config, head_block=block, remat=config.width >= LARGE)
-    ends = tokenizers.eos_tokens(folder)
-    return LanguageModel(config, params, tokenizer, ResponseConfig(max_new_tokens, ends))
-
-
-def check_free(folder: Path) -> None:
-    """Raises ValueError where a folder that a model is to be saved in holds one already."""
-    if list(folder.glob("*.safetensors")):
-        raise ValueError(f"folder={folder} holds a model already; name another, or use this one")
+    response = ResponseConfig(max_new_tokens, tokenizer.response_ends)
+    return LanguageModel(config, params, tokenizer, response)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -11,25 +11,25 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from banel_jax import checks, files
 from banel_jax.models import huggingface, responses
 from banel_jax.models.qwen2 import Qwen2Config
 from banel_jax.models.responses import ResponseConfig
 from banel_jax.models.tokenizer import END
 from banel_jax.models.tokenizer import tokenizer as load_tokenizer
+from banel_jax.models.weight_files import check_free
 from banel_jax.tasks import prior_cache
 from banel_jax.tasks.gsm8k_data import Problem, load_gsm8k, strip_annotations
 from banel_jax.tasks.gsm8k_tokens import TokenizerConfig, train_tokenizer
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 from experiments import report
-from experiments.gsm8k_model import check_free
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
+        checks.integers(self, "num_problems", "held_out", "seed", at_least=0)
+        checks.integers(self, "length", at_least=2)
         if self.num_problems and not 0 <= self.held_out < self.num_problems:
             raise ValueError(
                 f"held_out={self.held_out} must be below num_problems={self.num_problems}"
             )
-        if self.length < 2:
-            raise ValueError(f"length={self.length} must be at least 2")
         self.model(self.tokenizer.vocab_size)
 
     def model(self, vocab_size: int) -> Qwen2Config:
@@ -144,7 +144,7 @@ def data(
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    folder = Path(config.folder)
+    folder = files.expand(config.folder)
     check_free(folder)
     problems = load_gsm8k(config.data_dir or None, "train")[: config.num_problems or None]
     texts = [f"{p.prompt}\n{solution(p, config.annotations)}" for p in problems]

@@ -87,6 +87,29 @@ def test_plain_and_gzip_in_the_folder_or_in_gsm8k_and_by_the_environment(
     assert str(other) in message(load_gsm8k, other, "test")  # not the environment's
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: content.replace(b"\n", b"\r\n"),
+        lambda content: content.replace(b"\n", b"\r"),
+        lambda content: content + b"\n \r\n",
+        lambda content: content.rstrip(b"\n"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_marks_and_ends_of_lines_are_no_matter(folder, change, packed):
+    expected = load_gsm8k(folder)
+    file = folder / "test.jsonl"
+    content = change(file.read_bytes())
+    file.unlink()
+    if packed:
+        (folder / "test.jsonl.gz").write_bytes(gzip.compress(content))
+    else:
+        file.write_bytes(content)
+    assert load_gsm8k(folder) == expected
+
+
 def test_a_changed_file_is_read_again(folder):
     load_gsm8k(folder)
     write(folder / "test.jsonl", [*RECORDS[:2], RECORDS[1]])
@@ -107,7 +130,7 @@ def test_what_is_missing_is_named(folder):
     assert message(load_gsm8k, folder, "dev") == "split='dev' must be train or test"
 
 
-@pytest.mark.parametrize("row", [-1, 3, 5000])
+@pytest.mark.parametrize("row", [-1, 3, 5000, 1.0, True, None, float("nan")])
 def test_a_question_out_of_range_names_the_flag(folder, row):
     text = message(question, row, folder)
     assert f"question={row} is no row" in text and "--question a number from 0 to 2" in text
@@ -124,6 +147,9 @@ def test_a_question_out_of_range_names_the_flag(folder, row):
         ('{"question": "a", "answer": "5"}', "has no number after ####"),
         ('{"question": "a", "answer": "#### five"}', "has no number after ####"),
         ('{"question": "a", "answer": "#### 5\\nor 6"}', "has no number after ####"),
+        ('{"question": " ", "answer": "#### 5"}', "has no question and answer"),
+        ('{"question": "\\ud800", "answer": "#### 5"}', "has what is no text"),
+        ("[" * 100_000, "is no JSON"),
     ],
 )
 def test_a_damaged_line_is_named(folder, line, reason):
@@ -140,7 +166,11 @@ def test_damaged_files_are_named(folder):
     write(file, RECORDS[:2])
     assert f"{file} has 2 lines in place of 3" in message(load_gsm8k, folder)
     file.write_bytes(b"\xff\xfe")
-    assert f"{file} is damaged" in message(load_gsm8k, folder)
+    text = message(load_gsm8k, folder)
+    assert f"line 1 of the GSM8K file {file} is not text in UTF-8" in text
+    write(file, RECORDS)
+    file.write_bytes(file.read_bytes().replace(b"In all?", b"In \xe9 all?"))
+    assert f"line 2 of the GSM8K file {file} is not text in UTF-8" in message(load_gsm8k, folder)
     packed = gzip.compress((folder / "train.jsonl").read_bytes())
     file.unlink()
     file = folder / "test.jsonl.gz"

@@ -32,8 +32,18 @@ def test_the_stand_in_is_a_model_of_its_folder(stand_in):
     assert model.response.eos_tokens == (2,)
     assert model.text([2]) == "" and model.text(model.prompt(PROBLEMS[0])).startswith("user\n")
     assert not list(Path(stand_in).parent.glob("*.training"))
-    with pytest.raises(ValueError, match="holds a model already"):
+    with pytest.raises(FileExistsError, match="holds a model already"):
         gsm8k_pretrain.main(dataclasses.replace(gsm8k_pretrain.PRESETS["smoke"], folder=stand_in))
+
+
+def test_a_model_is_not_fine_tuned_onto_itself(stand_in, monkeypatch, tmp_path):
+    (tmp_path / "link").symlink_to(stand_in)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(gsm8k_finetune, "load", None)  # it is said before any work
+    for folder in (stand_in, str(tmp_path / "link"), "~/link"):
+        config = dataclasses.replace(gsm8k_finetune.PRESETS["smoke"], model=stand_in, folder=folder)
+        with pytest.raises(ValueError, match=r"folder=.* is the model that is read; name another"):
+            gsm8k_finetune.main(config)
 
 
 def test_chats_are_scored_from_their_second_token_to_the_end_of_the_solution(stand_in):

@@ -1,7 +1,9 @@
 """Model folders: weights and logits against `transformers`, round trips, what is refused."""
 
 import dataclasses
+import importlib
 import json
+import os
 import subprocess
 import sys
 
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 from qwen2_twin import twin
 
-from banel_jax.models import huggingface
+from banel_jax import files
+from banel_jax.models import huggingface, weight_files
 from banel_jax.models.huggingface_config import read_config
 from banel_jax.models.qwen2 import QWEN2_5_0_5B, Decoder, Qwen2Config
 
 pytest.importorskip("safetensors")
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 CONFIG = Qwen2Config(7, 8, 2, 2, 1, 6, rope_theta=50.0, context=40, tied=False)
@@ -120,7 +124,7 @@ def test_weights_are_converted_as_they_are_read(tmp_path):
 def test_shards_without_an_index_are_all_read(tmp_path):
     params = random_params(CONFIG)
     huggingface.save(tmp_path, CONFIG, params, shard_bytes=500)
-    (tmp_path / huggingface.INDEX).unlink()
+    (tmp_path / weight_files.INDEX).unlink()
     assert_same(huggingface.load(tmp_path)[1], params)
 
 
@@ -162,7 +166,7 @@ def test_a_folder_that_lacks_files_is_refused(tmp_path):
     lost.unlink()
     with pytest.raises(FileNotFoundError, match=lost.name):
         huggingface.load(tmp_path)
-    for path in (*tmp_path.glob("*.safetensors"), tmp_path / huggingface.INDEX):
+    for path in (*tmp_path.glob("*.safetensors"), tmp_path / weight_files.INDEX):
         path.unlink()
     with pytest.raises(FileNotFoundError, match="safetensors"):
         huggingface.load(tmp_path)
@@ -185,7 +189,7 @@ def test_a_folder_that_lacks_files_is_refused(tmp_path):
 )
 def test_other_architectures_are_refused(tmp_path, change):
     written(tmp_path, **change)
-    name = next(iter(change)).replace("rope_parameters", "rope_scaling")
+    name = next(iter(change))
     with pytest.raises(ValueError, match=f"config.json: {name}=.* not supported"):
         huggingface.load(tmp_path)
 
@@ -218,6 +222,133 @@ def test_only_parameters_of_the_configuration_are_written(tmp_path):
     huggingface.save(tmp_path, CONFIG, params)
     with pytest.raises(FileExistsError, match="another folder"):
         huggingface.save(tmp_path, CONFIG, params)
+
+
+@pytest.mark.parametrize("umask,mode", [(0o022, 0o644), (0o007, 0o660)])
+def test_modes_follow_the_umask(tmp_path, umask, mode):
+    (tmp_path / "like").mkdir()
+    (tmp_path / "like" / "tokenizer.json").write_text("{}")
+    (tmp_path / "like" / "tokenizer.json").chmod(0o600)
+    before = os.umask(umask)
+    try:
+        save(tmp_path / "new", like=tmp_path / "like")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+    assert len(modes) > 4 and set(modes.values()) == {mode}
+
+
+def save(folder, params=None, **settings):
+    params = random_params(CONFIG) if params is None else params
+    huggingface.save(folder, CONFIG, params, shard_bytes=500, **settings)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", ["os.replace", "safetensors.numpy.save_file"])
+def test_a_save_that_fails_anywhere_leaves_nothing_and_can_be_repeated(
+    tmp_path, monkeypatch, failing, error
+):
+    module, name = failing.rsplit(".", 1)
+    module = importlib.import_module(module)
+    whole, calls = getattr(module, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == limit:
+            raise error
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, counted)
+    limit = 0
+    save(tmp_path / "whole")
+    assert len(calls) > 3
+    for place in (1, 2, len(calls)):
+        limit = place
+        calls.clear()
+        with pytest.raises(type(error)):
+            save(tmp_path / "new")
+        assert not any(
+            x.name.endswith(("safetensors", "index.json")) or x.is_dir()
+            for x in (tmp_path / "new").iterdir()
+        )
+    save(tmp_path / "new")
+    assert_same(huggingface.load(tmp_path / "new")[1], random_params(CONFIG))
+
+
+def test_a_killed_save_can_be_repeated(tmp_path, monkeypatch):
+    replace, calls = os.replace, []
+
+    def counted(*args):
+        calls.append(args)
+        if len(calls) == limit:
+            raise KeyboardInterrupt
+        return replace(*args)
+
+    limit = 0
+    monkeypatch.setattr("os.replace", counted)
+    save(tmp_path / "whole")
+    last = len(calls)
+    for place in (2, last - 2, last):
+        limit, folder = place, tmp_path / str(place)
+        calls.clear()
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            folder.mkdir()
+            patch.setattr(weight_files, "_clear", lambda folder: None)  # as nothing is, by a kill
+            save(folder)
+        assert any(folder.iterdir())
+        with pytest.raises(FileNotFoundError):
+            huggingface.load(folder)
+        weight_files.check_free(folder)
+        huggingface.save(folder, CONFIG, random_params(CONFIG), shard_bytes=900)
+        assert_same(huggingface.load(folder)[1], random_params(CONFIG))
+        assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(OSError, match=r"model-00001-of-.*\.safetensors") as error:
+        save(tmp_path / "new")
+    assert files.is_full(error.value)
+
+
+def test_a_model_is_not_saved_onto_what_it_is_read_from(tmp_path, monkeypatch):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "tokenizer.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in (tmp_path / "m", tmp_path / "link", "~/m", "m", "m/../link/"):
+        for args in ((name, tmp_path / "m"), (tmp_path / "m", name)):
+            with pytest.raises(ValueError, match="is the model that is read"):
+                save(args[0], like=args[1])
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for name in ("file", "nowhere"):
+        with pytest.raises(NotADirectoryError, match=f"folder=.*{name} is no folder"):
+            save(tmp_path / name)
+    save("~/new", like="~/m")
+    assert_same(huggingface.load("~/new")[1], random_params(CONFIG))
+    assert (tmp_path / "new" / "tokenizer.json").exists()
+
+
+def test_what_diverged_is_not_saved(tmp_path):
+    params = random_params(CONFIG)
+    params["layer_1"]["k"]["bias"] = params["layer_1"]["k"]["bias"].at[2].set(jnp.nan)
+    with pytest.raises(ValueError, match=r"layers.1.self_attn.k_proj.bias of .* NaN"):
+        save(tmp_path / "new", params)
+    assert not (tmp_path / "new").exists()
+
+
+def test_no_infinity_comes_of_a_type_that_is_too_small(tmp_path):
+    params = jax.tree.map(lambda x: 1e6 * x, random_params(CONFIG))
+    save(tmp_path, params)
+    with pytest.raises(ValueError, match=r"infinity \(as float16\)"):
+        huggingface.load(tmp_path, param_dtype=jnp.float16)
+    with pytest.raises(ValueError, match="param_dtype='float33' must be a type of floats"):
+        huggingface.load(tmp_path, param_dtype="float33")
 
 
 def test_a_copy_keeps_the_tokenizer_and_token_ids(tmp_path):

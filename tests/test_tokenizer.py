@@ -15,7 +15,11 @@ pytest.importorskip("jinja2")
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def written(folder, special=SPECIAL, template=None, rows=300):
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def written(folder, special=SPECIAL, template=None, rows=300, eos_token=None):
     """A folder with a byte-level tokenizer of 256 tokens and the special ones after them."""
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     plain = tokenizers.Tokenizer(
@@ -24,7 +28,7 @@ def written(folder, special=SPECIAL, template=None, rows=300):
     plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = tokenizers.decoders.ByteLevel()
     plain.add_special_tokens(special)
-    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain)
+    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=eos_token)
     whole.chat_template = template
     whole.save_pretrained(folder)
     write_config(folder, Qwen2Config(rows, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
@@ -78,9 +82,43 @@ def test_end_tokens(tmp_path, generation, expected):
     assert tokenizer.eos_tokens(tmp_path) == expected
 
 
+@pytest.mark.parametrize("generation", [None, {}, {"eos_token_id": 256}, {"eos_token_id": [256]}])
+@pytest.mark.parametrize("eos", [None, 256, 258])
+def test_what_ends_a_chats_turn_ends_a_response_whatever_the_files_name(tmp_path, generation, eos):
+    """As in folders of base models, whose files name the end of a document alone."""
+    written(tmp_path, eos_token="<|endoftext|>")
+    change(tmp_path / "config.json", eos_token_id=eos)
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert set(tokenizer.eos_tokens(tmp_path)) == {256, 258}
+    found = tokenizer.tokenizer(tmp_path)
+    assert found.response_ends == tokenizer.eos_tokens(tmp_path)
+    for end in SPECIAL[::2]:
+        ran_on = f"#### 18{end}\n<|im_start|>user\n#### 5"
+        ids = found(ran_on, add_special_tokens=False)["input_ids"]
+        assert tokenizer.response_text(found, ids) == "#### 18"
+
+
+def test_a_turn_ends_where_the_folders_template_ends_it(tmp_path):
+    each = "{{ m['role'] }}: {{ m['content'] }}"
+    for name, template, ends in (
+        ("marked", f"{{% for m in messages %}}{each} <|eot|>\n{{% endfor %}}", (257, 256)),
+        ("plain", f"{{% for m in messages %}}{each}\n{{% endfor %}}", (257,)),
+        (
+            "questions",
+            "{{ messages[1] and raise_exception('one') }}{{ messages[0].content }}",
+            (257,),
+        ),
+    ):
+        special = ["<|eot|>", "</s>", "<x>"]
+        folder = written(tmp_path / name, special, template, eos_token="</s>")
+        change(folder / "config.json", eos_token_id=None)
+        assert tokenizer.eos_tokens(folder) == ends
+
+
 def test_a_folder_without_a_tokenizer_that_can_be_read_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no tokenizer\.json or vocab\.json"):
         tokenizer.tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match="transformers cannot read its tokenizer: "):
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read by transformers \("):
         tokenizer.tokenizer(tmp_path)

@@ -4,7 +4,6 @@ A folder holds `config.json` and the weights in one or several `*.safetensors`, 
 the tokenizer's files. `safetensors` is needed for it, PyTorch is not.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from banel_jax.models.huggingface_config import read_config, read_json, write_config, write_json
-from banel_jax.models.optional import optional
+from banel_jax.models import model_files, weight_files
+from banel_jax.models.huggingface_config import read_config, write_config
+from banel_jax.models.model_files import read_json, write_json
 from banel_jax.models.qwen2 import Decoder, Qwen2Config
+from banel_jax.models.weight_files import INDEX
 from banel_jax.types import Params
 
 # Where each tensor stands in the parameters. Linear weights are [out, in] in a file and
@@ -39,7 +40,8 @@ NAMES = {
     "lm_head.weight": "head",
 }
 HEAD = "lm_head.weight"  # of a tied model it may be there, and is then the embedding
-INDEX = "model.safetensors.index.json"
+COPIED = (".json", ".txt", ".jinja")  # of a folder whose tokenizer is taken over
+LISTED = 10  # of what is amiss with the tensors
 
 
 def load(folder: str | Path, **settings: Any) -> tuple[Qwen2Config, Params]:
@@ -51,19 +53,20 @@ def load(folder: str | Path, **settings: Any) -> tuple[Qwen2Config, Params]:
         param_dtype, which the weights are converted to.
 
     Raises:
-      ValueError: for another architecture, or weights that are not those of the configuration.
-      FileNotFoundError: without a configuration or weights.
+      ValueError: for another architecture, files that are damaged, weights that are not those of
+        the configuration, or one that is NaN or infinite.
+      OSError: without a configuration or weights, or where they cannot be read.
     """
-    folder = Path(folder)
+    folder = model_files.existing_folder(folder)
+    weight_files.check_kind(folder)
     config = read_config(folder, **settings)
-    paths = _weight_files(folder)
-    places = _places(config)
-    _check(folder, config, _shapes(paths))
-    flat = {}
+    paths = weight_files.find(folder)
+    _check(folder, config, weight_files.shapes(paths))
+    places, flat = _places(config), {}
     for path in paths:
-        with optional("safetensors").safe_open(path, framework="np") as file:
+        with model_files.opened(path) as file:
             for name in sorted(set(file.keys()) & places.keys()):
-                tensor = np.asarray(file.get_tensor(name), config.param_dtype)
+                tensor = weight_files.read(file, path, name, config.param_dtype)
                 flat[places[name]] = jnp.array(_turned(places[name], tensor)).block_until_ready()
     if config.tied:
         _check_head(paths, flat["embedding"])
@@ -88,38 +91,43 @@ def save(
       shard_bytes: of a file of weights, unless one tensor is larger; writing takes as much memory.
 
     Raises:
-      FileExistsError: for a folder that holds weights.
-      ValueError: for parameters that are not those of the configuration.
+      FileExistsError: for a folder that holds weights, unless a save of them was interrupted.
+      ValueError: for `like` itself, and for parameters that are not those of the configuration or
+        not finite.
+      OSError: if a file cannot be written; the save can be repeated.
     """
-    folder = Path(folder)
+    weight_files.check_free(folder, like)
+    like = model_files.existing_folder(like) if like else None
     flat = traverse_util.flatten_dict(params, sep="/")
     places = _places(config)
     found = {name: _file_shape(p, flat[p].shape) for name, p in places.items() if p in flat}
     extra = {place: flat[place].shape for place in flat.keys() - set(places.values())}
     _check("the parameters", config, found | extra)
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.glob("*.safetensors")):
-        raise FileExistsError(f"{folder} holds weights already; name another folder")
-    shards = _shards({name: flat[place].nbytes for name, place in places.items()}, shard_bytes)
-    weight_map: dict[str, str] = {}
-    for i, names in enumerate(shards, 1):
-        several = f"model-{i:05}-of-{len(shards):05}.safetensors"
-        file = several if len(shards) > 1 else "model.safetensors"
-        tensors = {
-            name: np.ascontiguousarray(_turned(places[name], np.asarray(flat[places[name]])))
-            for name in names
-        }
-        optional("safetensors.numpy").save_file(tensors, folder / file, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(names, file)
-    if len(shards) > 1:
-        size = sum(leaf.nbytes for leaf in flat.values())
-        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
-    known = Path(like) / "config.json" if like else None
+    for name, place in places.items():
+        weight_files.check_finite(np.asarray(flat[place]), f"{name} of the parameters")
+    known = like / "config.json" if like else None
     others = read_json(known) if known and known.exists() else {}
-    write_config(folder, config, flat["embedding"].dtype, others)
-    for path in Path(like).iterdir() if like else ():
-        if path.suffix in (".json", ".txt", ".jinja") and path.name not in ("config.json", INDEX):
-            shutil.copyfile(path, folder / path.name)
+    sizes = {name: flat[place].nbytes for name, place in places.items()}
+    with weight_files.staged(folder, last="config.json") as stage:
+        for path in like.iterdir() if like else ():
+            taken = path.suffix in COPIED and path.name not in ("config.json", INDEX)
+            if taken and path.is_file():
+                model_files.copy(path, stage / path.name)
+        weight_map: dict[str, str] = {}
+        shards = _shards(sizes, shard_bytes)
+        for i, names in enumerate(shards, 1):
+            several = f"model-{i:05}-of-{len(shards):05}.safetensors"
+            file = several if len(shards) > 1 else "model.safetensors"
+            tensors = {
+                name: np.ascontiguousarray(_turned(places[name], np.asarray(flat[places[name]])))
+                for name in names
+            }
+            model_files.write_weights(stage / file, tensors)
+            weight_map |= dict.fromkeys(names, file)
+        if len(shards) > 1:
+            about = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+            write_json(stage / INDEX, about)
+        write_config(stage, config, flat["embedding"].dtype, others)
 
 
 def _places(config):
@@ -154,33 +162,13 @@ def _file_shape(place, shape):
     return tuple(reversed(shape)) if _is_linear(place) else tuple(shape)
 
 
-def _weight_files(folder):
-    if (folder / INDEX).exists():
-        names = sorted(set(read_json(folder / INDEX)["weight_map"].values()))
-        paths = [folder / name for name in names]
-    else:
-        paths = sorted(folder.glob("*.safetensors"))
-    absent = [path.name for path in paths if not path.exists()]
-    if absent or not paths:
-        what = ", ".join(absent) if absent else "*.safetensors"
-        raise FileNotFoundError(f"{folder} has no {what}; complete the folder")
-    return paths
-
-
-def _shapes(paths):
-    """The shape of each tensor in the files, by its name, without reading it."""
-    shapes = {}
-    for path in paths:
-        with optional("safetensors").safe_open(path, framework="np") as file:
-            for name in sorted(file.keys()):
-                if name in shapes:
-                    raise ValueError(f"{name} is in {path} and in another file; keep one of them")
-                shapes[name] = tuple(file.get_slice(name).get_shape())
-    return shapes
-
-
 def _check(where, config, found):
     """That the tensors found, by name and shape, are those of the configuration."""
+    if config.num_layers > len(found):  # each has several; no need to spell out what is missing
+        raise ValueError(
+            f"{where}: {len(found)} tensors are too few for num_hidden_layers={config.num_layers} "
+            "of the configuration; mend config.json or complete the weights"
+        )
     expected = _expected(config)
     problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
     for name, shape in found.items():
@@ -189,17 +177,18 @@ def _check(where, config, found):
         elif name in expected and shape != expected[name]:
             problems.append(f"{name} is {list(shape)}, not {list(expected[name])}")
     if problems:
+        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
+        listed = "; ".join(" ".join(problem.split()) for problem in sorted(problems)[:LISTED])
         raise ValueError(
-            f"{where}: {len(problems)} tensors do not fit the configuration: "
-            + "; ".join(sorted(problems))
+            f"{where}: {len(problems)} tensors do not fit the configuration: {listed}{more}"
         )
 
 
 def _check_head(paths, embedding):
     for path in paths:
-        with optional("safetensors").safe_open(path, framework="np") as file:
+        with model_files.opened(path) as file:
             if HEAD in file.keys():  # noqa: SIM118
-                head = jnp.array(file.get_tensor(HEAD), embedding.dtype)
+                head = jnp.array(weight_files.read(file, path, HEAD, embedding.dtype))
                 if head.shape != embedding.shape or not jnp.array_equal(head, embedding):
                     raise ValueError(
                         f"{HEAD} in {path} is not the embedding; set tie_word_embeddings=false"

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from banel_jax import checks
 from banel_jax.parallel import num_devices
 from banel_jax.types import Algorithm, Params, SequenceModel
 
@@ -40,14 +41,12 @@ class LoraConfig:
     exclude: str = r"embed|(^|/)(lm_)?head/"
 
     def __post_init__(self):
-        if self.rank < 0:
-            raise ValueError(f"rank={self.rank} must not be negative")
-        if not 0 < self.alpha < float("inf"):
-            raise ValueError(f"alpha={self.alpha} must be positive, and finite")
+        checks.integers(self, "rank", at_least=0)
+        checks.reals(self, "alpha", above=0)
         for name in ("targets", "exclude"):
             try:
                 re.compile(getattr(self, name))
-            except re.error as error:
+            except (re.error, TypeError) as error:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is no regular expression ({error})"
                 ) from error

@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from banel_jax import checks
 from banel_jax.models.transformer import row_blocks
 
 
@@ -57,12 +58,15 @@ class Qwen2Config:
 
     def __post_init__(self):
         sizes = ("vocab_size", "width", "num_layers", "num_heads", "num_kv_heads", "mlp_width")
-        for name in (*sizes, "context", "head_block"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("rope_theta", "norm_eps"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        checks.integers(self, *sizes, "context", "head_block", at_least=1)
+        checks.reals(self, "rope_theta", "norm_eps", above=0)
+        checks.one_of(self, "precision", ("default", "high", "highest"))
+        for name in ("tied", "remat"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
+        for name in ("dtype", "param_dtype"):
+            if not _is_float(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be a type of floats")
         if self.width % (2 * self.num_heads):
             raise ValueError(
                 f"width={self.width} over num_heads={self.num_heads} must be an even number"
@@ -75,6 +79,13 @@ class Qwen2Config:
     @property
     def head_width(self) -> int:
         return self.width // self.num_heads
+
+
+def _is_float(dtype):
+    try:
+        return dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        return False
 
 
 QWEN2_5_0_5B = Qwen2Config(

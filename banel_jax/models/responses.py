@@ -5,6 +5,7 @@ on nothing but the parameters, so `vmap` over responses computes it once for all
 over prompts as well, as `sample` and `log_prob` allow it, computes it once for each.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from banel_jax import checks
 from banel_jax.models import autoregressive
 from banel_jax.models.qwen2 import Decoder, Qwen2Config
 from banel_jax.types import Key, Params, SequenceModel, Sequences
@@ -46,10 +48,18 @@ class ResponseConfig:
     eos_tokens: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
+        checks.integers(self, "max_new_tokens", at_least=1)
         if not isinstance(self.eos_tokens, tuple):
             raise ValueError(f"eos_tokens={self.eos_tokens!r} must be a tuple of token ids")
+        object.__setattr__(self, "eos_tokens", _token_ids("eos_tokens", self.eos_tokens))
+
+
+def _token_ids(what, ids):
+    """Ids as Python's whole numbers."""
+    try:
+        return tuple(map(operator.index, ids))
+    except TypeError as error:
+        raise ValueError(f"{what}={ids!r} must be whole numbers, ids of tokens") from error
 
 
 class Prefix(NamedTuple):
@@ -76,6 +86,8 @@ def pad_prompts(prompts: Sequence[Sequence[int]], length: int | None = None) -> 
     Raises:
       ValueError: for a prompt that is empty or longer than `length`, by default the longest's.
     """
+    if not prompts:
+        raise ValueError("there is no prompt; give one at the least")
     sizes = [len(prompt) for prompt in prompts]
     length = max(sizes) if length is None else length
     for row, size in enumerate(sizes):
@@ -153,7 +165,7 @@ def conditioned(
     Raises:
       ValueError: for a prompt that is empty, has ids that are no tokens, or leaves no room.
     """
-    prompt = tuple(int(token) for token in prompt)
+    prompt = _token_ids("prompt", prompt)
     unknown = [t for t in (*prompt, *response.eos_tokens) if not 0 <= t < config.vocab_size]
     if unknown:
         raise ValueError(f"token {unknown[0]} is outside the vocabulary of {config.vocab_size}")

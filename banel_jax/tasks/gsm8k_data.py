@@ -4,9 +4,10 @@ import json
 import os
 import re
 from functools import lru_cache
-from pathlib import Path
+from numbers import Integral
 from typing import Literal, NamedTuple
 
+from banel_jax import files
 from banel_jax.tasks import data_files
 from banel_jax.tasks.data_files import DATA_DIR_VARIABLE
 
@@ -52,7 +53,7 @@ def question(row: int, data_dir: str | os.PathLike | None = None, split: Split =
       ValueError: if there is no such row, or the data are not there or damaged.
     """
     problems = load_gsm8k(data_dir, split)
-    if not 0 <= row < len(problems):
+    if not isinstance(row, Integral) or isinstance(row, bool) or not 0 <= row < len(problems):
         raise ValueError(
             f"question={row} is no row of GSM8K's {split} split; give --question a number from 0 "
             f"to {len(problems) - 1}"
@@ -82,8 +83,8 @@ def load_gsm8k(
             "no folder of the GSM8K files is given; point --data_dir or "
             f"{DATA_DIR_VARIABLE} at one that holds {name}, from {SOURCE}"
         )
-    folder = Path(data_dir).expanduser()
     try:
+        folder = files.expand(os.fspath(data_dir))
         if not folder.is_dir():
             raise ValueError(f"there is no folder {folder}")
         file = data_files.find(folder, "gsm8k", name)
@@ -102,7 +103,7 @@ def load_gsm8k(
 def _read(file, count, *_):
     problems = []
     # Not splitlines, which would split at characters that JSON allows inside a string.
-    for number, line in enumerate(_text(file).rstrip("\n").split("\n"), start=1):
+    for number, line in enumerate(_text(file).rstrip().split("\n"), start=1):
         try:
             problems.append(_problem(line))
         except ValueError as error:
@@ -113,25 +114,36 @@ def _read(file, count, *_):
 
 
 def _text(file):
+    """What a file holds, its lines ended by LF, with no byte order mark."""
     try:
-        return data_files.read(file).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the GSM8K file {file} is damaged ({error})") from error
+        content = data_files.read(file)
     except ValueError as error:
         raise ValueError(f"the GSM8K file {file} {error}") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"line {number} of the GSM8K file {file} is not text in UTF-8 ({error.reason})"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _problem(line):
     """A line's problem; ValueError says what is wrong with it, as a predicate."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON ({error})") from error
     match record:
-        case {"question": str(asked), "answer": str(answer)}:
+        case {"question": str(asked), "answer": str(answer)} if asked.strip():
             _, mark, gold = answer.rpartition("####")
         case _:
             raise ValueError("has no question and answer")
+    try:
+        f"{asked}{answer}".encode()  # JSON can name half a character
+    except UnicodeEncodeError as error:
+        raise ValueError(f"has what is no text ({error.reason})") from error
     gold = gold.strip().replace(",", "")
     if not (mark and GOLD.fullmatch(gold)):
         raise ValueError("has no number after #### in its answer")

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from banel_jax.models.huggingface_config import write_json
+from banel_jax import checks, files
+from banel_jax.models.model_files import write_json
 from banel_jax.models.optional import optional
 from banel_jax.models.tokenizer import CHAT, END, START
 
@@ -32,13 +33,8 @@ class TokenizerConfig:
 
     def __post_init__(self):
         least = NUM_BYTES + len(SPECIAL_TOKENS)
-        if self.vocab_size < least:
-            raise ValueError(
-                f"vocab_size={self.vocab_size} must be at least {least}: the bytes and the "
-                "special tokens"
-            )
-        if self.min_frequency < 1:
-            raise ValueError(f"min_frequency={self.min_frequency} must be at least 1")
+        checks.integers(self, "vocab_size", at_least=least, below=2**31)
+        checks.integers(self, "min_frequency", at_least=1)
 
 
 def train_tokenizer(
@@ -78,9 +74,9 @@ def train_tokenizer(
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    folder = Path(folder)
+    folder = files.expand(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    files.write_atomically(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END,
