@@ -6,8 +6,7 @@ from functools import partial
 
 import jax
 
-from banel_jax import training
-from banel_jax.checkpoint import checksum
+from banel_jax import fingerprint, naming, training
 from banel_jax.models import tempering
 from banel_jax.tasks import prior_cache
 from banel_jax.training import TrainingConfig
@@ -61,9 +60,12 @@ def broadened(
         params, info = jax.jit(lambda p: fit(jax.random.key(seed), p))(task.prior_params)
         return params, {"epochs": info.epochs_run}
 
-    # Known by its parameters, wherever they come from.
-    prior = f"{checksum(task.prior_params):08x}"
-    settings = {"prior": prior, "broaden": asdict(config), "seed": seed}
+    settings = {
+        "prior": fingerprint.of_arrays(task.prior_params),  # wherever they come from
+        "model": naming.plain(task.prior.settings),
+        "broaden": asdict(config),
+        "seed": seed,
+    }
     return prior_cache.load_or_train(
         cache_dir, f"{name}-broadened", settings, task.prior_params, train
     )[0]

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, loop, naming, parallel, run_folder
-from banel_jax.checkpoint import Checkpoints, checksum
+from banel_jax import files, fingerprint, loop, naming, numerics, parallel, run_folder
+from banel_jax.checkpoint import Checkpoints
 from banel_jax.progress import progress
 from banel_jax.types import Algorithm, Params, State, Task
 from experiments import report
 
 RESULT = "result.npz"
-# Of all that sampling, scoring and training compute: raise it where their numbers change, and
-# nothing that is on disk is mixed with what is run anew.
-NUMERICS = 2
 
 
 class Cell(NamedTuple):
@@ -47,8 +45,9 @@ class Cell(NamedTuple):
 class Runner:
     """Runs the seeds of an algorithm, a group of them in each compiled call.
 
-    A group lies in a folder of its own, named after everything that determines it, so that
-    tables, sweeps and searches share what they have in common. A stopped group goes on from
+    A group lies in a folder of its own, named after everything that determines it (reward and
+    evaluations by what they compute), so that tables, sweeps and searches share what they have in
+    common. A stopped group goes on from
     its last block of rounds and ends with the same numbers.
 
     Args:
@@ -59,7 +58,7 @@ class Runner:
       rounds: of ask and tell.
       evaluate: as for `loop.run`.
       final: `final(state) -> dict` of float32 scalars; of each seed's last state.
-      configuration: beside the algorithm's settings, what else determines the numbers.
+      configuration: names for what the folders are of, for who reads their config.json.
       folder: of all groups.
       block: rounds in a compiled call; after each the progress is on disk.
       seeds_at_once: in a group, computed as one batch; 1 for one by one.
@@ -75,7 +74,7 @@ class Runner:
         task: Task,
         base: Params,
         rounds: int,
-        evaluate: loop.Evaluate,
+        evaluate: loop.Evaluate | None,
         final: Callable[[State], dict[str, jax.Array]],
         configuration: Mapping[str, Any],
         folder: Path,
@@ -93,15 +92,23 @@ class Runner:
         draw = lambda state: algorithm.sample(jax.random.key(0), state, num_snapshot).tokens
         each = lambda function: jax.jit(lambda states: jax.lax.map(function, states))
         self.snapshot, self.final = each(draw), each(final)
-        self.configuration = {
+        functions = task.reward_fn, evaluate, final
+        self._names = lambda: _names_of(algorithm, base, *functions)
+        self._given = {
             **configuration,
             "algorithm": naming.plain(dict(algorithm.settings)),
             "rounds": rounds,
-            "numerics": NUMERICS,
-            "base": f"{checksum(base):08x}",
+            "snapshots": {"samples": num_snapshot, "every": min(block, rounds)},
+            "numerics": numerics.VERSION,
+            "base": fingerprint.of_arrays(base),
         }
         if (devices := parallel.num_devices()) > 1:  # sums over a batch differ by rounding
-            self.configuration["devices"] = devices
+            self._given["devices"] = devices
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """All that determines the numbers, but for the seeds."""
+        return self._given | {"functions": self._names()}
 
     def cell(self, seeds: Sequence[int]) -> Cell:
         """All of these seeds; what is on disk is read, the rest is run."""
@@ -144,11 +151,6 @@ class Runner:
             "seconds": jax.ShapeDtypeStruct((), jnp.float32),
         }
         done, state = checkpoints.restore_latest(kept) or (0, None)
-        if done and done not in [first + rounds for first, rounds in blocks]:
-            raise ValueError(
-                f"{checkpoints.folder} holds {done} rounds, done in other blocks than of "
-                f"block={self.block}; give the block that they were begun with"
-            )
         started = time.perf_counter()
         if state is None:
             start = self.run.start(keys, self.base)
@@ -185,6 +187,29 @@ class Runner:
             seconds=before + time.perf_counter() - started,
             about={k: v for k, v in report.provenance().items() if k in ("commit", "device")},
         )
+
+
+def _names_of(algorithm, base, reward_fn, evaluate, final) -> dict[str, str]:
+    """Of what computes the numbers: the reward, the evaluations, and an algorithm that does not
+    say what determines it."""
+    key = jax.eval_shape(jax.random.key, 0)
+    before = jax.eval_shape(algorithm.init, key, base)
+    candidates, asked = jax.eval_shape(algorithm.ask, key, before)
+    rewards = jax.ShapeDtypeStruct(candidates.tokens.shape[:1], jnp.float32)
+    state, _ = jax.eval_shape(algorithm.tell, key, asked, candidates, rewards)
+    traced = {
+        "reward": (reward_fn, candidates),
+        "evaluate": (evaluate or (lambda *_: {}), asked, state),
+        "final": (final, state),
+    }
+    if not algorithm.settings or None in dict(algorithm.settings).values():
+        traced |= {
+            "init": (algorithm.init, key, base),
+            "ask": (algorithm.ask, key, before),
+            "tell": (algorithm.tell, key, asked, candidates, rewards),
+            "sample": (lambda key, state: algorithm.sample(key, state, 1), key, state),
+        }
+    return {name: fingerprint.of_function(*call) for name, call in traced.items()}
 
 
 def run_each(
@@ -234,11 +259,9 @@ def _save(path: Path, cell: Cell) -> None:
     arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in cell.metrics.items()}
     arrays |= {f"final/{k}": v for k, v in cell.final.items()}
     about = json.dumps(cell.about | {"seconds": cell.seconds})
-    temporary = path.with_name(f".{path.name}")
-    with open(temporary, "wb") as file:
-        arrays |= {"snapshots": cell.snapshots, "snapshot_rounds": cell.snapshot_rounds}
+    arrays |= {"snapshots": cell.snapshots, "snapshot_rounds": cell.snapshot_rounds}
+    with files.replacing(path) as file:
         np.savez_compressed(file, about=np.array(about), **arrays)
-    temporary.replace(path)
 
 
 def _load(path: Path) -> Cell:

@@ -21,7 +21,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import checks, files, naming, parallel, run_folder, sampling, training
+from banel_jax import checks, files, naming, numerics, parallel, run_folder, sampling, training
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.models import huggingface, responses
 from banel_jax.models.qwen2 import Qwen2Config
@@ -224,7 +224,11 @@ def main(config: Config) -> None:
         )
     print(f"{len(problems):,} questions to train on, {len(test):,} to evaluate", flush=True)
     settings = asdict(config) | {"data_dir": None, "folder": None, "checkpoint_every": None}
-    settings |= {"model": f"{checksum(model.params):08x}"}
+    settings |= {
+        "model": f"{checksum(model.params):08x}",
+        "problems": naming.identity({"problems": problems}),
+        "numerics": numerics.VERSION,
+    }
     work = folder.with_name(folder.name + ".training")
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(work))

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import naming, sampling
+from banel_jax import naming, numerics, sampling
 from banel_jax.algorithms import language_rnd
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.language_rnd import LanguageRndConfig
@@ -263,6 +263,7 @@ def prepare(config: Config, language: LanguageModel, row: int) -> Ground:
             "what": what, "model": base, "params": f"{checksum(params):08x}", "seed": seed,
             "samples": number, "batch": size, "rule": config.rule, "gold": problem.gold,
             "source": naming.plain(source.settings), "temperature": temperature,
+            "numerics": numerics.VERSION,
         }  # fmt: skip
         settings = json.loads(json.dumps(settings))
         path = cache / "rates" / f"q{row}-{what}-{naming.identity(settings)}.json"

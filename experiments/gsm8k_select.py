@@ -7,6 +7,7 @@ disk before the next is begun: stopped, it goes on where it was.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,13 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from banel_jax import naming, numerics
 from banel_jax.checkpoint import checksum
 from banel_jax.models.responses import pad_prompts
 from banel_jax.progress import progress
 from banel_jax.success_rate import clopper_pearson
 from banel_jax.tasks.gsm8k import Rule, reward
-from banel_jax.tasks.gsm8k_data import load_gsm8k
+from banel_jax.tasks.gsm8k_data import Problem, load_gsm8k
 from banel_jax.types import Sequences
 from experiments import report
 from experiments.gsm8k_model import LanguageModel, draw, load
@@ -84,7 +86,7 @@ def main(config: Config) -> None:
     prompts = {i: model.prompt(every[i]) for i in range(config.first, last)}
     longest = max(map(len, prompts.values()))
     output = Path(config.output)
-    counts = _taken_up(output / "counts.jsonl", config, model)
+    counts = _taken_up(output / "counts.jsonl", config, model, every)
     key = jax.random.key(config.seed)
     left = list(prompts)
     for stage in config.stages:
@@ -146,10 +148,17 @@ def table(config: Config, counts: dict[int, tuple[int, int]], left: list[int]) -
     return sorted(rows, key=lambda row: row["success rate"])
 
 
-def _taken_up(path: Path, config: Config, model: LanguageModel) -> dict[int, tuple[int, int]]:
-    """What was counted before, by the same model and settings."""
+def _taken_up(
+    path: Path, config: Config, model: LanguageModel, problems: Sequence[Problem]
+) -> dict[int, tuple[int, int]]:
+    """What was counted before, by the same model and settings, of the same problems."""
     told = {name: getattr(config, name) for name in ("split", "max_new_tokens", "rule", "seed")}
-    settings = told | {"model": f"{checksum(model.params):08x}"}
+    asked = {"problems": [list(p) for p in problems], "first": model.prompt(problems[0])}
+    settings = told | {
+        "model": f"{checksum(model.params):08x}",
+        "problems": naming.identity(naming.plain(asked)),
+        "numerics": numerics.VERSION,
+    }
     lines = report.read_json_lines(path)
     if not lines:
         report.append_json_line(path, {"settings": settings})

@@ -8,7 +8,6 @@ pass against the share of samples that pass. What is on disk is not run again.
 """
 
 import dataclasses
-import os
 import time
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -19,15 +18,13 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from banel_jax import naming, sampling, scoring, training
-from banel_jax.checkpoint import checksum
+from banel_jax import files, fingerprint, naming, numerics, sampling, scoring, training
 from banel_jax.models.ensemble import ensemble, fit_ensemble, members
 from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
 from experiments import flags, mnist, mnist_controls, report
-from experiments.cells import NUMERICS
 from experiments.figures import COLOURS
 from experiments.methods import network
 from experiments.pieces import over
@@ -229,9 +226,8 @@ def run(config: Config, ground: mnist.Ground) -> dict[str, np.ndarray]:
                     config, grounds[variant.base], variant, member, seed, *drawn[variant.base]
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f".{path.name}.{os.getpid()}")
-                np.savetxt(temporary, values)
-                temporary.replace(path)
+                with files.replacing(path) as file:
+                    np.savetxt(file, values)
             found[name].append(np.loadtxt(path, ndmin=2))
             bar.update(1)
     bar.close()
@@ -247,8 +243,9 @@ def _path(config: Config, variant: Variant, ground: Ground, seed: int) -> Path:
         "variant": dataclasses.asdict(variant),
         "task": dataclasses.asdict(c.task),
         "without_top": c.without_top,
-        "base": f"{checksum(ground.params):08x}",
-        "numerics": NUMERICS,
+        "base": fingerprint.of_arrays(ground.params),
+        "targets": fingerprint.of_arrays(ground.targets),
+        "numerics": numerics.VERSION,
         "seed": seed,
     }
     return Path(c.runs) / "filters" / f"{naming.identity(settings)}.txt"

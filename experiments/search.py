@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from banel_jax import naming
+from banel_jax import naming, numerics
 from banel_jax.loop import CandidatesNotFound
 from experiments import report
 from experiments.cells import Cell, Runner
@@ -68,6 +68,7 @@ def run(
                 "seeds": [trial.first_seed, trial.seeds],
                 "settings": dataclasses.asdict(trial.settings),
                 "task": dataclasses.asdict(trial.task),
+                "numerics": numerics.VERSION,
             }
             if not any(_same(line, report.jsonable(about)) for line in lines):
                 due.append((trial, about))
@@ -97,7 +98,7 @@ def run(
                 "error": line.get("error"),
             }
             for line in lines
-            if line["algorithm"] in names
+            if line["algorithm"] in names and line.get("numerics") == numerics.VERSION
         ],
         ("algorithm", "changed", "final", "best", "seconds", "error"),
     )
@@ -105,7 +106,10 @@ def run(
 
 
 def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Whether a line of the file is of this trial, wherever both name a setting."""
+    """Whether a line of the file is of this trial, wherever both name a setting, and its numbers
+    are still those that would be found."""
+    if line.get("numerics") != about["numerics"]:
+        return False
     line, about = ({k: v for k, v in x.items() if k != "trial"} for x in (line, about))
     line, about = naming.flatten(line), naming.flatten(about)
     return all(line[name] == about[name] for name in line.keys() & about.keys())

@@ -1,7 +1,12 @@
 """Cells of seeds: in groups or one by one, stopped and gone on with, kept and read."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +15,7 @@ import pytest
 import tiny_run
 from tiny_run import MODEL, PRIOR, M, evaluate, learner, reward
 
-from banel_jax import loop
+from banel_jax import loop, naming
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.types import Sequences, Task
 from experiments import cells
@@ -26,13 +31,13 @@ def final(state):
     return {"size": jnp.sum(state["params"] ** 2), "count": jnp.float32(state["round"])}
 
 
-def make(folder, algorithm=ALGORITHM, final=final, evaluate=evaluate, **changes):
+def make(folder, algorithm=ALGORITHM, final=final, evaluate=evaluate, task=TASK, **changes):
     settings = dict(
         base=PRIOR, rounds=ROUNDS, block=BLOCK, seeds_at_once=1, num_snapshot=SHOWN,
         configuration={"task": {"side": 4}},
     ) | changes  # fmt: skip
     return Runner(
-        "tiny", algorithm, TASK, evaluate=evaluate, final=final, folder=folder, **settings
+        "tiny", algorithm, task, evaluate=evaluate, final=final, folder=folder, **settings
     )
 
 
@@ -195,30 +200,89 @@ def test_a_half_written_result_is_no_result(whole, tmp_path, monkeypatch):
     assert_same(make(tmp_path).cell(SEEDS[:1]), make(whole[0]).cell(SEEDS[:1]))
 
 
-def test_another_setting_lands_in_another_folder(tmp_path, monkeypatch):
-    sample = lambda n: prior_sampling(MODEL, n)
-    plain = dict(
-        algorithm=sample(3), final=lambda state: {}, evaluate=lambda asked, state: {}, rounds=2
-    )
-    others = [
-        {},
-        {"algorithm": sample(4)},
-        {"rounds": 3},
-        {"base": PRIOR + 1},
-        {"configuration": {"task": {"side": 5}}},
-        {"seeds_at_once": 2},
-    ]
-    monkeypatch.setattr(Runner, "_run", lambda self, seeds, checkpoints: None)
-    monkeypatch.setattr(cells, "_save", lambda path, cell: path.write_text(""))
-    monkeypatch.setattr(cells, "_load", refuse)
-    monkeypatch.setattr(cells, "together", lambda parts: parts)
-    for number, changes in enumerate(others, 1):
-        make(tmp_path, **(plain | changes)).cell((0, 1)[: 2 if "seeds_at_once" in changes else 1])
-        assert len(list(tmp_path.iterdir())) == number
-    make(tmp_path, **plain).cell((7,))
-    assert len(list(tmp_path.iterdir())) == len(others) + 1
-    with pytest.raises(AssertionError, match="it was run"):  # read, that is
-        make(tmp_path, **plain).cell((7,))
+def threshold(least):
+    return lambda sequences: (sequences.tokens.sum(axis=1) >= least).astype("float32")
+
+
+def scaled(factor):
+    return lambda asked, state: {"moved": factor * evaluate(asked, state)["moved"]}
+
+
+BARE = prior_sampling(MODEL, 3)._replace(settings=())
+
+
+def of_size(factor):
+    return lambda *states: {"size": factor * sum(map(jnp.sum, jax.tree.leaves(states[-1])))}
+
+
+PLAIN = dict(rounds=2, task=TASK, base=PRIOR, evaluate=of_size(1.0), final=of_size(1.0))
+OTHERS = {
+    "the algorithm's settings": dict(algorithm=prior_sampling(MODEL, 4)),
+    "an algorithm without settings": dict(algorithm=BARE),
+    "another without settings": dict(
+        algorithm=BARE._replace(sample=lambda key, state, n: BARE.ask(key, state)[0])
+    ),
+    "rounds": dict(rounds=3),
+    "base": dict(base=PRIOR + 1),
+    "configuration": dict(configuration={"task": {"side": 5}}),
+    "seeds at once": dict(seeds_at_once=2),
+    "reward": dict(task=TASK._replace(reward_fn=threshold(6))),
+    "reward of the host": dict(
+        task=TASK._replace(
+            reward_fn=lambda s: jax.pure_callback(
+                lambda tokens: (tokens.sum(axis=1) >= 5).astype("float32"),
+                jax.ShapeDtypeStruct(s.tokens.shape[:1], jnp.float32),
+                s.tokens,
+            )
+        )
+    ),
+    "evaluation": dict(evaluate=of_size(2.0)),
+    "no evaluation": dict(evaluate=None),
+    "final evaluation": dict(final=of_size(2.0)),
+    "samples in a snapshot": dict(num_snapshot=SHOWN + 1),
+    "blocks": dict(block=1),
+}
+
+
+def folders(folder):
+    """Where cells of the plain runner and of all others lie."""
+    found = {}
+    plain = dict(algorithm=prior_sampling(MODEL, 3)) | PLAIN
+    for name, changes in {"plain": {}, **OTHERS}.items():
+        runner = make(folder, **(plain | changes))
+        seeds = (0, 1)[: runner.seeds_at_once]
+        configuration = json.loads(json.dumps(runner.configuration | {"seeds": seeds}))
+        found[name] = f"tiny-{naming.identity(configuration)}"
+    return found
+
+
+def test_another_setting_reward_or_evaluation_lands_in_another_folder(tmp_path, monkeypatch):
+    found = folders(tmp_path)
+    assert len(set(found.values())) == len(OTHERS) + 1
+    assert folders(tmp_path) == found  # of other objects that compute the same
+    monkeypatch.setattr(cells.numerics, "VERSION", 0)
+    assert not set(folders(tmp_path).values()) & set(found.values())
+
+
+def test_another_process_finds_the_cells_of_this_one(tmp_path):
+    program = "import json, test_cells\nprint(json.dumps(test_cells.folders(test_cells.Path())))"
+    there = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONHASHSEED": "3"}, check=True,
+        cwd=Path(__file__).parent, timeout=120, text=True, capture_output=True,
+    ).stdout  # fmt: skip
+    assert json.loads(there) == folders(tmp_path)
+
+
+def test_another_reward_and_evaluation_are_run_anew(whole):
+    folder, cell = whole
+    seeds = SEEDS[:1]
+    assert cell.metrics["num_successes"][0, -1] > 0
+    never = make(folder, task=TASK._replace(reward_fn=threshold(99))).cell(seeds)
+    assert never.metrics["num_successes"].tolist() == [[0] * ROUNDS]
+    twice = make(folder, evaluate=scaled(2.0)).cell(seeds)
+    np.testing.assert_allclose(twice.metrics["moved"], 2 * cell.metrics["moved"][:1], rtol=1e-5)
+    assert make(folder, num_snapshot=3).cell(seeds).snapshots.shape[2] == 3
+    assert make(folder, block=5).cell(seeds).snapshot_rounds.tolist() == [0, 5]
 
 
 def test_a_group_in_use_is_refused(whole):
@@ -241,16 +305,6 @@ def test_candidates_that_are_not_found_stop_the_cell(tmp_path):
 def test_the_last_group_of_seeds_may_be_smaller(whole, tmp_path):
     cell = make(tmp_path, seeds_at_once=2).cell(SEEDS)
     np.testing.assert_allclose(cell.final["size"], whole[1].final["size"], rtol=1e-4)
-
-
-def test_going_on_in_other_blocks_leaves_no_round_out(whole, tmp_path):
-    """Five rounds as 3 and 2, or as 4 and 1: as many blocks, so the checkpoint has one form."""
-    stopped = make(tmp_path, block=3)
-    watched(stopped, 3)
-    with pytest.raises(Stopped):
-        stopped.cell(SEEDS[:1])
-    with pytest.raises(ValueError, match=r"holds 3 rounds.*block=4"):
-        make(tmp_path, block=4).cell(SEEDS[:1])
 
 
 def test_one_that_cannot_go_on_is_told_of_and_left_out(tmp_path, capsys):

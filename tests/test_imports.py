@@ -20,7 +20,11 @@ ALLOWED = {  # parts of banel_jax by what may import them
     "oracle": {"checks", "files", "oracle", "types", "run_folder"},
     "algorithms": CORE | {"algorithms"},
     "tasks": {"tasks", "models", "sampling", "scoring", "training", "success_rate", "types"}
-    | {"run_folder", "checkpoint", "progress", "parallel", "files", "checks", "naming"},
+    | {"run_folder", "checkpoint", "progress", "parallel", "files", "checks", "naming"}
+    | {"fingerprint", "numerics"},
+    "fingerprint": set(),
+    "numerics": set(),
+    "compiler": set(),
     "models": {"files", "checks", "models", "types", "training", "scoring", "parallel"}
     | {"log_domain"},
 }
