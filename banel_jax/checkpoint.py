@@ -3,6 +3,7 @@
 import logging
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,16 @@ class Checkpoints:
                 f"cannot keep checkpoints in {self.folder}: {error}; choose another folder"
             ) from error
 
-    def save(self, rounds: int, state: State) -> None:
-        """Saves the state after so many rounds; waits for the save before it."""
+    def save(self, rounds: int, state: State, paid: Mapping[str, int] | None = None) -> None:
+        """Saves the state after so many rounds; waits for the save before it.
+
+        Args:
+          rounds: that were done.
+          state: after them.
+          paid: the ledger's counts of these rounds, by name.
+        """
         about = {"run": self.run, "state": signature(state), "checksum": checksum(state)}
+        about |= {"paid": dict(paid or {})}
         self._manager.save(
             rounds,
             args=ocp.args.Composite(
@@ -113,9 +121,7 @@ class Checkpoints:
         """
         for rounds in sorted(self._manager.all_steps(), reverse=True):
             try:
-                about = self._manager.restore(
-                    rounds, args=ocp.args.Composite(about=ocp.args.JsonRestore())
-                )["about"]
+                about = self._about(rounds)
                 run, saved, expected = about["run"], about["state"], about["checksum"]
             except Exception as error:
                 self._set_aside(rounds, error)
@@ -132,6 +138,14 @@ class Checkpoints:
                 continue
             return rounds, state
         return None
+
+    def paid(self, rounds: int) -> dict[str, int]:
+        """The ledger's counts that were saved with a sound checkpoint; empty if none were."""
+        return self._about(rounds).get("paid", {})
+
+    def _about(self, rounds: int) -> dict[str, Any]:
+        restore = ocp.args.Composite(about=ocp.args.JsonRestore())
+        return self._manager.restore(rounds, args=restore)["about"]
 
     def _check(self, rounds: int, run: str, saved: dict, expected: dict) -> None:
         folder = self.folder / str(rounds)

@@ -8,7 +8,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, naming, run_folder
+from banel_jax import checks, files, naming, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.compiled import compiled_blocks, compiled_run
 from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
@@ -49,9 +49,12 @@ class RunConfig:
       rounds: of ask, evaluate, tell.
       seed: of all random numbers.
       budget: reward evaluations allowed in all; None for what the rounds ask for.
-      oracle_batch_size: rows in a call of the oracle, each call being on disk before the next;
-        None for all rows of a round at once. 1 for a real experiment.
+      oracle_batch_size: rows in a call of the oracle, each call being on disk before the next.
+        None for one row a call, so that an exception costs no other row's answer; for all of a
+        round where the oracle is a generator or a function of `jax.jit`, see `oracle.Oracle`.
       checkpoint_every: rounds between checkpoints. The last round always has one.
+      ledger_patience: seconds to wait while another program has locked the ledger. Neither this
+        nor the two before bind a folder.
     """
 
     rounds: int = 30
@@ -59,6 +62,7 @@ class RunConfig:
     budget: int | None = None
     oracle_batch_size: int | None = None
     checkpoint_every: int = 1
+    ledger_patience: float = 30.0
 
     def __post_init__(self):
         for name in ("rounds", "oracle_batch_size", "checkpoint_every"):
@@ -69,6 +73,11 @@ class RunConfig:
             raise ValueError(f"budget={self.budget} must not be negative")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
+        checks.reals(self, "ledger_patience", at_least=0, infinite=True)
+
+
+# Settings that change no number, so that a run may go on with others.
+UNBOUND = ("oracle_batch_size", "checkpoint_every", "ledger_patience")
 
 
 class RunResult(NamedTuple):
@@ -163,14 +172,15 @@ def run(
     configuration = {
         **(configuration or {}),
         "algorithm": naming.plain(dict(algorithm.settings)),
-        "run": asdict(config) | {"num_candidates": num_candidates},
+        "run": {k: v for k, v in asdict(config).items() if k not in UNBOUND}
+        | {"num_candidates": num_candidates},
         "prior_params": f"{checksum(prior_params):08x}",
     }
     name = naming.identity(configuration)
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(folder))
         begun = run_folder.check_configuration(folder / "config.json", configuration)
-        ledger = Ledger(folder / "oracle.sqlite", name, must_exist=begun)
+        ledger = Ledger(folder / "oracle.sqlite", name, begun, config.ledger_patience)
         stack.enter_context(closing(ledger))
         if not begun:  # after the ledger, so that a folder with one and no other is no loss
             text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
@@ -178,7 +188,8 @@ def run(
         checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
         restored = checkpoints.restore_latest(abstract_state)
         done, state = restored or (0, None)
-        metrics = take_up_records(folder, ledger, done, num_candidates)
+        paid = checkpoints.paid(done) if restored else {}
+        metrics = take_up_records(folder, ledger, done, num_candidates, paid)
         if done == config.rounds:
             summarise(folder, ledger, metrics)
             return RunResult(state, metrics)
@@ -191,7 +202,7 @@ def run(
             run_folder.append_record(folder / "metrics.jsonl", record)
             start = time.perf_counter()
             if (round + 1) % config.checkpoint_every == 0 or round + 1 == config.rounds:
-                checkpoints.save(round + 1, state)
+                checkpoints.save(round + 1, state, ledger.counts(round + 1)._asdict())
             timing["checkpoint"] = time.perf_counter() - start
             run_folder.append_record(folder / "timings.jsonl", timing)
         checkpoints.wait()
@@ -231,15 +242,11 @@ def check_budget(steps: Steps, abstract_state: State, config: RunConfig) -> int:
     return num_candidates
 
 
-def take_up_records(folder: Path, ledger: Ledger, done: int, num_candidates: int) -> list[dict]:
+def take_up_records(
+    folder: Path, ledger: Ledger, done: int, num_candidates: int, paid: Mapping[str, int]
+) -> list[dict]:
     """Cuts the records to the rounds of the checkpoint, after checking that all are there."""
-    paid = ledger.totals(done)[0]
-    if paid != done * num_candidates or ledger.unanswered(done):
-        raise LedgerError(
-            f"the ledger {ledger.path} holds {paid} evaluations for {done} rounds of "
-            f"{num_candidates}: it is older than the checkpoint; put the newer one back, or start "
-            "anew in another folder"
-        )
+    check_paid(folder, ledger, done, num_candidates, paid)
     path = folder / "metrics.jsonl"
     for file in (path, folder / "timings.jsonl"):
         run_folder.keep_records(file, done)
@@ -250,6 +257,40 @@ def take_up_records(folder: Path, ledger: Ledger, done: int, num_candidates: int
             f"or delete {folder / 'checkpoints'}: the rounds are then run again without paying"
         )
     return metrics
+
+
+def check_paid(
+    folder: Path, ledger: Ledger, done: int, num_candidates: int, paid: Mapping[str, int]
+) -> None:
+    """The ledger must hold what the checkpoint of `done` rounds and every line of metrics do.
+
+    Raises:
+      LedgerError: if it lacks rows or holds other rewards.
+    """
+    counts = ledger.counts(done)
+    if counts.rows != done * num_candidates or ledger.unanswered(done):
+        raise LedgerError(
+            f"the ledger {ledger.path} holds {counts.rows} evaluations for {done} rounds of "
+            f"{num_candidates}: it is older than the checkpoint; put the newer one back, or start "
+            "anew in another folder"
+        )
+    if paid and paid != counts._asdict():
+        raise LedgerError(
+            f"the ledger {ledger.path} holds other rewards than those that the checkpoint of "
+            f"{done} rounds was made of; put its own back, or start anew in another folder"
+        )
+    path, records = folder / "metrics.jsonl", []
+    with suppress(ValueError):  # what is damaged is told of, or cut off, in take_up_records
+        records = run_folder.read_records(path)
+    for record in records:
+        told = [record.get(name) for name in COUNTS]
+        if None not in told and told != list(ledger.totals(int(record["round"]) + 1)):
+            raise LedgerError(
+                f"the ledger {ledger.path} holds {ledger.totals()[0]} evaluations, and {path} "
+                f"tells of {told[0]:g} with {told[1]:g} successes up to round "
+                f"{record['round']:g}: it is older or another; put the right one back, or delete "
+                f"{path} and {folder / 'checkpoints'} to pay again for what it lacks"
+            )
 
 
 def one_round(

@@ -1,45 +1,15 @@
 """A run's folder: held by one process, bound to one configuration, never half-written."""
 
-import contextlib
-import fcntl
 import json
 import math
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from banel_jax.files import sync_folder
+from banel_jax.lock import hold as hold
 from banel_jax.naming import flatten
-
-
-@contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Makes the folder if need be and holds it; the hold ends with the process, however it ends.
-
-    Raises:
-      ValueError: if the folder cannot be made or written, or another process holds it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(
-            f"cannot write into the run's folder {folder}: {error.strerror}; choose another"
-        ) from error
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f"another process runs in the folder {folder}; wait for it or choose another"
-            ) from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def check_configuration(path: Path, configuration: Mapping[str, Any]) -> bool:

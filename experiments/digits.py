@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from banel_jax import loop, run_folder, scoring, success_rate
@@ -188,8 +189,8 @@ def run_method(
     assert task.targets is not None
     algorithm = build(config, name, task)
     evaluate = success_rate.exact_evaluation(algorithm, task.targets)
-    never = lambda sequences: np.zeros(len(sequences.tokens))
-    reward_fn = never if name == BLIND else jax.jit(task.reward_fn)
+    never = lambda sequences: jnp.zeros(len(sequences.tokens))
+    reward_fn = jax.jit(never if name == BLIND else task.reward_fn)
     runs: list[loop.RunResult] = []
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         result = loop.run(

@@ -114,7 +114,7 @@ def main(config: Config) -> None:
     del base
     record("the algorithm, which copies the base")
     with tempfile.TemporaryDirectory() as folder:
-        failures = lambda sequences: np.zeros(len(sequences.tokens), np.float32)
+        failures = jax.jit(lambda sequences: jnp.zeros(len(sequences.tokens)))
         loop.run(algorithm, adapters, failures, loop.RunConfig(rounds=config.rounds), folder)
     record(f"{config.rounds} rounds")
     report.print_table(rows, ("after", "peak GiB", "seconds"))

@@ -62,14 +62,14 @@ def dying_checkpoints(folder: Path, at_save: int, seconds: float) -> None:
     """Makes this process die some moments after the given save began to write."""
     save, saves = Checkpoints.save, iter(range(1, 1000))
 
-    def save_and_die(self, rounds, state):
+    def save_and_die(self, *arguments):
         if next(saves) == at_save:
             old = set(folder.glob("checkpoints/*"))
             die_after(seconds, lambda: bool(set(folder.glob("checkpoints/*")) - old))
-            save(self, rounds, state)
+            save(self, *arguments)
             self.wait()
             signal.pause()  # the save was quicker: die between it and the next round
-        save(self, rounds, state)
+        save(self, *arguments)
 
     Checkpoints.save = save_and_die
 

@@ -84,8 +84,8 @@ def test_a_run_is_ask_pay_tell_by_hand(uninterrupted):
 def test_the_folder_holds_what_the_docstring_says(uninterrupted):
     folder, result = uninterrupted
     assert {p.name for p in folder.iterdir()} == {
-        "checkpoints", "config.json", "metrics.jsonl", "oracle.sqlite", "summary.json",
-        "timings.jsonl",
+        "checkpoints", "config.json", "metrics.jsonl", "oracle.sqlite", "oracle.sqlite.mark",
+        "summary.json", "timings.jsonl",
     }  # fmt: skip
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text(folder).splitlines()]
     assert [line["round"] for line in lines] == list(range(ROUNDS))
@@ -127,11 +127,11 @@ def test_stopped_by_the_oracle_and_resumed(
 def test_stopped_in_a_checkpoint_and_resumed(uninterrupted, tmp_path, monkeypatch):
     saved = []
 
-    def save(self, rounds, state):
+    def save(self, rounds, *more):
         if rounds == 4:
             raise OSError("no space left on device")
         saved.append(rounds)
-        original(self, rounds, state)
+        original(self, rounds, *more)
 
     original = Checkpoints.save
     first, rest = Paying(), Paying()

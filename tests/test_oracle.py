@@ -47,7 +47,9 @@ def test_rewards_are_float32_and_come_from_jax_functions_too():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64, np.int8, bool])
 def test_any_numeric_type_will_do(dtype):
     answer = jnp.array([1, 0]).astype(dtype) if dtype == jnp.bfloat16 else np.array([1, 0], dtype)
-    np.testing.assert_array_equal(Oracle(lambda s: answer).evaluate(0, rows(4, 4)), [1, 0])
+    np.testing.assert_array_equal(
+        Oracle(lambda s: answer, batch_size=2).evaluate(0, rows(4, 4)), [1, 0]
+    )
 
 
 def test_budget_is_in_rows_and_refused_before_any_evaluation():
@@ -81,13 +83,14 @@ def test_a_recorded_round_costs_nothing():
         ([0.0, 0.0, -1.0], r"answered -1.0 for row 4"),
         (None, "answered NoneType None for the 3 rows"),
         (["0", "1", "0"], "answered list .*no real numbers"),
-        ([0.0, None, 1.0], "answered list"),
-        ([1 + 2j, 0, 0], "answered list"),
-        ([[1.0], [1.0, 0.0], 0.0], "answered list .*inhomogeneous"),
+        ([0.0, None, 1.0], r"answered None for row 3 \(round 1, index 1\)"),
+        ([0.0, None, "1"], r"answered None for row 3 \(round 1, index 1\)"),
+        ([1 + 2j, 0, 0], r"answered \(1\+2j\) for row 2"),
+        ([[1.0], [1.0, 0.0], 0.0], r"answered \[1.0\] for row 2"),
     ],
 )
 def test_wrong_answers_name_the_row(answer, message):
-    oracle = Oracle(lambda s: answer if s.tokens.shape[0] == 3 else [0.0, 1.0])
+    oracle = Oracle(lambda s: answer if s.tokens.shape[0] == 3 else [0.0, 1.0], batch_size=3)
     oracle.evaluate(0, rows(7, 1))
     with pytest.raises(OracleError, match=message) as caught:
         oracle.evaluate(1, rows(0, 1, 0))
@@ -107,7 +110,7 @@ def test_sound_answers_beside_a_wrong_one_are_kept():
         seen.append(sequences.tokens[:, 0].tolist())
         return next(answers)
 
-    oracle = Oracle(reward_fn)
+    oracle = Oracle(reward_fn, batch_size=3)
     with pytest.raises(OracleError, match="index 1"):
         oracle.evaluate(0, rows(5, 6, 7))
     np.testing.assert_array_equal(oracle.evaluate(0, rows(5, 6, 7)), [1, 1, 0])

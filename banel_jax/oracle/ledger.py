@@ -1,14 +1,21 @@
 """Every evaluation on disk before the algorithm sees it: an SQLite file, one row each."""
 
-import contextlib
+import logging
 import sqlite3
-from collections.abc import Iterator
+import struct
+import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
 from banel_jax.oracle.answers import one_line
+from banel_jax.oracle.database import Database, LedgerError
+from banel_jax.oracle.kept import Answer, Kept
+from banel_jax.oracle.mark import Mark
+from banel_jax.oracle.tally import Counts, Tally, row_checksum, with_reward
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -20,14 +27,10 @@ CREATE TABLE IF NOT EXISTS evaluations (
   mask BLOB NOT NULL,               -- one byte a token, 0 or 1
   reward REAL,                      -- NULL from before the oracle is asked until it answered
   attempts INTEGER NOT NULL,        -- how often it was asked; above 1 after an interruption
-  UNIQUE (round, index_in_round)
+  checksum INTEGER NOT NULL         -- CRC-32 of the run and of all columns but attempts
 );
 """
-FORMAT = "1"
-
-
-class LedgerError(ValueError):
-    """The ledger cannot be read or belongs to another run; the message names the file."""
+FORMAT = "2"
 
 
 class Recorded(NamedTuple):
@@ -49,78 +52,118 @@ class Recorded(NamedTuple):
 class Ledger:
     """The durable record of a run's evaluations.
 
+    Every row is checked once, on opening; from then on the counts are in memory. Beside the
+    file stands its `Mark`, and after a trouble the `Kept` answers that it could not take.
+
     Args:
       path: the SQLite file, made where it is missing; None for a record in memory.
       run: names the run (a hash of its configuration); a file of another run is refused.
       must_exist: refuse a file that is missing or empty, where one is known to have been.
+      patience: seconds to wait for another program that has locked the file.
 
     Raises:
-      LedgerError: for a file that is no ledger, is damaged, or is another run's.
+      LedgerError: for a file that is no ledger, is damaged or changed, lacks what was paid, is
+        another run's, or cannot be read or written.
     """
 
-    def __init__(self, path: Path | str | None = None, run: str = "", must_exist: bool = False):
-        self.path = path
-        if (
-            must_exist
-            and path is not None
-            and not (Path(path).exists() and Path(path).stat().st_size)
-        ):
+    def __init__(
+        self,
+        path: Path | str | None = None,
+        run: str = "",
+        must_exist: bool = False,
+        patience: float = 30.0,
+    ):
+        self.path = file = None if path is None else Path(path)
+        self._seed = zlib.crc32(run.encode())
+        if must_exist and file and not (file.exists() and file.stat().st_size):
             raise LedgerError(
-                f"the ledger {path} of this run is missing or empty, so what was paid is not "
+                f"the ledger {file} of this run is missing or empty, so what was paid is not "
                 "known; put it back from a copy, or start anew in another folder"
             )
-        with self._explain():
-            self._db = sqlite3.connect(":memory:" if path is None else path)
+        self._kept, self._mark, self._tally = Kept(file), Mark(file), Tally()
+        self._database = Database(file, patience)
         try:
-            with self._explain():
-                self._open(run)
+            self._check_run(self._database.transaction(lambda db: _describe(db, run)), run)
+            self._database.do(self._read)  # streamed, as it may be long
+            self._check_mark()
+            self._take_up()
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
-    def _open(self, run: str) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        damage = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if damage != "ok":
-            raise sqlite3.DatabaseError(damage)
-        tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master")}
-        if tables and "about" not in tables:
-            raise sqlite3.DatabaseError("it is another program's database")
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA.strip().split(";\n"):
-                self._db.execute(statement)
-            about = dict(self._db.execute("SELECT name, value FROM about"))
-            if not about:
-                about = {"format": FORMAT, "run": run}
-                self._db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+    def _check_run(self, about: dict[str, str], run: str) -> None:
         if about.get("format") != FORMAT:
-            raise sqlite3.DatabaseError(f"format {about.get('format')}, not {FORMAT}")
+            raise LedgerError(
+                f"the ledger {self.path} has format {about.get('format')}, not {FORMAT}: another "
+                "version wrote it; go on with that one, or start anew in another folder"
+            )
         if about.get("run") != run:
             raise LedgerError(
                 f"the ledger {self.path} belongs to a run of another configuration "
                 f"({about.get('run')}, this one is {run}); use another folder"
             )
 
-    @contextlib.contextmanager
-    def _explain(self) -> Iterator[None]:
+    def _read(self) -> None:
+        self._tally = Tally()
+        rows = self._database.stream(
+            "SELECT row, round, index_in_round, tokens, mask, reward, attempts, checksum "
+            "FROM evaluations ORDER BY row"
+        )
         try:
-            yield
-        except sqlite3.Error as error:
+            self._tally.read(rows, self._seed)
+        except (ValueError, TypeError, struct.error) as error:
+            raise sqlite3.DatabaseError(f"it was changed or damaged: {one_line(error)}") from error
+
+    def _check_mark(self) -> None:
+        now = self._tally.now
+        marked = self._mark.contradicted_by(now)
+        if marked:
             raise LedgerError(
-                f"the ledger {self.path} cannot be used: {one_line(error)}; put it back from "
-                "a copy, or start anew in another folder"
-            ) from error
+                f"the ledger {self.path} holds {now.answers} answers for {now.rows} rows, and is "
+                f"not the one that had {marked.answers} for {marked.rows}: its -wal file was lost, "
+                "or a changed or older copy is in its place. Put the newest back with its -wal; "
+                f"or delete {self._mark.path} to go on from this one, and what it lacks is paid "
+                "for again"
+            )
+        self._mark.write(now)
+
+    def _take_up(self) -> None:
+        """Records the answers that the ledger could not take before."""
+        try:
+            kept = self._kept.read()
+        except (ValueError, OSError) as error:
+            raise LedgerError(one_line(error)) from error
+        new: dict[int, Answer] = {}
+        for place, answer in kept:
+            base = self._tally.in_flight.get(answer.row)
+            if base is not None and with_reward(base, answer.reward) == answer.checksum:
+                new[answer.row] = answer
+                continue
+            query = "SELECT checksum FROM evaluations WHERE row = ?"
+            if self._database.read(query, answer.row) != [(answer.checksum,)]:
+                raise LedgerError(
+                    f"{place} holds an answer for row {answer.row} of another run than the ledger "
+                    f"{self.path}; put the ledger that it belongs to back, or move it away"
+                )
+        if new:
+            self._write_answers(list(new.values()))
+            logger.warning(
+                "%d answers that the ledger %s could not take before are in it now",
+                len(new),
+                self.path,
+            )
+        if kept:
+            self._kept.remove()
 
     def recorded(self, round: int) -> Recorded:
         """What is known of a round."""
-        with self._explain():
-            rows = self._db.execute(
-                "SELECT index_in_round, tokens, mask, reward FROM evaluations "
-                "WHERE round = ? ORDER BY index_in_round",
-                (round,),
-            ).fetchall()
+        self._take_up()
+        rows = self._database.read(
+            "SELECT index_in_round, tokens, mask, reward FROM evaluations "
+            "WHERE row >= ? AND row < ? ORDER BY row",
+            self._tally.before(round).rows,
+            self._tally.before(round + 1).rows,
+        )
         indices, tokens, mask, rewards = zip(*rows, strict=True) if rows else ((), (), (), ())
         return Recorded(
             np.array(indices, np.int64), list(tokens), list(mask), np.array(rewards, np.float64)
@@ -132,52 +175,101 @@ class Ledger:
             (first_row + int(i), round, int(i), t.tobytes(), m.tobytes())
             for i, t, m in zip(indices, tokens, mask, strict=True)
         ]
-        with self._explain(), self._db:
-            self._db.executemany(
-                "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, NULL, 1) "
+        bases = [row_checksum(self._seed, *row) for row in rows]
+        try:
+            self._database.write(
+                "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, NULL, 1, ?) "
                 "ON CONFLICT (row) DO UPDATE SET attempts = attempts + 1",
-                rows,
+                [(*row, with_reward(base, None)) for row, base in zip(rows, bases, strict=True)],
             )
+        except LedgerError as error:
+            raise LedgerError(f"{error}. The oracle was not asked") from error
+        for row, base in zip(rows, bases, strict=True):
+            self._tally.start(row[0], round, base)
+        self._mark.write(self._tally.now)
 
     def record(self, round: int, indices, rewards) -> None:
-        """Writes the answers of rows that were started; durable on return."""
-        rows = [(float(r), round, int(i)) for i, r in zip(indices, rewards, strict=True)]
-        with self._explain(), self._db:
-            self._db.executemany(
-                "UPDATE evaluations SET reward = ? "
-                "WHERE round = ? AND index_in_round = ? AND reward IS NULL",
-                rows,
+        """Writes the answers of rows that were started; durable on return.
+
+        Whatever hinders that, the answers are kept in a file beside the ledger or in the
+        temporary folder, and are taken up when the run goes on.
+
+        Raises:
+          LedgerError: if the ledger could not take them; it says where they are.
+        """
+        first, in_flight = self._tally.before(round).rows, self._tally.in_flight
+        answers = []
+        for index, reward in zip(indices, map(float, rewards), strict=True):
+            row = first + int(index)
+            answers.append(Answer(row, reward, with_reward(in_flight[row], reward)))
+        try:
+            self._write_answers(answers)
+        except BaseException as error:
+            self._keep(answers, error)
+
+    def _write_answers(self, answers: list[Answer]) -> None:
+        if answers:
+            self._database.write(
+                "UPDATE evaluations SET reward = ?, checksum = ? WHERE row = ? AND reward IS NULL",
+                [(answer.reward, answer.checksum, answer.row) for answer in answers],
             )
+            for answer in answers:
+                self._tally.answer(answer.row, answer.reward)
+            self._mark.write(self._tally.now)
+
+    def _keep(self, answers: list[Answer], error: BaseException) -> NoReturn:
+        place = self._kept.keep(answers)
+        if place:
+            said = f"the {len(answers)} answers in hand are kept in {place} and will be taken up"
+        else:
+            told = ", ".join(f"{answer.row}: {answer.reward:g}" for answer in answers)
+            said = f"no file could keep the answers in hand, which are, by row, {told}"
+        if isinstance(error, LedgerError):
+            raise LedgerError(f"{error}; {said}") from error
+        logger.warning("writing the ledger %s was interrupted; %s", self.path, said)
+        raise error
 
     def totals(self, rounds: int | None = None) -> tuple[int, int]:
         """(rows, successes) of the first `rounds` rounds, or of all; unanswered rows count."""
-        return self._one(
-            "SELECT count(*), coalesce(sum(reward = 1), 0) FROM evaluations WHERE round < ?",
-            2**62 if rounds is None else rounds,
-        )
+        counts = self.counts(rounds)
+        return counts.rows, counts.successes
+
+    def counts(self, rounds: int | None = None) -> Counts:
+        """What was paid and met in the first `rounds` rounds, or in all."""
+        return self._tally.now if rounds is None else self._tally.before(rounds)
 
     def first_success(self) -> int | None:
         """How many rows were paid up to the first success, that one included; None if none."""
-        return self._one("SELECT min(row) + 1 FROM evaluations WHERE reward = 1")[0]
+        row = self._tally.first_success
+        return None if row is None else row + 1
 
     def unanswered(self, rounds: int | None = None) -> int:
         """Rows that were started and have no answer: in flight when the run was stopped."""
-        return self._one(
-            "SELECT count(*) FROM evaluations WHERE reward IS NULL AND round < ?",
-            2**62 if rounds is None else rounds,
-        )[0]
+        end = self.counts(rounds).rows
+        return sum(row < end for row in self._tally.in_flight)
 
     def repeated_attempts(self) -> int:
         """How often the oracle was asked again for a row that was in flight at a stop."""
-        return self._one("SELECT coalesce(sum(attempts - 1), 0) FROM evaluations")[0]
+        return self._tally.repeated
 
     def last_round(self) -> int:
         """The latest round with a row, -1 where there is none."""
-        return self._one("SELECT coalesce(max(round), -1) FROM evaluations")[0]
-
-    def _one(self, query: str, *parameters) -> tuple:
-        with self._explain():
-            return self._db.execute(query, parameters).fetchone()
+        return self._tally.last_round
 
     def close(self) -> None:
-        self._db.close()
+        self._mark.close()
+        self._database.close()
+
+
+def _describe(database: sqlite3.Connection, run: str) -> dict[str, str]:
+    """The names and values of `about`, written where the file is new."""
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    if tables and "about" not in tables:
+        raise sqlite3.DatabaseError("it is another program's database")
+    for statement in SCHEMA.strip().split(";\n"):
+        database.execute(statement)
+    about = dict(database.execute("SELECT name, value FROM about"))
+    if not about:
+        about = {"format": FORMAT, "run": run}
+        database.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+    return about

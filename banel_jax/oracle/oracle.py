@@ -1,16 +1,25 @@
 """The oracle as the loop sees it: counted in rows, within a budget, every row paid once."""
 
+import functools
+import inspect
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import jax
 import numpy as np
 
-from banel_jax.oracle.answers import OracleError, Rows, as_rewards, one_line, sound
-from banel_jax.oracle.ledger import Ledger, LedgerError
+from banel_jax import checks
+from banel_jax.oracle import interrupts
+from banel_jax.oracle.answers import OracleError, Rows, each_reward, one_line, sound
+from banel_jax.oracle.database import LedgerError
+from banel_jax.oracle.ledger import Ledger
 from banel_jax.types import Sequences
 
 logger = logging.getLogger(__name__)
+
+GOES_ON = "what was paid before is kept, and the same command goes on from there"
 
 
 class BudgetExceeded(ValueError):
@@ -27,11 +36,13 @@ class Oracle:
 
     Args:
       reward_fn: `reward_fn(sequences [k]) -> k rewards`, each 0 or 1; a JAX function or plain
-        Python. It is given NumPy arrays.
+        Python. It is given NumPy arrays. It may be a generator, which yields one reward a row:
+        each is on disk before the next is worked for.
       budget: reward evaluations in all; None for no bound.
       ledger: the record; None for a new one in memory.
-      batch_size: rows in a call, each call being on disk before the next; None for all rows of
-        a round at once.
+      batch_size: rows in a call, each call being on disk before the next, so an exception costs
+        the answers of its own call. None for one row a call; for all of a round where nothing
+        is lost by it, which is so for a generator and for a function of `jax.jit`.
     """
 
     def __init__(
@@ -41,14 +52,12 @@ class Oracle:
         ledger: Ledger | None = None,
         batch_size: int | None = None,
     ):
-        if budget is not None and budget < 0:
-            raise ValueError(f"budget={budget} must not be negative")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
         self.reward_fn = reward_fn
         self.budget = budget
-        self.ledger = ledger if ledger is not None else Ledger()
         self.batch_size = batch_size
+        checks.integers(self, "budget", at_least=0, none=True)
+        checks.integers(self, "batch_size", at_least=1, none=True)
+        self.ledger = ledger if ledger is not None else Ledger()
         in_flight = self.ledger.unanswered()
         if in_flight:
             logger.warning(
@@ -79,7 +88,8 @@ class Oracle:
         Raises:
           BudgetExceeded: before anything is evaluated.
           OracleError: if the reward function raises or answers wrongly; sound answers are kept.
-          LedgerError: if the ledger holds other sequences for this round.
+          LedgerError: if the ledger holds other sequences for this round, or cannot be written;
+            the answers in hand are then kept in a file and the message names it.
         """
         tokens = np.ascontiguousarray(candidates.tokens, "<i4")
         mask = np.ascontiguousarray(candidates.mask, np.bool_)
@@ -92,7 +102,7 @@ class Oracle:
         unpaid = np.flatnonzero(np.isnan(rewards))
         if len(unpaid):
             first_row = self._admit(round, len(tokens))
-            size = self.batch_size or len(unpaid)
+            size = self.batch_size or (len(unpaid) if _takes_all(self.reward_fn) else 1)
             for start in range(0, len(unpaid), size):
                 rows = Rows(round, first_row, unpaid[start : start + size])
                 rewards[rows.indices] = self._pay(rows, tokens[rows.indices], mask[rows.indices])
@@ -128,21 +138,70 @@ class Oracle:
         return first_row
 
     def _pay(self, rows: Rows, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """float64 [k]: the rewards of these rows, from one call of the oracle."""
         self.ledger.start(rows.round, rows.first_row, rows.indices, tokens, mask)
-        try:
-            answer = self.reward_fn(Sequences(cast(Any, tokens), cast(Any, mask)))
-        except Exception as error:
-            raise OracleError(
-                f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; what was "
-                "paid before is kept, and the same command goes on from there"
-            ) from error
-        rewards = as_rewards(answer, rows)
+        rewards = np.full(len(rows.indices), np.nan)
+
+        def take(answer):
+            if not isinstance(answer, Iterator):
+                rewards[:] = self._record(answer, rows)
+
+        def take_yielded(position, answer):
+            rewards[position] = self._record([answer], rows.only(position))[0]
+
+        calls = map(self.reward_fn, [Sequences(cast(Any, tokens), cast(Any, mask))])
+        came = _receive(calls, rows, take)
+        if not came:  # a StopIteration from within ends the map
+            raise OracleError(f"the oracle raised StopIteration for {rows}; {GOES_ON}")
+        if isinstance(came[0], Iterator):
+            for i in range(len(rewards)):
+                one = functools.partial(take_yielded, i)
+                if not _receive(came[0], rows.only(i), one):
+                    raise OracleError(
+                        f"the oracle ended after {i} rewards, before {rows.name(i)}; "
+                        f"it must yield one a row. {GOES_ON.capitalize()}"
+                    )
+            if _receive(came[0], rows, lambda answer: None):
+                raise OracleError(
+                    f"the oracle yielded more than {len(rewards)} rewards for {rows}; it must "
+                    f"yield one a row. The first {len(rewards)} are kept"
+                )
+        return rewards
+
+    def _record(self, answer: Any, rows: Rows) -> np.ndarray:
+        rewards = each_reward(answer, rows)
         good = sound(rewards)
         self.ledger.record(rows.round, rows.indices[good], rewards[good])
         if not good.all():
             bad = int(np.flatnonzero(~good)[0])
+            said = (answer if isinstance(answer, list | tuple) else rewards)[bad]
             raise OracleError(
-                f"the oracle answered {rewards[bad]} for {rows.name(bad)}; a reward is 0 or 1. "
-                "The sound answers are kept"
+                f"the oracle answered {one_line(said)[:60]} for {rows.name(bad)}; a reward "
+                "is 0 or 1. The sound answers are kept"
             )
         return rewards
+
+
+def _receive(source: Iterator, rows: Rows, take: Callable[[Any], None]) -> list:
+    """The next of an iterator, in a list that is empty at its end; `take` has it in any case."""
+    came: list = []
+    try:
+        # Within C, as a signal must not come between an answer and its place in the list.
+        came.extend(itertools.islice(source, 1))
+    except Exception as error:
+        raise OracleError(
+            f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; {GOES_ON}"
+        ) from error
+    finally:
+        if came:
+            with interrupts.held_back():
+                take(came[0])
+    return came
+
+
+def _takes_all(reward_fn: Callable) -> bool:
+    """Whether an exception costs no answer however many rows it is asked for."""
+    while isinstance(reward_fn, functools.partial):
+        reward_fn = reward_fn.func
+    generators = map(inspect.isgeneratorfunction, (reward_fn, type(reward_fn).__call__))
+    return isinstance(reward_fn, jax.stages.Wrapped) or any(generators)

@@ -1,0 +1,134 @@
+"""The SQLite file under the ledger: patient where it is locked, and its errors in plain words."""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from banel_jax.oracle import interrupts
+from banel_jax.oracle.answers import one_line
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOCKED = ("is locked by another program", "close that program")
+# By what SQLite says: what is the matter, and how it is mended. Anything else is damage.
+TROUBLES = {
+    "locked": LOCKED,
+    "locking protocol": LOCKED,
+    "full": ("cannot be written, as the disk is full", "free some space"),
+    "disk I/O": ("cannot be read or written, an input/output error", "check the disk or network"),
+    "readonly": ("is read-only", "make the file and its folder writable"),
+}
+
+
+class LedgerError(ValueError):
+    """The ledger cannot be used or belongs to another run; the message names the file."""
+
+
+class Database:
+    """A connection in WAL mode whose transactions are durable when they return.
+
+    Args:
+      path: of the file, made where it is missing; None for one in memory.
+      patience: seconds to wait for another program that has locked the file.
+
+    Raises:
+      LedgerError: if it cannot be opened or is damaged.
+    """
+
+    def __init__(self, path: Path | None, patience: float):
+        self.path, self.patience = path, patience
+        # SQLite itself waits a moment only, as no signal is seen meanwhile.
+        self._connection = self.do(lambda: sqlite3.connect(path or ":memory:", timeout=0.1))
+        try:
+            self.do(self._prepare)
+        except BaseException:
+            self.close()
+            raise
+        self._file = self._where()
+
+    def _prepare(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        damage = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(damage)
+
+    def stream(self, query: str) -> Iterator[tuple]:
+        """Rows one after another, for use within `do`."""
+        return self._connection.execute(query)
+
+    def read(self, query: str, *parameters) -> list[tuple]:
+        return self.do(lambda: self._connection.execute(query, parameters).fetchall())
+
+    def transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Does all of a change or nothing.
+
+        Raises:
+          LedgerError: if it could not be written, or the file is no longer at its path.
+        """
+        if self._where() != self._file:  # SQLite would go on writing into a deleted file
+            raise LedgerError(
+                f"the ledger {self.path} was moved or deleted while the run used it; put it back, "
+                "and run the same command again"
+            )
+
+        def whole():
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return change(self._connection)
+
+        return self.do(whole)
+
+    def write(self, statement: str, rows: Sequence[tuple]) -> None:
+        self.transaction(lambda connection: connection.executemany(statement, rows))
+
+    def do(self, action: Callable[[], T]) -> T:
+        """What an action returns, tried until no other program has locked the file.
+
+        Raises:
+          LedgerError: in one line, for an error of SQLite and where patience or a signal ended.
+        """
+        deadline, told = time.monotonic() + self.patience, False
+        while True:
+            try:
+                return action()
+            except sqlite3.Error as error:
+                locked = "lock" in str(error)
+                if not locked or time.monotonic() >= deadline or interrupts.pending():
+                    raise LedgerError(self._explain(error)) from error
+            if not told:
+                told = True
+                logger.warning(
+                    "the ledger %s is locked by another program; waiting for it up to %g seconds",
+                    self.path,
+                    self.patience,
+                )
+            time.sleep(0.02)
+
+    def _explain(self, error: sqlite3.Error) -> str:
+        for words, (what, mend) in TROUBLES.items():
+            if words in str(error):
+                return (
+                    f"the ledger {self.path} {what} ({one_line(error)}); {mend}, and run the same "
+                    "command again"
+                )
+        return (
+            f"the ledger {self.path} cannot be used: {one_line(error)}; put it back from a copy, "
+            "or start anew in another folder"
+        )
+
+    def _where(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            if self.path is not None:
+                at = os.stat(self.path)
+                return at.st_dev, at.st_ino
+        return None
+
+    def close(self) -> None:
+        self._connection.close()

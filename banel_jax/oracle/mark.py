@@ -1,0 +1,60 @@
+"""What a ledger held when it was last written, in a file that is not lost with its -wal."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from banel_jax.files import write_atomically
+from banel_jax.oracle.tally import Counts
+
+WIDTH = 192  # bytes, so that one write in one sector replaces all of it
+
+
+class Mark:
+    """The ledger's counts in a file of a fixed size, overwritten after every write of the ledger.
+
+    It is not flushed to the disk each time. After a power cut it may be older than the ledger,
+    which is no contradiction.
+
+    Args:
+      ledger: the ledger's path; None for one in memory, which has no mark.
+    """
+
+    def __init__(self, ledger: Path | None):
+        self.path = None if ledger is None else ledger.with_name(f"{ledger.name}.mark")
+        self._file: int | None = None
+
+    def contradicted_by(self, counts: Counts) -> Counts | None:
+        """The counts of the mark, if a ledger of these counts has lost or changed something."""
+        marked = self._read()
+        if marked is None:
+            return None
+        less = counts.rows < marked.rows or counts.answers < marked.answers
+        other = counts.answers == marked.answers and counts.digest != marked.digest
+        return marked if less or other else None
+
+    def _read(self) -> Counts | None:
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            return Counts(**json.loads(self.path.read_bytes()))
+        except (ValueError, TypeError):
+            return None  # cut short by a power cut: it says nothing
+
+    def write(self, counts: Counts) -> None:
+        """Overwrites the mark; what fails here costs nothing but this witness."""
+        if self.path is None:
+            return
+        text = json.dumps(counts._asdict()).ljust(WIDTH - 1).encode() + b"\n"
+        with contextlib.suppress(OSError):
+            if self._file is None:
+                write_atomically(self.path, text)
+                self._file = os.open(self.path, os.O_WRONLY)
+            else:
+                os.pwrite(self._file, text, 0)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
