@@ -3,12 +3,15 @@
 Modules that define pytrees are left out: JAX rebuilds those with leaves that are no arrays.
 """
 
+import importlib.util
+
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
 CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
-install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
+if importlib.util.find_spec("beartype"):  # a machine that was not set up for tests has none
+    install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
