@@ -1,15 +1,18 @@
 # make demo   the main job          make test       the tests
 # make lint   ruff and mypy         make benchmark  speed of sampling, scoring, training
+# make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #
 # All of it happens in .venv, which is made here with Python 3.11 or newer. To choose one:
 # make PYTHON=/path/to/python3 demo
+# But `accelerator` installs nothing where that Python has JAX and Flax already; without make it is
+# python3 -m experiments.accelerator --output=FOLDER
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint benchmark clean
+.PHONY: demo test lint benchmark accelerator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -28,6 +31,13 @@ lint: $(VENV)/.test-installed
 # Without PyTorch the table has the JAX rows alone; see the README for adding it.
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m experiments.benchmark
+
+OUT ?= runs/accelerator
+AGAIN := $(MAKE)  # by this name `make -n` does not run the recipe
+accelerator:
+	@if $(PYTHON) -c 'import jax, flax' >/dev/null 2>&1; then chosen="$(PYTHON)"; \
+	else $(AGAIN) --no-print-directory $(VENV)/.installed && chosen=$(BIN)/python; fi && \
+	"$$chosen" -m experiments.accelerator --output="$(OUT)"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -29,10 +29,15 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={CORES} " + o
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
-import jax.numpy as jnp
 
 from banel_jax import parallel
-from experiments import benchmark_qwen2, benchmark_transformer, flags, report
+from experiments import (
+    benchmark_ceiling,
+    benchmark_qwen2,
+    benchmark_transformer,
+    flags,
+    report,
+)
 
 WORKS = {name: tuple(benchmark_transformer.COUNTS) for name in benchmark_transformer.MODELS}
 WORKS |= {name: benchmark_qwen2.WORKS for name in benchmark_qwen2.MODELS}
@@ -88,27 +93,6 @@ def case(config: Config, name: str, work: str) -> Case:
     if name in benchmark_qwen2.MODELS:
         return benchmark_qwen2.case(name, work, config.responses, config.new_tokens)
     return benchmark_transformer.case(name, work)
-
-
-def ceiling() -> float:
-    """The machine's float32 matrix product speed through XLA, FLOP/s: the best of some sizes.
-
-    Both on one host device and with the rows of the product split over one device a core.
-    """
-    best = 0.0
-    mesh = parallel.data_mesh(jax.devices()[:CORES])
-    rows = jax.NamedSharding(mesh, jax.P(parallel.DATA))
-    product = jax.jit(lambda a, b: a @ b)
-    for size in (1024, 2048, 4096):
-        a = jnp.ones((size, size))
-        split = jax.device_put(a, rows), jax.device_put(a, jax.NamedSharding(mesh, jax.P()))
-        for operands in ((a, a), split):
-            product(*operands).block_until_ready()
-            for _ in range(3):
-                start = time.perf_counter()
-                product(*operands).block_until_ready()
-                best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
 
 
 def on_mesh(run: Callable[[], Any], devices: int) -> Callable[[], Any]:
@@ -178,13 +162,13 @@ def measure(config: Config, name: str, work: str) -> list[dict]:
 def main(config: Config) -> None:
     started = time.perf_counter()
     # The machine's speed drifts, so its ceiling is taken before, between and after the works.
-    peaks, rows = [ceiling()], []
+    peaks, rows = [benchmark_ceiling.products()], []
     for work in config.works:
         for name in config.models:
             if work not in WORKS[name]:
                 continue
             rows += measure(config, name, work)
-            peaks.append(ceiling())
+            peaks.append(benchmark_ceiling.products())
             print(f"  {work}, model {name}: done", flush=True)
     peak = max(peaks)
     known_peak, known_bandwidth = DEVICES.get(jax.devices()[0].device_kind, (peak, float("inf")))

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import sampling, scoring
+from banel_jax import sampling, scoring, training
 from banel_jax.models import responses
 from banel_jax.models.qwen2 import QWEN2_5_0_5B, Qwen2Config
 from banel_jax.models.responses import ResponseConfig
+from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
 from experiments import gsm8k_pretrain
 from experiments.benchmark_case import CORES, Case
@@ -26,7 +27,7 @@ class Sizes(NamedTuple):
 
     Attributes:
       prompt_tokens, new_tokens: of a row.
-      sampling, scoring: rows in one run.
+      sampling, scoring, training: rows in one run; training is one epoch of them.
       sampling_chunks, scoring_chunks: rows that `transformers` may have in work at a time.
     """
 
@@ -36,6 +37,7 @@ class Sizes(NamedTuple):
     scoring: int = 128
     sampling_chunks: tuple[int, ...] = (16, 32, 64)
     scoring_chunks: tuple[int, ...] = (4, 8, 16, 32)
+    training: int = 64
 
 
 TINY = Qwen2Config(
@@ -50,8 +52,10 @@ MODELS = {
         dataclasses.replace(QWEN2_5_0_5B, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16),
         Sizes(80, 256, 4000, 4000, (500, 1000, 2000), (16, 32, 64)),
     ),
+    "qwen2_0_5b_float32": (QWEN2_5_0_5B, Sizes(80, 256, 1000, 1000, (500, 1000), (16, 32, 64))),
 }
-WORKS = ("sampling", "scoring")
+WORKS = ("sampling", "scoring")  # those with an alternative
+BATCH = 16  # of training
 
 
 def case(name: str, work: str, rows: int, new_tokens: int) -> Case:
@@ -59,14 +63,13 @@ def case(name: str, work: str, rows: int, new_tokens: int) -> Case:
     config, sizes = MODELS[name]
     n = rows or getattr(sizes, work)
     sizes = sizes._replace(new_tokens=new_tokens or sizes.new_tokens, **{work: n})  # type: ignore[arg-type]
-    prompt = np.random.default_rng(0).integers(config.vocab_size, size=sizes.prompt_tokens)
-    model = responses.conditioned(config, ResponseConfig(sizes.new_tokens), prompt.tolist())
+    model, prompt = conditioned(config, sizes)
     params = jax.jit(model.init)(jax.random.key(0))
     tokens = np.random.default_rng(1).integers(config.vocab_size, size=(n, sizes.new_tokens))
     return Case(
         amount=n * sizes.new_tokens,
         unit="tokens/s",
-        flops=flops(config, sizes, n),
+        flops=flops(config, sizes, n) * (3 if work == "training" else 1),
         bytes=bytes_read(config, sizes, n, work, sum(x.nbytes for x in jax.tree.leaves(params))),
         bfloat16=config.dtype == jnp.bfloat16,
         run=jax_work(model, params, work, tokens),
@@ -74,6 +77,12 @@ def case(name: str, work: str, rows: int, new_tokens: int) -> Case:
         needs=("torch", "transformers", "safetensors"),
         alternatives=partial(transformers_works, config, sizes, work, params, prompt, tokens),
     )
+
+
+def conditioned(config: Qwen2Config, sizes: Sizes) -> tuple[SequenceModel, np.ndarray]:
+    """The model of responses to a random prompt, and the prompt."""
+    prompt = np.random.default_rng(0).integers(config.vocab_size, size=sizes.prompt_tokens)
+    return responses.conditioned(config, ResponseConfig(sizes.new_tokens), prompt.tolist()), prompt
 
 
 def flops(config: Qwen2Config, sizes: Sizes, n: int) -> float:
@@ -92,9 +101,9 @@ def flops(config: Qwen2Config, sizes: Sizes, n: int) -> float:
 
 
 def bytes_read(config: Qwen2Config, sizes: Sizes, n: int, work: str, weights: int) -> float:
-    """Of memory at the least, were all rows in work at once: to score, the weights; to sample,
-    at each step the weights, the prompt's keys and values and each row's own."""
-    if work == "scoring":
+    """Of memory at the least, were all rows in work at once: to score or train, the weights; to
+    sample, at each step the weights, the prompt's keys and values and each row's own."""
+    if work != "sampling":
         return weights
     c, (prompt, new) = config, sizes[:2]
     position = 2 * c.num_layers * c.num_kv_heads * c.head_width * jnp.dtype(c.dtype).itemsize
@@ -107,6 +116,10 @@ def jax_work(
     if work == "sampling":
         return lambda: sampling.sample(model, jax.random.key(1), params, len(tokens))
     sequences = Sequences(jnp.asarray(tokens, jnp.int32), jnp.ones(tokens.shape, bool))
+    if work == "training":
+        settings = TrainingConfig(epochs=1, batch_size=BATCH, learning_rate=1e-5)
+        fit = jax.jit(partial(training.fit, model, settings))
+        return lambda: fit(jax.random.key(1), params, sequences, jnp.ones(len(tokens)))
     return lambda: scoring.log_likelihood(model, params, sequences)
 
 

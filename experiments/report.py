@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 
@@ -102,13 +101,15 @@ def provenance(started: float | None = None) -> dict[str, Any]:
     Args:
       started: `time.perf_counter()` at the start of the work, for `wall_seconds`.
     """
+    import jax
+
     given = [Path(sys.argv[0]).name, *sys.argv[1:]]
     if "-m" in sys.orig_argv[:-1]:  # as it was given: a program may take words off sys.argv
         given = sys.orig_argv[sys.orig_argv.index("-m") :]
     device = jax.devices()[0]
     return {
         "command": shlex.join(["python", *given]),
-        "commit": _commit(),
+        "commit": commit(),
         "device": f"{jax.device_count()} x {device.device_kind}",
         "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "jax": jax.__version__,
@@ -169,7 +170,9 @@ def jsonable(value: Any) -> Any:
     return jsonable(np.asarray(value).tolist())
 
 
-def _commit():
+def commit() -> str:
+    """The commit of this code, with `+changes` where it was changed since; else `unknown`."""
+
     def git(*arguments):
         return subprocess.run(
             ["git", *arguments],

@@ -1,7 +1,7 @@
 """The same decoder, sampler, scorer and trainer in plain PyTorch, for `experiments.benchmark`.
 
-The usual small GPT in PyTorch, at its best on CPU: fused attention, `inference_mode`, a KV
-cache allocated once, noise drawn in one call. Letters: B sequences, L positions, D the width,
+The usual small GPT in PyTorch: fused attention, `inference_mode`, a KV cache allocated once,
+noise drawn in one call. Letters: B sequences, L positions, D the width,
 H heads, K = D / H, V the vocabulary.
 """
 
@@ -96,7 +96,8 @@ def score(model, tokens, chunk_size, forward=None):
 def sample(model, n, chunk_size):
     """Tokens [n, L] and log-likelihoods [n] by ancestral sampling."""
     shape = (len(model.blocks), 2, chunk_size, model.num_heads, model.length)
-    caches = torch.empty(*shape, model.width // model.num_heads)
+    device = model.head.weight.device
+    caches = torch.empty(*shape, model.width // model.num_heads, device=device)
     chunks = [
         _sample_chunk(model, caches[:, :, : min(chunk_size, n - start)])
         for start in range(0, n, chunk_size)
@@ -105,11 +106,12 @@ def sample(model, n, chunk_size):
 
 
 def _sample_chunk(model, caches):
-    batch = caches.shape[2]
+    batch, device = caches.shape[2], caches.device
     # The Gumbel-max trick, its noise drawn at once: cheaper than multinomial at every step.
-    noise = -torch.empty(model.length, batch, model.vocab_size).exponential_().log()
-    tokens = torch.full((batch,), model.vocab_size)
-    total, drawn = torch.zeros(batch), []
+    shape = (model.length, batch, model.vocab_size)
+    noise = -torch.empty(shape, device=device).exponential_().log()
+    tokens = torch.full((batch,), model.vocab_size, device=device)
+    total, drawn = torch.zeros(batch, device=device), []
     for position in range(model.length):
         log_probs = model.step(tokens, position, caches).log_softmax(-1)
         tokens = (log_probs + noise[position]).argmax(-1)
@@ -120,9 +122,18 @@ def _sample_chunk(model, caches):
 
 def train_epoch(model, optimizer, tokens, batch_size, micro_batch_size, forward=None):
     """One epoch of maximum likelihood with gradients clipped to norm 1."""
-    for batch in tokens[torch.randperm(len(tokens))].split(batch_size):
+    order = torch.randperm(len(tokens), device=tokens.device)
+    for batch in tokens[order].split(batch_size):
         optimizer.zero_grad(set_to_none=True)
         for piece in batch.split(micro_batch_size):
             (-log_prob(model, piece, forward).sum() / len(batch)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+
+
+def finished(run):
+    """What `run` returns, when it is there: on a GPU PyTorch does not wait."""
+    result = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result

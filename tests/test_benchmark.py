@@ -12,7 +12,7 @@ from banel_jax import scoring
 from banel_jax.models import responses
 from banel_jax.models.responses import ResponseConfig
 from banel_jax.types import Sequences
-from experiments import benchmark, benchmark_qwen2
+from experiments import benchmark, benchmark_ceiling, benchmark_qwen2
 from experiments.benchmark_qwen2 import TINY, Sizes, bytes_read, flops
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -57,7 +57,7 @@ def test_rows_of_a_bfloat16_model_at_a_small_size(tmp_path, monkeypatch, capsys)
         config, vocab_size=60, width=16, num_layers=1, num_heads=2, num_kv_heads=1, mlp_width=8
     )
     monkeypatch.setitem(benchmark_qwen2.MODELS, "qwen2_0_5b", (small, sizes))
-    monkeypatch.setattr(benchmark, "ceiling", lambda: 1e9)
+    monkeypatch.setattr(benchmark_ceiling, "products", lambda: 1e9)
     path = tmp_path / "rows.json"
     benchmark.main(
         benchmark.Config(

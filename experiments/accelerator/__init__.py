@@ -1,0 +1,1 @@
+"""A check of this project on an accelerator; see `__main__`."""

@@ -1,0 +1,36 @@
+"""The models that the check tries, by name, at the size that was asked for."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.types import Params, SequenceModel
+from experiments import benchmark_qwen2
+from experiments.benchmark_qwen2 import Sizes
+
+
+class Tried(NamedTuple):
+    """A model, weights that make its probabilities uneven, and how many sequences to draw."""
+
+    model: SequenceModel
+    params: Params
+    rows: int
+
+
+def tried(smoke: bool) -> dict[str, Tried]:
+    """A tiny decoder, one of MNIST's size (the paper's settings here), and a small Qwen2."""
+    mnist = TransformerConfig(256, 98, 4, 4, 128)
+    tiny = TransformerConfig(9, 37, 1, 2, 16)
+    if smoke:  # the shorter, the less there is to compile
+        mnist = dataclasses.replace(mnist, length=8, num_layers=1)
+        tiny = dataclasses.replace(tiny, length=9)
+    qwen2 = benchmark_qwen2.conditioned(benchmark_qwen2.TINY, Sizes(16, 8 if smoke else 48))[0]
+    models = {"tiny": transformer(tiny), "mnist": transformer(mnist), "qwen2": qwen2}
+    return {name: _tried(model, 24 if smoke else 200) for name, model in models.items()}
+
+
+def _tried(model: SequenceModel, rows: int) -> Tried:
+    params: Any = jax.jit(model.init)(jax.random.key(1))
+    return Tried(model, jax.tree.map(lambda x: 3 * x if x.ndim > 1 else x, params), rows)
