@@ -1,9 +1,13 @@
 """Checkpoints of a run's state, written by orbax while the run goes on."""
 
+import contextlib
+import errno
 import logging
 import os
+import shutil
+import traceback
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +16,23 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from banel_jax import files
 from banel_jax.types import State
 
 logger = logging.getLogger(__name__)
+SPARE = 2**20
+
+
+def _raised_as_well(record: logging.LogRecord) -> bool:
+    """Whether orbax logs, with its traceback, what `save` or `wait` raise in one line."""
+    if not record.exc_info or not record.exc_info[1]:
+        return False
+    frames = traceback.walk_tb(record.exc_info[1].__traceback__)
+    return any("orbax" in frame.f_code.co_filename for frame, _ in frames)
+
+
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).addFilter(lambda record: not _raised_as_well(record))
 
 
 def signature(state: State) -> dict[str, str]:
@@ -97,15 +115,40 @@ class Checkpoints:
           rounds: that were done.
           state: after them.
           paid: the ledger's counts of these rounds, by name.
+
+        Raises:
+          ValueError: where this save or the one before it cannot be written; what was saved
+            earlier stays.
         """
         about = {"run": self.run, "state": signature(state), "checksum": checksum(state)}
         about |= {"paid": dict(paid or {})}
-        self._manager.save(
-            rounds,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(stored(state)), about=ocp.args.JsonSave(about)
-            ),
-        )
+        with self._explain():
+            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(stored(state))) + SPARE
+            # Asked first, for what writes checkpoints fails in many threads and says so in each.
+            if shutil.disk_usage(self.folder).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._manager.save(
+                rounds,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(stored(state)), about=ocp.args.JsonSave(about)
+                ),
+            )
+
+    @contextlib.contextmanager
+    def _explain(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of whatever kind
+            if files.is_full(error):
+                raise ValueError(
+                    f"the disk is full at the checkpoints {self.folder}; make room, and the same "
+                    "command goes on from the checkpoint before"
+                ) from error
+            told = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise ValueError(
+                f"the checkpoints {self.folder} cannot be written: {told}; mend it, and the same "
+                "command goes on from the checkpoint before"
+            ) from error
 
     def restore_latest(self, abstract_state: State) -> tuple[int, State] | None:
         """The newest sound checkpoint, as (rounds done, state), or None.
@@ -181,8 +224,10 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Until everything saved is on disk; raises what went wrong in the background."""
-        self._manager.wait_until_finished()
+        """Until everything saved is on disk; raises, as `save`, what went wrong meanwhile."""
+        with self._explain():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        with self._explain():
+            self._manager.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def read_text(path: Path | str) -> str:
         ) from error
 
 
-def expand(path: Path | str) -> Path:
+def expand(path: str | os.PathLike) -> Path:
     """A path that a person gave, with `~` for the home folder."""
     try:
         return Path(path).expanduser()
@@ -78,6 +79,48 @@ def expand(path: Path | str) -> Path:
         raise ValueError(f"{path}: {error}") from error
 
 
+def writable_folder(path: Path | str) -> Path:
+    """A folder that a person named, made where it is missing and tried by writing into it.
+
+    Raises:
+      ValueError: where that fails; one line that names it.
+    """
+    folder = expand(path)
+    if not str(path).strip():
+        raise ValueError(f"{str(path)!r} is no folder to write into; name one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".trial.{secrets.token_hex(6)}"
+        try:
+            trial.write_bytes(bytes(4096))
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write into the folder {folder}: {error.strerror}; mend that or choose another"
+        ) from error
+    return folder
+
+
+def read_json(path: Path | str) -> Any:
+    """The value in a JSON file, read as `read_text` does.
+
+    Raises:
+      OSError: if it cannot be read.
+      ValueError: if it is no JSON; one line that names the file.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}); mend or delete it") from error
+
+
 def is_full(error: Any) -> bool:
-    """Whether an error says that the disk, or a quota, is full."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    """Whether an error says that the disk, or a quota, is full: the system's, SQLite's or that of
+    what writes checkpoints."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    told = str(error)
+    return "disk is full" in told or any(
+        f"os_error_code='{code}'" in told for code in (errno.ENOSPC, errno.EDQUOT)
+    )

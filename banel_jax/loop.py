@@ -164,7 +164,7 @@ def run(
         configuration or in use, a budget that does not fit, a damaged ledger, an oracle that
         fails.
     """
-    folder = Path(folder).absolute()
+    folder = files.expand(folder).absolute()
     key = jax.random.key(config.seed)
     steps = compiled_steps(algorithm)
     abstract_state = jax.eval_shape(steps.init, key, prior_params)

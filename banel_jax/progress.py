@@ -1,8 +1,17 @@
 """A progress bar with rate and remaining time, on a terminal only."""
 
+import sys
 from collections.abc import Iterable
 
 from tqdm import tqdm
+
+
+def on_terminal() -> bool:
+    """Whether somebody sees stderr; it may be no terminal, closed, or none at all."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # closed
+        return False
 
 
 def progress(iterable: Iterable, total: int, description: str = "", initial: int = 0):
@@ -14,4 +23,12 @@ def progress(iterable: Iterable, total: int, description: str = "", initial: int
       description: stands before the bar.
       initial: items done before.
     """
-    return tqdm(iterable, desc=description, total=total, initial=initial, disable=None, leave=False)
+    # tqdm takes hold of stderr even where it is told to be silent.
+    where = {} if on_terminal() else {"file": _Nowhere(), "disable": True}
+    return tqdm(iterable, desc=description, total=total, initial=initial, leave=False, **where)
+
+
+class _Nowhere:
+    def write(self, text: str) -> None: ...
+
+    def flush(self) -> None: ...

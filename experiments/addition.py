@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import sampling
+from banel_jax import files, sampling
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.checkpoint import checksum
@@ -230,7 +229,7 @@ class Ground(NamedTuple):
 
 def prepare(config: Config) -> Ground:
     """The models, from `config.runs` or trained into it, and what is measured of them."""
-    cache = Path(config.runs)
+    cache = report.output_folder(config.runs)
     c = config.task
     train = lambda name, file: addition_models.trained(c, name, cache, file or None)
     target, attacker = train("target", config.target_file), train("attacker", config.attacker_file)
@@ -315,7 +314,7 @@ def runner(config: Config, name: str, ground: Ground, watch=None) -> Runner:
             "target": f"{checksum(ground.oracle.params):08x}",
             **method.configuration,
         },
-        Path(config.runs) / "cells",
+        files.expand(config.runs) / "cells",
         config.block,
         min(config.seeds_at_once, config.seeds),
         NUM_SNAPSHOT,
@@ -486,8 +485,7 @@ PRESETS: dict[str, Config] = {
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)  # before anything is spent
+    output = report.output_folder(config.output)
     ground = prepare(config)
     print(describe(ground))
     cells = run(config, ground)
@@ -517,7 +515,7 @@ def main(config: Config) -> None:
         | {"found": found}
         | {"algorithms": {name: rate_table.details(cell) for name, cell in cells.items()}},
     )
-    (output / "attacks.txt").write_text(found["text"] + "\n")
+    files.write_atomically(output / "attacks.txt", found["text"] + "\n")
     addition_figures.success_rate(
         output / "figures" / "success_rate.png", config, ground, cells, METHODS
     )
@@ -547,7 +545,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     started = time.perf_counter()
     config = points[0][1]
     sweeps.check(field, [c for _, c in points])
-    Path(config.output).mkdir(parents=True, exist_ok=True)
+    output = report.output_folder(config.output)
     found: dict[str, list[dict[str, np.ndarray]]] = {"best": [], "final": []}
     grounds: dict[Any, Ground] = {}  # most fields are of algorithms alone
     for value, point in points:
@@ -565,7 +563,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
             found[measure].append(gains)
     stacked = {measure: sweeps.stack(gains) for measure, gains in found.items()}
     about = report.provenance(started) | {"config": asdict(config)}
-    sweeps.show(Path(config.output), field, [value for value, _ in points], stacked, about)
+    sweeps.show(output, field, [value for value, _ in points], stacked, about)
 
 
 if __name__ == "__main__":

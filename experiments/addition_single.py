@@ -12,7 +12,6 @@ import dataclasses
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -160,6 +159,7 @@ def readable(row: dict[str, Any]) -> dict[str, Any]:
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    path = report.output_folder(config.experiment.output) / "single_round.json"
     ground = addition.prepare(dataclasses.replace(config.experiment, algorithms=("prior",)))
     print(addition.describe(ground) + "\n")
     rows = run(config, ground)
@@ -168,7 +168,6 @@ def main(config: Config) -> None:
         f"\nthe best 1 in f of {config.num_proposals:,} proposals; intervals of 95%. Of "
         f"{config.num_samples:,} samples paid for, {rows[0]['successes_paid_for']} succeeded"
     )
-    path = Path(config.experiment.output) / "single_round.json"
     about = report.provenance(started) | {"config": dataclasses.asdict(config)}
     report.write_json(path, about | addition.measured(ground) | {"rows": rows})
     print(f"\nwritten: {path} ({time.perf_counter() - started:.0f} s in all)")
@@ -186,4 +185,4 @@ PRESETS = {name: Config(experiment=addition.PRESETS[name]) for name in ("paper",
 }
 
 if __name__ == "__main__":
-    flags.run(main, PRESETS["paper"], PRESETS)
+    flags.run(main, PRESETS["paper"], PRESETS, resumes=False)

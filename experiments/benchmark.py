@@ -161,6 +161,7 @@ def measure(config: Config, name: str, work: str) -> list[dict]:
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    output = config.output and str(report.output_file(config.output))
     # The machine's speed drifts, so its ceiling is taken before, between and after the works.
     peaks, rows = [benchmark_ceiling.products()], []
     for work in config.works:
@@ -186,12 +187,12 @@ def main(config: Config) -> None:
     )
     if not all(row["ratio"] for row in rows):
         print("Where there is no ratio, PyTorch or transformers is not installed.")
-    if config.output:
-        report.write_json(config.output, rows)
+    if output:
+        report.write_json(output, rows)
         provenance = report.provenance(started) | {"ceiling_flops": peak}
-        report.write_json(config.output.removesuffix(".json") + ".provenance.json", provenance)
-        print(f"written: {config.output}")
+        report.write_json(output.removesuffix(".json") + ".provenance.json", provenance)
+        print(f"written: {output}")
 
 
 if __name__ == "__main__":
-    flags.run(main, Config())
+    flags.run(main, Config(), resumes=False)

@@ -310,8 +310,8 @@ PRESETS = {
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    output = Path(config.output)
-    runs = Path(config.runs or config.output)
+    output = report.output_folder(config.output)
+    runs = report.output_folder(config.runs or config.output)
     task = digits(config.task, runs)
     base = base_of(config, task, runs)
     prior_rate = log10_rate(task.prior, task.prior_params, task)
@@ -351,7 +351,6 @@ def main(config: Config) -> None:
         "the oracle answers 0 whatever it is asked.\n\n" + words
     )
     figures = output / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
     images["targets"] = task.render(jax.tree.map(lambda x: x[_spread_rows(x)], task.targets))
     draw(config, figures, results, images, base)
     report.write_json(

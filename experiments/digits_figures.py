@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+
+from experiments.figures import Floor, plt, save, seeds
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; controls are dashed.
 COLOURS = ("#000000", "#999999", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#009E73", "#B8A000")
@@ -34,21 +32,18 @@ def success_rate(
       num_candidates: m.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    floor = Floor(base - 4, "below 1e-4 of the base")
     for colour, (name, rates) in zip(COLOURS, by_method.items(), strict=False):
-        # A rate of zero has no place on a log axis: it is drawn at the bottom.
-        rates = np.maximum(rates, base - 4)
         evaluations = num_candidates * np.arange(1, rates.shape[1] + 1)
         style = "--" if name in controls else "-"
-        axes.plot(evaluations, np.median(rates, 0), style, color=colour, label=name)
-        axes.fill_between(evaluations, rates.min(0), rates.max(0), color=colour, alpha=0.12, lw=0)
+        floor.curve(axes, evaluations, *seeds(rates), colour=colour, label=name, ls=style)
     axes.axhline(base, color="#000000", lw=0.8, ls=":", label="base")
     axes.set_xlabel("reward evaluations")
     axes.set_ylabel("success rate, log10")
     axes.set_title("Digits 0 → 6: median over seeds, shaded from lowest to highest", fontsize=10)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)
 
 
 def decomposition(path: Path, gains: dict[str, dict[str, np.ndarray]], num_candidates: int) -> None:
@@ -79,8 +74,7 @@ def decomposition(path: Path, gains: dict[str, dict[str, np.ndarray]], num_candi
     panels[0, 0].set_ylabel("gain so far, decades")
     labelled = max(panels[0], key=lambda axes: len(axes.lines))  # the panel with every part
     labelled.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)
 
 
 def samples(path: Path, images: dict[str, np.ndarray]) -> None:
@@ -98,5 +92,4 @@ def samples(path: Path, images: dict[str, np.ndarray]) -> None:
         axes.imshow(grid, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(name, fontsize=10)
         axes.axis("off")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)

@@ -101,10 +101,10 @@ def with_setting(
 
 
 def main(config: Config) -> None:
-    output = Path(config.output)
+    output, cache = report.output_file(config.output), report.output_folder(config.cache)
     done = {line["trial"] for line in report.read_json_lines(output)}
-    task = digits(config.experiment.task, config.cache)
-    base = digits_experiment.base_of(config.experiment, task, Path(config.cache))
+    task = digits(config.experiment.task, cache)
+    base = digits_experiment.base_of(config.experiment, task, cache)
     for number, (method, varied) in enumerate(GRID):
         if number in done or not config.first <= number < config.last:
             continue

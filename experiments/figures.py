@@ -1,8 +1,112 @@
 """What the figures of several experiments have in common."""
 
+import os
+from pathlib import Path
+
+# Named here and not by a notebook's environment, which may name one that is not installed; it is
+# read where matplotlib is imported.
+os.environ["MPLBACKEND"] = "agg"
+
+import matplotlib
+import matplotlib.colors
+
+matplotlib.use("Agg")  # where it was imported before
+import matplotlib.pyplot as plt
+import numpy as np
+
+from banel_jax import files
+from banel_jax.success_rate import clopper_pearson
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a few more.
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999",
     "#000000", "#882255",
 )  # fmt: skip
 FLOOR = -6.0  # decades; what falls below has collapsed, and how far says nothing
+
+
+def save(figure, path: Path, dpi: int = 150) -> None:
+    """Writes a PNG whole and closes the figure; OSError names the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as file:
+        figure.savefig(file, dpi=dpi, format="png")
+    plt.close(figure)
+
+
+class Floor:
+    """Where a plot ends below: what lies there is no rate, and is drawn as a mark that points down.
+
+    Args:
+      value: what is at or below it is not drawn as a line.
+      note: what such a mark says, in the legend.
+      height: of the marks.
+    """
+
+    def __init__(self, value: float, note: str, height: float | None = None):
+        self.value, self.note = value, note
+        self.height = value if height is None else height
+
+    @classmethod
+    def of_samples(cls, n: int) -> "Floor":
+        """Of a rate that is counted among n samples: the 95% bound where none succeeds."""
+        note = f"no success in {n:,} samples: at most this (95%)"
+        return cls(0.0, note, clopper_pearson(0, n)[1])
+
+    def curve(self, axes, x, middle, low=None, high=None, *, colour, label, alpha=0.12, **style):
+        """A line through `middle` [n], shaded from `low` to `high`, and marks where it is below."""
+        x, middle = np.asarray(x), np.asarray(middle, float)
+        below = ~(middle > self.value)
+        line = np.where(below, np.nan, middle)
+        axes.plot(x, line, color=colour, label=label, **{"marker": ".", "ms": 4, **style})
+        if low is not None:
+            bottom = self.value or self.height / 20
+            low, high = (np.maximum(part, bottom) for part in (low, high))
+            axes.fill_between(x, low, high, color=colour, alpha=alpha, lw=0)
+        self.mark(axes, x[below], colour)
+
+    def mark(self, axes, x, colour) -> None:
+        if not len(x):
+            return
+        heights = np.full(len(x), self.height)
+        axes.plot(x, heights, "v", mfc="none", color=colour, ms=6, ls="", clip_on=False, zorder=3)
+        if self.note not in axes.get_legend_handles_labels()[1]:
+            axes.plot([], [], "v", mfc="none", color="#666666", ms=6, ls="", label=self.note)
+
+    def level(self, axes, value: float, *, colour, label, **style) -> None:
+        """A rate that does not change; one below the floor is said so in the legend."""
+        seen = value > self.value
+        label = label if seen else f"{label} ({self.note})"
+        axes.axhline(value if seen else self.height, color=colour, label=label, **style)
+
+
+def seeds(values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Median, lowest and highest over seeds of values [seeds, n]."""
+    values = np.asarray(values, float)
+    return np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
+
+
+def rate_by_temperature(axes, rates, colour, label=None, shift: float = 0.0) -> None:
+    """Counted rates by temperature with their 95% intervals, a bound where nothing succeeded.
+
+    Args:
+      axes: with a logarithmic y axis.
+      rates: by temperature; each with value, interval and samples.
+      colour, label: of the points.
+      shift: of all temperatures, so that several curves can be told apart.
+    """
+    curve = sorted(rates.items())
+    seen = [(t + shift, rate) for t, rate in curve if rate.value > 0]
+    if seen:
+        values = np.array([rate.value for _, rate in seen])
+        low, high = np.array([rate.interval for _, rate in seen]).T
+        axes.errorbar(
+            [t for t, _ in seen], values, [values - low, high - values], marker="o", capsize=3,
+            color=colour, label=label,
+        )  # fmt: skip
+    for t, rate in curve:
+        if not rate.value:
+            Floor.of_samples(rate.samples).mark(axes, [t + shift], colour)
+    axes.set_yscale("log")
+    axes.set_xlabel("temperature of the prior")
+    axes.set_ylabel("success rate, 95% interval")
+    axes.spines[["top", "right"]].set_visible(False)

@@ -13,8 +13,11 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
+
+from experiments import border, mistakes
 
 Config = TypeVar("Config")
 
@@ -42,8 +45,9 @@ def run(
     defaults: Config,
     presets: dict[str, Config] | None = None,
     sweep: Callable[[str, list[tuple[str, Config]]], Any] | None = None,
+    resumes: bool = True,
 ) -> None:
-    """Parses the flags into a configuration and runs `main` on it.
+    """Parses the flags into a configuration, runs `main` on it and ends the process.
 
     Args:
       main: the program.
@@ -53,9 +57,14 @@ def run(
         `--sweep.FIELD=VALUE,VALUE` is given. FIELD is a flag's name, or its last part where
         no other flag ends so.
 
-    A ValueError or OSError is a user's mistake and ends the program with one line;
-    `--verbosity=1` shows where it came from.
+      resumes: stopped, the same command goes on where it was; said where it is stopped.
+
+    A person's mistake ends the program with one line; `--verbosity=1` shows where it came from.
     """
+    border.program(lambda: _run(main, defaults, presets, sweep), resumes, _told)
+
+
+def _run(main, defaults, presets, sweep):
     if presets:
         defaults = _chosen_preset(presets, defaults)
     given = [a for a in sys.argv[1:] if re.match(r"--?sweep\.", a)] if sweep else []
@@ -67,18 +76,35 @@ def run(
         if not flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.WARNING)  # checkpoints are chatty
         if len(argv) > 1:
-            sys.exit(f"error: unknown argument {argv[1]!r}; flags are given as --name=value")
-        try:
-            if sweep and given:
-                sweep(*_points(given, read))
-            else:
-                main(read())
-        except (ValueError, OSError) as error:
-            if flags.FLAGS.verbosity > 0:
-                raise
-            sys.exit(f"error: {error}")
+            raise ValueError(f"unknown argument {argv[1]!r}; flags are given as --name=value")
+        config = None if given else read()
+        _start_jax()
+        if config is None:
+            sweep(*_points(given, read))
+        else:
+            main(config)
 
-    app.run(checked)
+    app.run(checked, flags_parser=_parsed)
+
+
+def _parsed(arguments):
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        raise ValueError(f"{error}; --help lists the flags") from error
+
+
+def _start_jax():
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise ValueError(f"JAX cannot start: {error}") from error
+
+
+def _told(error):
+    if flags.FLAGS.is_parsed() and flags.FLAGS.verbosity > 0:
+        return None
+    return mistakes.in_one_line(error, {name: flags.FLAGS[name].value for name in flags.FLAGS})
 
 
 def _points(given, read):

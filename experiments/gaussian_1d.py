@@ -19,7 +19,6 @@ Two signs would have told without knowing the rewards:
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -188,6 +187,7 @@ def row(name: str, config: Config, a: dict[str, np.ndarray], seconds: float) -> 
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    output = report.output_folder(config.output)
     task = gaussian_1d(config.task)
     rewarded = np.concatenate([mode_bins(config.task, mode) for mode in config.task.modes])
     base = float(np.exp(np.asarray(task.prior_params))[np.unique(rewarded)].sum())
@@ -207,9 +207,7 @@ def main(config: Config) -> None:
         f"alarm: runs that end with a coverage below {ALARM}; tau: median threshold of the last\n"
         "round in nats, above 0 against the evidence; KL(generator, prior) in nats."
     )
-    output = Path(config.output)
     figure = output / "figures" / "gaussian_1d.png"
-    figure.parent.mkdir(parents=True, exist_ok=True)
     gaussian_1d_figure.draw(
         figure,
         centres(config.task),
@@ -234,4 +232,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    flags.run(main, Config())
+    flags.run(main, Config(), resumes=False)

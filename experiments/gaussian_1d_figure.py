@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+
+from experiments.figures import plt, save
 
 COLOURS = ("#d98c21", "#2e7d4f")
 MODE, FAINT = "#d1495b", "#8a8a8a"
@@ -66,5 +64,4 @@ def draw(
         axis.spines[["top", "right"]].set_visible(False)
     axes[1, 0].legend(frameon=False, fontsize=9)
     axes[1, 0].set_ylim(0, 1.03)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path, dpi=130)

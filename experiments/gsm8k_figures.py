@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
 from experiments.cells import Cell
-from experiments.figures import COLOURS
+from experiments.figures import COLOURS, Floor, plt, rate_by_temperature, save
 
 ROWS = ("best so far", "as it was")
 
@@ -20,8 +16,7 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
     """Success rate by reward evaluations, a column for each question: the best so far (Figure 4)
     and as it was (Figure 10), median over seeds, with its 95% interval.
 
-    The prior's interval is grey; dots are the best temperature. A rate without a success among
-    its samples is drawn as half of one.
+    The prior's interval is grey; dots are the best temperature.
 
     Args:
       path: of the PNG.
@@ -29,9 +24,8 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
       grounds: what was measured of the prior, by question.
       curves: by question, then by title.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     titles = list(dict.fromkeys(title for of in curves.values() for title in of))
-    floor = 0.5 / config.num_evaluated
+    floor = Floor.of_samples(config.num_evaluated)
     figure, panels = plt.subplots(
         2, len(curves), figsize=(4.2 * len(curves) + 0.6, 7), sharey=True, squeeze=False,
         layout="constrained",
@@ -42,14 +36,16 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
             for title, cell in of.items():
                 _curve(axes, config, title, titles.index(title), cell, kind == ROWS[0], floor)
             low, high = ground.prior.interval
-            axes.axhspan(max(low, _floor(ground.prior)), high, color="#999999", alpha=0.25, lw=0)
+            axes.axhspan(
+                max(low, 0.5 / ground.prior.samples), high, color="#999999", alpha=0.25, lw=0
+            )
             best = ground.costless[0]
             for rate, style, label in (
                 (ground.prior, "-", "the prior"),
                 (best.rate, ":", "the prior at its best temperature"),
             ):
-                height = max(rate.value, _floor(rate))
-                axes.axhline(height, color="#000000", lw=0.9, ls=style, label=label)
+                floor_of = Floor.of_samples(rate.samples)
+                floor_of.level(axes, rate.value, colour="#000000", lw=0.9, ls=style, label=label)
             axes.set_yscale("log")
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_xlabel("reward evaluations")
@@ -65,15 +61,10 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
         ncols=min(len(curves), 4),
         loc="outside lower center",
     )
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)
 
 
-def _floor(rate) -> float:
-    return 0.5 / rate.samples
-
-
-def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, floor: float):
+def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, floor):
     rates = cell.metrics["success_rate"].astype(float)
     if cumulative:
         rates = np.maximum.accumulate(rates, axis=1)
@@ -82,33 +73,20 @@ def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, 
     low, high = np.array([clopper_pearson(round(rate * n), n) for rate in middle]).T
     evaluations = cell.metrics["num_reward_evaluations"][0]
     colour, style = COLOURS[number % len(COLOURS)], ("-", "--")[number // len(COLOURS) % 2]
-    axes.plot(evaluations, np.maximum(middle, floor), color=colour, ls=style, lw=1.6, label=title)
-    axes.fill_between(
-        evaluations, np.maximum(low, floor), np.maximum(high, floor), color=colour, alpha=0.1, lw=0
+    floor.curve(
+        axes, evaluations, middle, low, high, colour=colour, label=title, ls=style, alpha=0.1
     )
 
 
 def tempering(path: Path, grounds: Mapping) -> None:
     """The prior's success rate at each question by its temperature, with 95% intervals.
 
-    Questions stand side by side; a rate without a success is drawn as half of one.
+    Questions stand side by side.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for i, (question, ground) in enumerate(grounds.items()):
-        curve = dict(sorted({**ground.by_temperature, 1.0: ground.prior}.items()))
-        floor = np.array([_floor(rate) for rate in curve.values()])
-        rates = np.maximum([rate.value for rate in curve.values()], floor)
-        low, high = np.array([rate.interval for rate in curve.values()]).T
-        axes.errorbar(
-            np.array(list(curve)) + 0.008 * i, rates,
-            [rates - np.maximum(low, floor).clip(max=rates), high - rates],
-            marker="o", capsize=3, color=COLOURS[i % len(COLOURS)], label=f"question {question}",
-        )  # fmt: skip
-    axes.set_yscale("log")
-    axes.set_xlabel("temperature of the prior")
-    axes.set_ylabel("success rate, 95% interval")
-    axes.spines[["top", "right"]].set_visible(False)
+        rates = {**ground.by_temperature, 1.0: ground.prior}
+        colour, label = COLOURS[i % len(COLOURS)], f"question {question}"
+        rate_by_temperature(axes, rates, colour, label, 0.008 * i)
     axes.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)

@@ -211,7 +211,7 @@ def chosen(config: Config, step: int, number: int) -> Int[np.ndarray, " q"]:
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    folder = files.expand(config.folder)
+    folder = report.output_folder(config.folder)
     check_free(folder, like=config.model)
     model = load(config.model, config.max_new_tokens)
     problems, prompts = questions_of(config, model, "train", config.num_problems or None)
@@ -251,7 +251,7 @@ def main(config: Config) -> None:
         f"mean@{config.mean_at} after: {after:.4f}; reward of the first {tenth} steps "
         f"{rewards[:tenth].mean():.4f}, of the last {rewards[-tenth:].mean():.4f}"
     )
-    huggingface.save(folder, model.config, state.params, like=config.model)
+    huggingface.save(folder, model.config, state.params, like=files.expand(config.model))
     report.write_json(
         folder / "finetuning.json",
         report.provenance(started)

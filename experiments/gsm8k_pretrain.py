@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import checks, files
+from banel_jax import checks
 from banel_jax.models import huggingface, responses
 from banel_jax.models.qwen2 import Qwen2Config
 from banel_jax.models.responses import ResponseConfig
@@ -144,7 +144,7 @@ def data(
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    folder = files.expand(config.folder)
+    folder = report.output_folder(config.folder)
     check_free(folder)
     problems = load_gsm8k(config.data_dir or None, "train")[: config.num_problems or None]
     texts = [f"{p.prompt}\n{solution(p, config.annotations)}" for p in problems]

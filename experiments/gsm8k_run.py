@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import naming, numerics, sampling
+from banel_jax import files, naming, numerics, sampling
 from banel_jax.algorithms import language_rnd
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.language_rnd import LanguageRndConfig
@@ -251,7 +251,7 @@ def prepare(config: Config, language: LanguageModel, row: int) -> Ground:
     problem = question(row, config.data_dir or None, config.split)
     networks = networks_of(language, problem)
     oracle = GsmOracle(language.text, problem.gold, config.rule)
-    model, cache = networks.model(0.0), Path(config.runs)
+    model, cache = networks.model(0.0), files.expand(config.runs)
     ladder = tempering.ladder(model, sorted({*config.temperatures, 1.0}))
     bases = {"prior": language.params}
     base = f"{checksum(language.params):08x}"
@@ -276,7 +276,7 @@ def prepare(config: Config, language: LanguageModel, row: int) -> Ground:
             rewards = in_pieces(piece, number, size, f"question {row}, {what}")
             counted = {"settings": settings, "successes": int(rewards.sum())}
             report.write_json(path, counted | report.provenance())
-        return Rate(json.loads(path.read_text())["successes"], number)
+        return Rate(successes_in(path), number)
 
     n, tempered = config.num_prior, config.num_tempered
     prior = rate("prior", 11, n, language.params, model, 1.0)
@@ -293,6 +293,14 @@ def prepare(config: Config, language: LanguageModel, row: int) -> Ground:
         found = rate("broadened", 14, n, bases["broadened"], model, 1.0)
         others.append(Costless("broadened prior", None, found))
     return Ground(row, problem, oracle, networks, bases, prior, by_temperature, others)
+
+
+def successes_in(path: Path) -> int:
+    """What was counted, in a file."""
+    try:
+        return int(files.read_json(path)["successes"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no count of successes; delete it") from error
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -381,7 +389,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
             **lora_settings,
             **method.configuration,
         },
-        Path(config.runs) / "cells",
+        files.expand(config.runs) / "cells",
         config.block,
         num_snapshot=NUM_SNAPSHOT,
     )
@@ -406,12 +414,13 @@ def run(config: Config, ground: Ground) -> dict[str, Cell]:
 
 def begin(config: Config) -> LanguageModel:
     """The model, once everything that is asked of it is known to be possible."""
+    for folder in (config.output, config.runs):
+        report.output_folder(folder)
     language = load(config.model, config.max_new_tokens, dtype=jnp.dtype(config.dtype))
     for row in config.question:
         networks = networks_of(language, question(row, config.data_dir or None, config.split))
         for name in config.algorithms:
             METHODS[name].build(config.settings, networks)
-    Path(config.output).mkdir(parents=True, exist_ok=True)
     return language
 
 
@@ -424,7 +433,7 @@ def table(config: Config, ground: Ground, cells: Mapping[str, Cell]) -> list[dic
 def main(config: Config) -> None:
     started = time.perf_counter()
     language = begin(config)
-    output = Path(config.output)
+    output = files.expand(config.output)
     every: list[dict[str, Any]] = []
     grounds, found, texts = {}, {}, []
     for row in config.question:
@@ -456,7 +465,7 @@ def main(config: Config) -> None:
             }
         },
     )
-    (output / "responses.txt").write_text("\n\n".join(texts) + "\n")
+    files.write_atomically(output / "responses.txt", "\n\n".join(texts) + "\n")
     curves = {
         row: {METHODS[name].title: cell for name, cell in cells.items()}
         for row, cells in found.items()
@@ -536,7 +545,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
             ground = grounds[row] = prepare(point, language, row)
             for name, cell in run(point, ground).items():
                 curves[row][f"{METHODS[name].title}, {short} {value}"] = cell
-    output = Path(config.output)
+    output = files.expand(config.output)
     rows = [
         {
             "question": row,

@@ -75,6 +75,7 @@ class Config:
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    output = report.output_folder(config.output)
     every = load_gsm8k(config.data_dir or None, config.split)
     last = config.first + config.num_questions if config.num_questions else len(every)
     if not 0 <= config.first < last <= len(every):
@@ -85,7 +86,6 @@ def main(config: Config) -> None:
     model = load(config.model, config.max_new_tokens)
     prompts = {i: model.prompt(every[i]) for i in range(config.first, last)}
     longest = max(map(len, prompts.values()))
-    output = Path(config.output)
     counts = _taken_up(output / "counts.jsonl", config, model, every)
     key = jax.random.key(config.seed)
     left = list(prompts)

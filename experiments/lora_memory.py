@@ -137,4 +137,4 @@ PRESETS = {
 
 
 if __name__ == "__main__":
-    flags.run(main, PRESETS["default"], PRESETS)
+    flags.run(main, PRESETS["default"], PRESETS, resumes=False)

@@ -14,14 +14,13 @@ runs them at several values of any field (Figure 3). See the README for minutes 
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import diagnostics, scoring, success_rate
+from banel_jax import diagnostics, files, scoring, success_rate
 from banel_jax.success_rate import LN10
 from banel_jax.tasks import mnist
 from banel_jax.tasks.mnist_data import load_mnist
@@ -127,7 +126,7 @@ class Ground(NamedTuple):
 def prepare(config: Config) -> Ground:
     """The task, its prior and what else is needed, all of it kept in `config.runs`."""
     data = load_mnist(config.data_dir or None)
-    cache = Path(config.runs)
+    cache = report.output_folder(config.runs)
     prior = mnist.pretrained_prior(config.task, data, cache, config.prior_file or None)
     task = mnist.mnist(config.task, data, prior)
     assert task.targets is not None
@@ -219,7 +218,7 @@ def runner(config: Config, name: str, ground: Ground) -> Runner:
             "without_top": config.without_top,
             **method.configuration,
         },
-        Path(config.runs) / "cells",
+        files.expand(config.runs) / "cells",
         config.block,
         min(config.seeds_at_once, config.seeds),
     )
@@ -301,7 +300,7 @@ PRESETS: dict[str, Config] = {
 
 def main(config: Config) -> None:
     started = time.perf_counter()
-    Path(config.output).mkdir(parents=True, exist_ok=True)  # before anything is spent
+    output = report.output_folder(config.output)
     ground = prepare(config)
     assert ground.task.targets is not None
     print(
@@ -320,7 +319,6 @@ def main(config: Config) -> None:
         print()
     words = mnist_table.in_words(rows)
     print(mnist_table.LEGEND + "\n\n" + words)
-    output = Path(config.output)
     about = report.provenance(started)
     stamp = {k: about[k] for k in ("command", "commit", "device")}
     # Rows read from disk keep the commit that ran them.
@@ -348,6 +346,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     """The algorithms at several values of one field (Figure 3, where it is failure_epochs)."""
     started = time.perf_counter()
     config = points[0][1]
+    output = report.output_folder(config.output)
     sweeps.check(field, [c for _, c in points])
     cells: list[dict[str, Cell]] = []
     grounds: list[Ground] = []
@@ -375,7 +374,7 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         gains = np.array([[control.rates.log10_rate] for control in same]) - base
         measures["best"][same[0].kind] = measures["final"][same[0].kind] = gains
     about = report.provenance(started) | {"config": asdict(config)}
-    sweeps.show(Path(config.output), field, [value for value, _ in points], measures, about)
+    sweeps.show(output, field, [value for value, _ in points], measures, about)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 import jax.numpy as jnp
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
 from banel_jax.tasks import mnist
 from banel_jax.types import Sequences
-from experiments.figures import COLOURS, FLOOR
+from experiments.figures import COLOURS, FLOOR, Floor, plt, save, seeds
 from experiments.methods import METHODS
 
 SIDE = 6  # images along a side of a grid
@@ -20,7 +16,6 @@ COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
 
 def draw(config, ground, cells, costless, folder: Path) -> None:
     """All figures for which the algorithms were run."""
-    folder.mkdir(parents=True, exist_ok=True)
     success_rate(folder / "success_rate.png", config, ground, cells, costless)
     best = best_banel(cells)
     if best:
@@ -44,21 +39,20 @@ def success_rate(path: Path, config, ground, cells, costless) -> None:
     Controls stand left, in dashes, those that cost no evaluation in dots; what learns right.
     """
     figure, panels = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True, layout="constrained")
+    floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
     for axes, controls in zip(panels, (True, False), strict=True):
         names = [name for name in cells if METHODS[name].control == controls]
         for i, name in enumerate(names):
             gain = cells[name].metrics["log10_success_rate"] - ground.log10_rate
-            gain = np.maximum(gain, FLOOR)
             evaluations = config.settings.num_candidates * np.arange(1, gain.shape[1] + 1)
             colour = COLOURS[i % len(COLOURS)]
             style = "--" if controls else ("-", "-.")[i // len(COLOURS)]
             label = METHODS[name].title
-            axes.plot(evaluations, np.median(gain, 0), style, color=colour, label=label, lw=1.5)
-            axes.fill_between(evaluations, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
+            floor.curve(axes, evaluations, *seeds(gain), colour=colour, label=label, ls=style)
         colours = COLOURS[-len(costless) :]
         for control, colour in zip(costless if controls else (), colours, strict=False):
-            gain = max(control.rates.log10_rate - ground.log10_rate, FLOOR)
-            axes.axhline(gain, color=colour, ls=":", lw=1.5, label=control.title)
+            gain = control.rates.log10_rate - ground.log10_rate
+            floor.level(axes, gain, colour=colour, ls=":", lw=1.5, label=control.title)
         axes.axhline(0, color="#000000", lw=0.8)
         axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
         axes.set_xlabel("reward evaluations")
@@ -68,8 +62,7 @@ def success_rate(path: Path, config, ground, cells, costless) -> None:
         )
     panels[0].set_ylabel("success rate over the prior's, decades")
     panels[0].set_ylim(bottom=FLOOR - 0.2)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)
 
 
 def grid(config, tokens) -> np.ndarray:
@@ -117,8 +110,7 @@ def figure_2(path: Path, config, ground, name: str, cells) -> None:
     few = len(tokens) < SIDE * SIDE
     rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=few)
     show(panels[-1], config, tokens[rows], "targets, at random")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)
 
 
 def figure_11(path: Path, config, cells) -> None:
@@ -146,5 +138,4 @@ def figure_11(path: Path, config, cells) -> None:
         row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
         row[-1].spines[["top", "right"]].set_visible(False)
     panels[-1, -1].set_xlabel("round", fontsize=8)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 
 from banel_jax import files, fingerprint, naming, numerics, sampling, scoring, training
@@ -25,7 +24,7 @@ from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
 from experiments import flags, mnist, mnist_controls, report
-from experiments.figures import COLOURS
+from experiments.figures import COLOURS, Floor, plt, save, seeds
 from experiments.methods import network
 from experiments.pieces import over
 
@@ -248,7 +247,7 @@ def _path(config: Config, variant: Variant, ground: Ground, seed: int) -> Path:
         "numerics": numerics.VERSION,
         "seed": seed,
     }
-    return Path(c.runs) / "filters" / f"{naming.identity(settings)}.txt"
+    return files.expand(c.runs) / "filters" / f"{naming.identity(settings)}.txt"
 
 
 @cache
@@ -286,11 +285,11 @@ def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: di
     plot, panels = plt.subplots(1, 3, figsize=(14, 4.8), layout="constrained")
     colours = ("#000000", *COLOURS)
     filters = np.arange(1, config.filters + 1)
+    floor = Floor(-4.0, "below 1e-4")
     for axes, column in zip(panels[:2], (1, 2), strict=True):
         for name, colour in zip(names, colours, strict=False):
-            gain = np.maximum(results[name][:, :, column], -4)
-            axes.plot(filters, np.median(gain, 0), color=colour, label=name, marker="o", ms=3)
-            axes.fill_between(filters, gain.min(0), gain.max(0), color=colour, alpha=0.1, lw=0)
+            gain = results[name][:, :, column]
+            floor.curve(axes, filters, *seeds(gain), colour=colour, label=name, alpha=0.1)
         axes.plot(filters, filters * np.log10(2), "--", color="#999999", label="bound")
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_xlabel("filters, each f = 2")
@@ -300,21 +299,21 @@ def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: di
     panels[1].set_title(f"without the {top} likeliest", fontsize=10)
     handles, labels = panels[0].get_legend_handles_labels()
     plot.legend(handles, labels, fontsize=8, frameon=False, ncols=5, loc="outside lower center")
-    panels[2].plot(list(curve), [curve[t] for t in curve], marker="o", ms=3, color="#0072B2")
+    tempered = [curve[t] for t in curve]
+    floor.curve(panels[2], list(curve), tempered, colour="#0072B2", label="tempered")
     panels[2].axhline(0, color="#000000", lw=0.8, ls=":")
-    panels[2].set_ylim(bottom=-4)
+    panels[2].set_ylim(bottom=floor.value - 0.1)
     panels[2].set_xlabel("temperature of the prior")
     panels[2].set_title("tempering alone", fontsize=10)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plot.savefig(path, dpi=150)
-    plt.close(plot)
+    save(plot, path)
 
 
 def main(config: Config) -> None:
     started = time.perf_counter()
     c = config.experiment
+    output = report.output_folder(c.output)
     # The broadened prior is made where an algorithm that is chosen starts from it.
     ground = mnist.prepare(dataclasses.replace(c, algorithms=("prior", "broadened")))
     results = run(config, ground)
@@ -340,7 +339,6 @@ def main(config: Config) -> None:
         "passes\n\ntempering alone, gain in decades by T: "
         + ", ".join(f"{t:g}: {gain:.2f}" for t, gain in curve.items())
     )
-    output = Path(c.output)
     name = f"filters_{c.task.resolution}"
     figure(output / "figures" / f"{name}.png", config, results, curve)
     columns = ("samples", "gain", "gain_without_top", "targets")

@@ -1,17 +1,19 @@
 """What every experiment reports: tables on the terminal, JSON in the run's folder."""
 
+import codecs
 import json
 import numbers
 import os
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from banel_jax import files
+from experiments import border
 
 
 def format_value(value: Any) -> str:
@@ -49,6 +51,24 @@ def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> s
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     print(format_table(rows, columns), flush=True)
+
+
+def output_folder(path: str | Path) -> Path:
+    """The folder of a result, made and tried before any work.
+
+    Raises:
+      ValueError: where it cannot be written; one line that names it.
+    """
+    return files.writable_folder(path)
+
+
+def output_file(path: str | Path) -> Path:
+    """The file of a result, likewise."""
+    file = files.expand(path)
+    if file.is_dir():
+        raise ValueError(f"{file} is a folder; name a file in it")
+    output_folder(file.parent)
+    return file
 
 
 def seed_spread(values) -> dict[str, Any]:
@@ -103,12 +123,9 @@ def provenance(started: float | None = None) -> dict[str, Any]:
     """
     import jax
 
-    given = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    if "-m" in sys.orig_argv[:-1]:  # as it was given: a program may take words off sys.argv
-        given = sys.orig_argv[sys.orig_argv.index("-m") :]
     device = jax.devices()[0]
     return {
-        "command": shlex.join(["python", *given]),
+        "command": border.command(),
         "commit": commit(),
         "device": f"{jax.device_count()} x {device.device_kind}",
         "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
@@ -119,15 +136,10 @@ def provenance(started: float | None = None) -> dict[str, Any]:
 
 def write_json(path: str | Path, obj: Any) -> None:
     """Writes a file that is at every moment either the old one or the new one, whole."""
-    path = Path(path)
+    path = files.expand(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(jsonable(obj), file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    text = json.dumps(jsonable(obj), indent=1, allow_nan=False) + "\n"
+    files.write_atomically(path, text)
 
 
 def read_json_lines(path: str | Path) -> list[Any]:
@@ -136,22 +148,23 @@ def read_json_lines(path: str | Path) -> list[Any]:
     Raises:
       ValueError: for a line that is no JSON.
     """
-    path = Path(path)
+    path = files.expand(path)
     if not path.exists():
         return []
     whole, _, rest = path.read_bytes().rpartition(b"\n")
-    if rest:
+    if rest.strip():
         with path.open("r+b") as file:
             file.truncate(len(whole) + 1 if whole else 0)
+    lines = whole.removeprefix(codecs.BOM_UTF8).split(b"\n")
     try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
+        return [json.loads(line) for line in lines if line.strip()]
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); mend or delete the line") from error
 
 
 def append_json_line(path: str | Path, obj: Any) -> None:
     """Adds a line to a file of one JSON value a line."""
-    path = Path(path)
+    path = files.expand(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(jsonable(obj), allow_nan=False) + "\n")

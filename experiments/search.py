@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,7 @@ def run(
       runner: the experiment's, of (trial, algorithm, ground).
       gains: of (trial, ground, cell) decades over the prior, [seeds, rounds] and [seeds].
     """
-    output = Path(config.output)
+    output = report.output_file(config.output)
     lines: list[dict[str, Any]] = report.read_json_lines(output)
     e = config.experiment
     names = config.algorithms or tuple(trials)

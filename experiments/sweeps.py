@@ -4,14 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
 from experiments import report
-from experiments.figures import COLOURS, FLOOR
+from experiments.figures import COLOURS, FLOOR, Floor, plt, save
 
 # By measure ("best", "final"), then by title, decades over the prior [values, seeds].
 Measures = Mapping[str, Mapping[str, np.ndarray]]
@@ -90,24 +86,25 @@ def figure(path: Path, field: str, values: list[str], gains, lines) -> None:
       gains: by measure, then by algorithm's title, decades over the prior [values, seeds].
       lines: the same of algorithms that the field does not touch, [seeds].
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     plot, panels = plt.subplots(
         1, len(gains), figsize=(5.2 * len(gains), 4.6), sharey=True, layout="constrained"
     )
     places = np.arange(len(values))
+    floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
     for axes, measure in zip(panels, gains, strict=True):
         for i, (name, gain) in enumerate(gains[measure].items()):
-            gain = np.maximum(gain, FLOOR)
-            middle = np.median(gain, axis=1)
-            error = np.abs(np.stack([gain.min(1), gain.max(1)]) - middle)
+            middle, colour = np.median(gain, axis=1), COLOURS[i % len(COLOURS)]
+            seen = middle > FLOOR
+            ends = np.maximum([gain.min(1), gain.max(1)], FLOOR)
+            error = np.where(seen, np.abs(ends - middle), 0)
             axes.errorbar(
-                places, middle, error, marker="o", capsize=3, color=COLOURS[i % len(COLOURS)],
-                label=name,
+                places, np.where(seen, middle, np.nan), error, marker="o", capsize=3,
+                color=colour, label=name,
             )  # fmt: skip
+            floor.mark(axes, places[middle <= FLOOR], colour)
         for i, (name, gain) in enumerate(lines[measure].items(), len(gains[measure])):
-            axes.axhline(
-                np.median(gain), ls="--", color=COLOURS[i % len(COLOURS)], lw=1, label=name
-            )
+            colour = COLOURS[i % len(COLOURS)]
+            floor.level(axes, np.median(gain), ls="--", colour=colour, lw=1, label=name)
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_xticks(places, values)
         axes.set_xlabel(field)
@@ -116,5 +113,4 @@ def figure(path: Path, field: str, values: list[str], gains, lines) -> None:
     panels[0].set_ylabel("success rate over the prior's, decades")
     handles, labels = panels[0].get_legend_handles_labels()
     plot.legend(handles, labels, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
-    plot.savefig(path, dpi=150)
-    plt.close(plot)
+    save(plot, path)

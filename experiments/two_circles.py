@@ -11,7 +11,6 @@ of a fixed share it covers more of the arc; without a filter (f = 1) it is lost.
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -175,6 +174,7 @@ def _rate(log_density, task):
 
 def main(config: Config) -> None:
     started = time.perf_counter()
+    output = report.output_folder(config.output)
     task = two_circles(config.task)
     evaluations = config.rounds * config.num_candidates
     rows, summary, results, constant = [], {}, {}, {}
@@ -221,9 +221,7 @@ def main(config: Config) -> None:
     words = in_words(summary, constant)
     print("\n" + words)
 
-    output = Path(config.output)
     figures = output / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
     two_circles_figures.rounds(figures / "rounds.png", results[ALL_FAILURES], task)
     two_circles_figures.success_rate(
         figures / "success_rate.png",
@@ -268,4 +266,4 @@ def in_words(summary: dict, constant: dict[str, float]) -> str:
 
 
 if __name__ == "__main__":
-    flags.run(main, Config())
+    flags.run(main, Config(), resumes=False)

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
 from banel_jax.types import Task
+from experiments.figures import Floor, matplotlib, plt, save
 
 FAILURE, SUCCESS, LEARNT = "#3b6fb6", "#d1495b", "#2e7d4f"
 INK, FAINT = "#222222", "#8a8a8a"
@@ -78,8 +74,7 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
         "Red outline: where the reward is 1.",
         fontsize=10,
     )
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path, dpi=110)
 
 
 def success_rate(
@@ -97,17 +92,16 @@ def success_rate(
       num_candidates: m, evaluations a round.
     """
     figure, axis = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
+    floor = Floor(5e-4, "below 5e-4")
     for (name, spread), colour in zip(by_round.items(), SERIES, strict=False):
         evaluations = num_candidates * (1 + np.arange(len(spread["median"])))
-        axis.fill_between(
-            evaluations, spread["min"], spread["max"], color=colour, alpha=0.18, linewidth=0
-        )
-        axis.plot(evaluations, spread["median"], color=colour, linewidth=2, label=name)
+        curve = (spread[part] for part in ("median", "min", "max"))
+        floor.curve(axis, evaluations, *curve, colour=colour, label=name, alpha=0.18, lw=2)
     for (name, rate), line in zip(constant.items(), LINES, strict=False):
         label = f"{name}: {rate:.4f}"
-        axis.axhline(rate, color=FAINT, linestyle=line, linewidth=1.2, label=label, zorder=1)
+        floor.level(axis, rate, colour=FAINT, ls=line, lw=1.2, label=label, zorder=1)
     axis.set_yscale("logit")
-    axis.set_ylim(5e-4, 0.9995)
+    axis.set_ylim(floor.value, 0.9995)
     axis.set_yticks([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
     axis.set_yticklabels(["0.001", "0.01", "0.1", "0.5", "0.9", "0.99", "0.999"])
     axis.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
@@ -118,14 +112,15 @@ def success_rate(
     axis.legend(
         loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, handlelength=2.2
     )
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path, dpi=130)
 
 
 def _density(axis, log_density, colour):
     """Colour by the square root of the density, so that a peak hides nothing."""
     density = np.exp(np.asarray(log_density, np.float64))
-    colours = LinearSegmentedColormap.from_list("mass", [(1, 1, 1), to_rgb(colour)])
+    colours = matplotlib.colors.LinearSegmentedColormap.from_list(
+        "mass", [(1, 1, 1), matplotlib.colors.to_rgb(colour)]
+    )
     shown = np.sqrt(density.T / density.max())
     axis.imshow(shown, origin="lower", cmap=colours, vmin=0, vmax=1, interpolation="nearest")
 

@@ -1,6 +1,8 @@
 """Flags from dataclasses, and the reports' arithmetic by hand."""
 
 import dataclasses
+import importlib
+import io
 import json
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from absl import flags as absl_flags
 
 from banel_jax import training
 from banel_jax.models import tempering
+from banel_jax.progress import progress
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences, Task
 from experiments import addition_search, flags, mnist_search, report, search
@@ -295,6 +298,67 @@ def test_calls_of_one_shape_over_any_number():
     np.testing.assert_array_equal(sums, tokens.sum(axis=1))
     assert shapes == [(3, 2)] * 3
     np.testing.assert_array_equal(over(double, sequences, 10, "doubling")[1], tokens.sum(axis=1))
+
+
+def test_a_result_has_a_place_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert report.output_folder("~/a") == tmp_path / "a"
+    assert report.output_file("~/b/c.json") == tmp_path / "b" / "c.json"
+    assert (tmp_path / "b").is_dir()
+    with pytest.raises(ValueError, match="is a folder; name a file in it"):
+        report.output_file(tmp_path)
+    (tmp_path / "c").write_text("")
+    with pytest.raises(ValueError, match=f"cannot write into the folder {tmp_path / 'c'}"):
+        report.output_file(tmp_path / "c" / "d.json")
+
+
+# What each program does first after the place of its result: in none of them is that work.
+PROGRAMS = {
+    "addition": "prepare", "addition_single": "addition.prepare", "digits": "digits",
+    "gaussian_1d": "gaussian_1d", "gsm8k_finetune": "load", "gsm8k_pretrain": "load_gsm8k",
+    "gsm8k_run": "load", "gsm8k_select": "load_gsm8k", "mnist": "prepare",
+    "mnist_filters": "mnist.prepare", "two_circles": "two_circles", "benchmark": "ceiling",
+    "digits_search": "digits", "addition_search": "prepare", "mnist_search": "mnist.prepare",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_program_tries_its_output_before_any_work(name, tmp_path, monkeypatch):
+    module = importlib.import_module(f"experiments.{name}")
+    owner, _, first = PROGRAMS[name].rpartition(".")
+    work = lambda *_, **__: pytest.fail("it began to work")
+    monkeypatch.setattr(getattr(module, owner) if owner else module, first, work)
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "a")
+    presets = getattr(module, "PRESETS", None)
+    config = presets["smoke"] if presets else module.Config()
+    field = "folder" if hasattr(config, "folder") else "output"
+    if hasattr(config, field):
+        config = dataclasses.replace(config, **{field: place})
+    else:
+        config = search.with_fields(config, {"experiment.output": place})
+    with pytest.raises(ValueError, match=f"cannot write into the folder {tmp_path / 'file'}"):
+        module.main(config)
+
+
+@pytest.mark.parametrize("stderr", [None, "closed"])
+def test_a_bar_needs_no_stderr(stderr, monkeypatch):
+    stream = io.StringIO() if stderr else None
+    if stream:
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(progress(range(3), 3, "bar")) == [0, 1, 2]
+    bar = progress(range(3), 3)
+    bar.update(1)
+    bar.close()
+
+
+def test_lines_of_json_with_a_mark_and_other_line_ends_are_read(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n{"a": 2}\r\n\r\n')
+    assert report.read_json_lines(path) == [{"a": 1}, {"a": 2}]
+    report.append_json_line(path, {"a": 3})
+    assert report.read_json_lines(path)[-1] == {"a": 3}
 
 
 def test_a_line_of_json_is_added_whole(tmp_path):

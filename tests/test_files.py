@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import sqlite3
 
 import pytest
 
@@ -47,6 +49,42 @@ def test_folders_that_cannot_be_synced_are_written_all_the_same(tmp_path, monkey
     monkeypatch.setattr(os, "fsync", no_folders)
     files.write_atomically(tmp_path / "a", "text")
     assert (tmp_path / "a").read_text() == "text"
+
+
+def test_a_folder_to_write_into_is_made_and_tried(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.writable_folder("~/a/b") == tmp_path / "a" / "b"
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "a", "/proc/none", " ", ""):
+        with pytest.raises(ValueError, match=re.escape(str(path)) or "no folder") as caught:
+            files.writable_folder(path)
+        assert "\n" not in str(caught.value)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
+    with pytest.raises(ValueError, match=f"the folder {tmp_path}: No space left on device"):
+        files.writable_folder(tmp_path)
+
+
+def test_a_full_disk_is_known_however_it_is_told():
+    assert files.is_full(OSError(errno.ENOSPC, "x")) and files.is_full(OSError(errno.EDQUOT, "x"))
+    assert files.is_full(sqlite3.OperationalError("database or disk is full"))
+    assert files.is_full(ValueError("Failed to write: x [os_error_code='28']"))
+    assert not files.is_full(OSError(errno.EIO, "disk is fullish"))
+    assert not files.is_full(ValueError("x [os_error_code='27']"))
+
+
+def test_json_is_read_as_text_is(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a":\r\n 1}\r\n\r\n')
+    assert files.read_json(path) == {"a": 1}
+    for text in ("", "{", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"a\.json is no JSON"):
+            files.read_json(path)
 
 
 def test_text_is_read_with_a_mark_and_with_either_line_end(tmp_path):

@@ -63,6 +63,15 @@ def message(call, *args):
     return str(caught.value)
 
 
+def test_a_mark_and_other_line_ends_are_read(folder):
+    expected = load_gsm8k(folder)
+    for name in NAMES:
+        text = (folder / name).read_bytes()
+        changed = b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n") + b"\r\n\n"
+        (folder / name).write_bytes(changed)
+    assert load_gsm8k(folder) == expected
+
+
 def test_problems_stand_in_the_order_of_the_file(folder):
     problems = load_gsm8k(folder)
     assert [p.question for p in problems] == [r["question"] for r in RECORDS]

@@ -158,6 +158,28 @@ def test_plain_and_gzip_files_in_the_folder_or_in_mnist_are_equal(data, folder, 
     assert_same(load_mnist(folder), data)
 
 
+def test_the_names_of_other_mirrors_are_known(data, folder, contents):
+    for name in NAMES[:2]:
+        (folder / name).rename(folder / name.replace("-idx", ".idx"))
+    (folder / f"{NAMES[2].replace('-idx', '.idx')}.gz").write_bytes(
+        gzip.compress(contents[NAMES[2]])
+    )
+    (folder / NAMES[2]).unlink()
+    (folder / NAMES[3]).rename(folder / "labels")  # as an archive that has a folder for each
+    (folder / NAMES[3]).mkdir()
+    (folder / "labels").rename(folder / NAMES[3] / NAMES[3])
+    assert_same(load_mnist(folder), data)
+
+
+def test_what_seems_to_be_mnist_is_not_passed_over(monkeypatch, tmp_path):
+    asked = lambda *_: pytest.fail("tensorflow-datasets was asked")
+    monkeypatch.setattr(mnist_data, "_from_tfds", asked)
+    assert f"there is no folder {tmp_path / 'typo'}" in message(tmp_path / "typo")
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "my-train-images-idx3-ubyte (1).gz").write_bytes(b"")
+    assert f"there is no {NAMES[0]}" in message(tmp_path)
+
+
 def test_the_environment_names_the_folder_unless_the_argument_does(
     monkeypatch, data, folder, tmp_path_factory
 ):

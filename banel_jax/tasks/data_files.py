@@ -8,9 +8,19 @@ from pathlib import Path
 DATA_DIR_VARIABLE = "BANEL_DATA_DIR"
 
 
-def find(folder: Path, dataset: str, name: str) -> Path | None:
-    """The file in the folder or its `dataset`, plain rather than gzip; None without one."""
-    places = (part / (name + end) for part in (folder, folder / dataset) for end in ("", ".gz"))
+def find(folder: Path, dataset: str, *names: str) -> Path | None:
+    """The file, under any of its names, in the folder or its `dataset`, plain rather than gzip;
+    None without one.
+
+    Some archives unpack each file into a folder of its name, where it is found as well.
+    """
+    places = (
+        place / (name + end)
+        for part in (folder, folder / dataset)
+        for name in names
+        for place in (part, part / name)
+        for end in ("", ".gz")
+    )
     return next(filter(os.path.isfile, places), None)
 
 

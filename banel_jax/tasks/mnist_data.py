@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from banel_jax import files
 from banel_jax.tasks import data_files
 from banel_jax.tasks.data_files import DATA_DIR_VARIABLE
 
@@ -62,9 +63,9 @@ def load_mnist(
       ValueError: if the data are not there and cannot be downloaded, or are not MNIST's.
     """
     data_dir = data_dir or os.environ.get(DATA_DIR_VARIABLE)
-    folder = Path(data_dir).expanduser() if data_dir else None
+    folder = files.expand(data_dir) if data_dir else None
     if source == "auto":
-        source = "idx" if any(_find(folder, name) for name, *_ in IDX_FILES.values()) else "tfds"
+        source = "idx" if _holds_idx(folder) else "tfds"
     if source == "idx":
         return _from_idx(folder)
     if source == "tfds":
@@ -78,14 +79,14 @@ def _from_idx(folder):
             "no folder of the MNIST files is given; point --data_dir or "
             f"{DATA_DIR_VARIABLE} at one that holds {', '.join(n for n, *_ in IDX_FILES.values())}"
         )
-    files = {field: _find(folder, name) for field, (name, *_) in IDX_FILES.items()}
+    found = {field: _find(folder, name) for field, (name, *_) in IDX_FILES.items()}
     try:
         for field, (name, *_) in IDX_FILES.items():
-            if files[field] is None:
+            if found[field] is None:
                 raise ValueError(
                     f"there is no {name} or {name}.gz in {folder} or {folder / 'mnist'}"
                 )
-        return _read_files(files)
+        return _read_files(found)
     except ValueError as error:
         raise ValueError(
             f"{error}; download it anew from {MIRROR}, or point --data_dir or "
@@ -94,16 +95,29 @@ def _from_idx(folder):
 
 
 def _find(folder, name):
-    return folder and data_files.find(folder, "mnist", name)
+    # Some mirrors, and those that unpack with 7-zip, have train-images.idx3-ubyte.
+    return folder and data_files.find(folder, "mnist", name, name.replace("-idx", ".idx"))
 
 
-def _read_files(files):
+def _holds_idx(folder):
+    """Whether it is the IDX files that a folder is meant to hold."""
+    if folder is None:
+        return False
+    if not folder.is_dir():
+        raise ValueError(
+            f"there is no folder {folder}; point --data_dir or {DATA_DIR_VARIABLE} at one that "
+            "holds MNIST, or make it to have MNIST downloaded into it"
+        )
+    return any((*folder.glob("*-ubyte*"), *folder.glob("mnist/*-ubyte*")))
+
+
+def _read_files(found):
     arrays = {}
     for field, (_, shape, md5) in IDX_FILES.items():
         try:
-            arrays[field] = _read_idx(Path(files[field]), shape, md5)
+            arrays[field] = _read_idx(Path(found[field]), shape, md5)
         except ValueError as error:
-            raise ValueError(f"the MNIST file {files[field]} {error}") from error
+            raise ValueError(f"the MNIST file {found[field]} {error}") from error
     return _in_order(**arrays)
 
 

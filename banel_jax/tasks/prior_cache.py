@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from banel_jax import files, fingerprint, naming, numerics, run_folder, training
 from banel_jax.checkpoint import Checkpoints
+from banel_jax.progress import on_terminal
 from banel_jax.types import Params, SequenceModel, Sequences
 
 CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
@@ -119,10 +120,11 @@ def load_or_train(
     """
     known_by = _known_by(config)
     if file:
-        if not Path(file).is_file():
+        file = files.expand(file)
+        if not file.is_file():
             raise ValueError(f"there is no prior {file}; name another, or none to pretrain one")
         mend = "name another file, or none to pretrain one"
-        return _load(Path(file), known_by, like, mend, of_any_version=True)
+        return _load(file, known_by, like, mend, of_any_version=True)
     cached = _file(cache_dir, name, known_by)
     if cached.exists():
         return _load(cached, known_by, like, f"delete {cached} to pretrain again")
@@ -160,7 +162,7 @@ def _known_by(config):
 
 
 def _file(cache_dir, name, known_by):
-    return Path(cache_dir) / f"{name}-{naming.identity(known_by)}.npz"
+    return files.expand(cache_dir) / f"{name}-{naming.identity(known_by)}.npz"
 
 
 def _load(file, known_by, like, mend, of_any_version=False):
@@ -209,5 +211,5 @@ def _array_name(path):
 
 
 def _say(text):
-    if sys.stderr.isatty():
+    if on_terminal():
         print(text, end="", file=sys.stderr, flush=True)
