@@ -61,19 +61,19 @@ def install() -> None:
 
 def program(
     function: Callable[[], Any],
-    resumes: bool,
+    stopped: str,
     told: Callable[[BaseException], str | None] = mistakes.in_one_line,
 ) -> NoReturn:
     """Runs a whole program and ends the process.
 
     Args:
       function: the program; ends by returning, by SystemExit or by any other exception.
-      resumes: the same command goes on where it was stopped.
+      stopped: what is said, before the command, where a signal ends it.
       told: what an exception is to a person, in one line; None for a fault of the program's
         own, which is shown with its traceback.
     """
     install()
-    _State.words = GOES_ON if resumes else STARTS_ANEW
+    _State.words = stopped
     try:
         _State.running = True
         code = _run(function, told)

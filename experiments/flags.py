@@ -61,7 +61,8 @@ def run(
 
     A person's mistake ends the program with one line; `--verbosity=1` shows where it came from.
     """
-    border.program(lambda: _run(main, defaults, presets, sweep), resumes, _told)
+    stopped = border.GOES_ON if resumes else border.STARTS_ANEW
+    border.program(lambda: _run(main, defaults, presets, sweep), stopped, _told)
 
 
 def _run(main, defaults, presets, sweep):

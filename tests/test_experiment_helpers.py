@@ -317,7 +317,8 @@ PROGRAMS = {
     "addition": "prepare", "addition_single": "addition.prepare", "digits": "digits",
     "gaussian_1d": "gaussian_1d", "gsm8k_finetune": "load", "gsm8k_pretrain": "load_gsm8k",
     "gsm8k_run": "load", "gsm8k_select": "load_gsm8k", "mnist": "prepare",
-    "mnist_filters": "mnist.prepare", "two_circles": "two_circles", "benchmark": "ceiling",
+    "mnist_filters": "mnist.prepare", "two_circles": "two_circles",
+    "benchmark": "benchmark_ceiling.products",
     "digits_search": "digits", "addition_search": "prepare", "mnist_search": "mnist.prepare",
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ try:
     from banel_jax import files
 except ImportError as error:
     sys.exit(f"error: {error}; nothing of this runs without JAX: give a Python that has it")
+from experiments import border
 from experiments.accelerator.processes import ROOT, follow
 
 # In order, with the share of the time that each may take; what one leaves goes to those behind.
@@ -210,7 +211,5 @@ def conclude(summary: dict[str, Any], folder: Path, log: Log) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped; what had ended is in the folder")
+    words = "stopped; what had ended is in the folder, and the same command starts anew"
+    border.program(lambda: sys.exit(main()), words)
