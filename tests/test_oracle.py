@@ -102,6 +102,28 @@ def test_nothing_is_broadcast_in_single_rows():
         Oracle(lambda s: 1.0, batch_size=1).evaluate(0, rows(0, 1))
 
 
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_an_oracle_that_answers_for_a_whole_round_is_given_whole_rounds(kind, caplog):
+    asked = []
+
+    def whole(sequences):
+        asked.append(len(sequences.tokens))
+        return kind([0.0, 1.0, 0.0])
+
+    oracle = Oracle(whole)
+    for round in range(2):
+        np.testing.assert_array_equal(oracle.evaluate(round, rows(4, 5, 6)), [0, 1, 0])
+    assert asked == [1, 3, 3]
+    assert (oracle.num_reward_evaluations, oracle.num_successes) == (6, 2)
+    (record,) = caplog.records
+    assert "answers for all 3 of a round" in record.message and "\n" not in record.message
+
+
+def test_in_single_rows_other_numbers_of_answers_are_refused():
+    with pytest.raises(OracleError, match=r"shape \(2,\) for row 0"):
+        Oracle(lambda s: [0.0, 1.0]).evaluate(0, rows(4, 5, 6))
+
+
 def test_sound_answers_beside_a_wrong_one_are_kept():
     answers = iter([[1.0, np.nan, 0.0], [1.0]])
     seen = []

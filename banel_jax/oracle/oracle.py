@@ -42,7 +42,8 @@ class Oracle:
       ledger: the record; None for a new one in memory.
       batch_size: rows in a call, each call being on disk before the next, so an exception costs
         the answers of its own call. None for one row a call; for all of a round where nothing
-        is lost by it, which is so for a generator and for a function of `jax.jit`.
+        is lost by it, which is so for a generator and for a function of `jax.jit`, and where
+        the oracle turns out to answer for a whole round whatever it is given.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Oracle:
         self.batch_size = batch_size
         checks.integers(self, "budget", at_least=0, none=True)
         checks.integers(self, "batch_size", at_least=1, none=True)
+        self._takes_all = _takes_all(reward_fn)
         self.ledger = ledger if ledger is not None else Ledger()
         in_flight = self.ledger.unanswered()
         if in_flight:
@@ -98,14 +100,26 @@ class Oracle:
                 f"candidates have tokens {tokens.shape} and mask {mask.shape}; both must be "
                 "[m, length]"
             )
+        self._num_rows = len(tokens)
         rewards = self._paid(round, tokens, mask)
         unpaid = np.flatnonzero(np.isnan(rewards))
         if len(unpaid):
             first_row = self._admit(round, len(tokens))
-            size = self.batch_size or (len(unpaid) if _takes_all(self.reward_fn) else 1)
+            size = self.batch_size or (len(unpaid) if self._takes_all else 1)
             for start in range(0, len(unpaid), size):
                 rows = Rows(round, first_row, unpaid[start : start + size])
-                rewards[rows.indices] = self._pay(rows, tokens[rows.indices], mask[rows.indices])
+                try:
+                    paid = self._pay(rows, tokens[rows.indices], mask[rows.indices])
+                except _AnswersForAll:
+                    logger.warning(
+                        "given one row the oracle answers for all %d of a round, so it is given "
+                        "whole rounds, and an exception costs all of their answers; let it answer "
+                        "for the rows that it is given",
+                        len(tokens),
+                    )
+                    self._takes_all = True
+                    return self.evaluate(round, candidates)
+                rewards[rows.indices] = paid
         return rewards.astype(np.float32)
 
     def _paid(self, round: int, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -169,6 +183,9 @@ class Oracle:
         return rewards
 
     def _record(self, answer: Any, rows: Rows) -> np.ndarray:
+        by_row = self.batch_size is None and not self._takes_all
+        if by_row and _length(answer) == self._num_rows > 1:
+            raise _AnswersForAll
         rewards = each_reward(answer, rows)
         good = sound(rewards)
         self.ledger.record(rows.round, rows.indices[good], rewards[good])
@@ -197,6 +214,16 @@ def _receive(source: Iterator, rows: Rows, take: Callable[[Any], None]) -> list:
             with interrupts.held_back():
                 take(came[0])
     return came
+
+
+class _AnswersForAll(Exception):
+    """An oracle that was given one row answered for a whole round."""
+
+
+def _length(answer: Any) -> int | None:
+    """Of an answer with one axis."""
+    one_axis = isinstance(answer, list | tuple) or getattr(answer, "ndim", 0) == 1
+    return len(answer) if one_axis else None
 
 
 def _takes_all(reward_fn: Callable) -> bool:
