@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 
 import jax
@@ -253,7 +254,7 @@ def test_a_budget_that_does_not_fit_is_refused_at_the_start(tmp_path):
     "setting",
     [
         {"rounds": 0}, {"checkpoint_every": 0}, {"oracle_batch_size": 0}, {"budget": -1},
-        {"seed": -1},
+        {"seed": -1}, {"ledger_patience": -1},
     ],
 )  # fmt: skip
 def test_settings_are_checked(setting):
@@ -309,6 +310,44 @@ def test_a_ledger_older_than_the_checkpoint(uninterrupted, tmp_path):
     shutil.copytree(uninterrupted[0] / "checkpoints", folder / "checkpoints", dirs_exist_ok=True)
     with pytest.raises(LedgerError, match=r"16 evaluations for 6 rounds of 6"):
         go(folder, reward_fn=refuse)
+
+
+def test_metrics_testify_between_checkpoints(tmp_path):
+    """A ledger of an earlier moment, without its mark, against the lines since the checkpoint."""
+    folder, older = tmp_path / "b", tmp_path / "older.sqlite"
+    sparse = replace(CONFIG, checkpoint_every=4)
+    for fail_at in (M, 2 * M):
+        with pytest.raises(OracleError):
+            go(folder, sparse, Paying(fail_at))
+        if not older.exists():
+            shutil.copy(folder / "oracle.sqlite", older)
+    assert not any((folder / "checkpoints").iterdir())
+    shutil.copy(older, folder / "oracle.sqlite")
+    with pytest.raises(LedgerError, match="is not the one that had"):
+        go(folder, sparse, refuse)
+    (folder / "oracle.sqlite.mark").unlink()
+    with pytest.raises(LedgerError, match=r"holds .* evaluations, and .*metrics.jsonl tells of"):
+        go(folder, sparse, refuse)
+    (folder / "metrics.jsonl").unlink()  # as it says: what is lacking is paid for again
+    go(folder, sparse)
+
+
+def test_the_checkpoint_testifies_to_the_rewards(uninterrupted, tmp_path):
+    """Another ledger of the same run, with its mark and metrics."""
+    folder, other = tmp_path / "b", tmp_path / "other"
+    go(other, reward_fn=lambda sequences: 1 - reward(sequences))
+    shutil.copytree(uninterrupted[0], folder)
+    for name in ("oracle.sqlite", "oracle.sqlite.mark", "metrics.jsonl"):
+        shutil.copy(other / name, folder / name)
+    with pytest.raises(LedgerError, match="other rewards than those that the checkpoint of 6"):
+        go(folder, reward_fn=refuse)
+
+
+def test_a_run_goes_on_under_settings_that_change_no_number(uninterrupted, tmp_path):
+    with pytest.raises(OracleError):
+        go(tmp_path, reward_fn=Paying(13))
+    changed = RunConfig(ROUNDS, 3, checkpoint_every=5, ledger_patience=0.5)
+    assert same(go(tmp_path, changed).state, uninterrupted[1].state)
 
 
 def files_of(checkpoint):

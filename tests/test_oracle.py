@@ -1,6 +1,8 @@
+import functools
 import logging
 import sqlite3
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -139,6 +141,115 @@ def test_sound_answers_beside_a_wrong_one_are_kept():
     assert seen == [[5, 6, 7], [6]]
 
 
+class Calls:
+    """Rewards the token 1, and keeps how many rows each call had."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def __call__(self, sequences):
+        self.sizes.append(len(sequences.tokens))
+        return [float(first == 1) for first in sequences.tokens[:, 0]]
+
+    def yielding(self, sequences):
+        self.sizes.append(len(sequences.tokens))
+        for first in sequences.tokens[:, 0]:
+            yield first == 1
+
+
+class Yielder(Calls):
+    def __call__(self, sequences):
+        yield from self.yielding(sequences)
+
+
+def test_how_many_rows_a_call_has():
+    calls, yielder = Calls(), Yielder()
+    traced = lambda s: calls.sizes.append(len(s.tokens)) or s.tokens[:, 0] == 1
+    partial = functools.partial
+    for reward_fn, batch_size, sizes in [
+        (calls, None, [1, 1, 1]),  # an exception costs its own row only
+        (calls, 2, [2, 1]),
+        (calls, 9, [3]),
+        (calls.yielding, None, [3]),
+        (partial(calls.yielding), None, [3]),
+        (yielder, None, [3]),
+        (calls.yielding, 2, [2, 1]),
+        (lambda s: calls.yielding(s), None, [1, 1, 1]),  # nobody can see that it is one
+        (lambda s: map(float, calls(s)), 3, [3]),
+        (jax.jit(traced), None, [3]),
+        (partial(jax.jit(lambda s: traced(s))), None, [3]),
+        (jax.jit(traced), 1, [1]),  # traced once, for one row
+    ]:
+        calls.sizes, yielder.sizes = [], []
+        rewards = Oracle(reward_fn, batch_size=batch_size).evaluate(0, rows(1, 5, 1))
+        assert (calls.sizes + yielder.sizes, rewards.tolist()) == (sizes, [1, 0, 1])
+
+
+def test_an_exception_costs_its_own_row_only():
+    for reward_fn in (Recording(fail_at=200), yielded(Recording(fail_at=200))):
+        oracle = Oracle(reward_fn)
+        message = r"raised RuntimeError: the instrument is off for row 200 \(round 0, index 200\)"
+        with pytest.raises(OracleError, match=message):
+            oracle.evaluate(0, rows(*range(250)))
+        assert oracle.ledger.counts().answers == 200
+        rest = Recording()
+        oracle = Oracle(rest, ledger=oracle.ledger)
+        oracle.evaluate(0, rows(*range(250)))
+        assert rest.asked == list(range(200, 250))
+
+
+def yielded(one_row):
+    """A function of rows as a generator."""
+
+    def generator(sequences):
+        for i in range(len(sequences.tokens)):
+            yield from one_row(Sequences(sequences.tokens[i : i + 1], sequences.mask[i : i + 1]))
+
+    return generator
+
+
+def test_each_yielded_reward_is_on_disk_before_the_next_is_worked_for(tmp_path):
+    path, seen = tmp_path / "oracle.sqlite", []
+
+    def reward_fn(sequences):
+        for _ in sequences.tokens:
+            with sqlite3.connect(path) as other:
+                seen.append(other.execute("SELECT count(reward) FROM evaluations").fetchone()[0])
+            other.close()
+            yield 1
+
+    Oracle(reward_fn, ledger=Ledger(path)).evaluate(0, rows(0, 1, 2))
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message", "kept"),
+    [
+        ([], r"ended after 0 rewards, before row 0 \(round 0, index 0\)", 0),
+        ([1, 0], r"ended after 2 rewards, before row 2 \(round 0, index 2\)", 2),
+        ([1, 0, 0, 1], "yielded more than 3 rewards for the 3 rows .*first 3 are kept", 3),
+        ([1, 0.5, 0], r"answered 0.5 for row 1 \(round 0, index 1\)", 1),
+        ([1, None, 0], r"answered list \[None\] for row 1", 1),
+        ([1, [1, 0], 0], r"shape \(1, 2\) for row 1", 1),
+        ([1, "1", 0], r"answered list \['1'\] for row 1", 1),
+    ],
+)
+def test_what_a_generator_yields_wrongly_names_the_row(answers, message, kept):
+    oracle = Oracle(lambda s: iter(answers), batch_size=3)
+    with pytest.raises(OracleError, match=message) as caught:
+        oracle.evaluate(0, rows(5, 6, 7))
+    assert "\n" not in str(caught.value)
+    assert oracle.ledger.counts().answers == kept
+    rest = Recording()
+    Oracle(rest, ledger=oracle.ledger).evaluate(0, rows(5, 6, 7))
+    assert rest.asked == [5, 6, 7][kept:]
+
+
+def test_a_stop_iteration_of_the_oracle_is_no_end():
+    with pytest.raises(OracleError, match="raised StopIteration for row 0"):
+        Oracle(lambda s: next(iter(()))).evaluate(0, rows(1))
+
+
 def test_an_oracle_cannot_change_what_is_recorded():
     def vandal(sequences):
         sequences.tokens[:] = 0
@@ -157,7 +268,9 @@ def test_candidates_of_wrong_shape_are_refused():
         Oracle(Recording()).evaluate(0, flat)
 
 
-@pytest.mark.parametrize("setting", [{"budget": -1}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "setting", [{"budget": -1}, {"batch_size": 0}, {"budget": 2.5}, {"batch_size": True}]
+)
 def test_settings_are_checked(setting):
     name, value = next(iter(setting.items()))
     with pytest.raises(ValueError, match=f"{name}={value}"):

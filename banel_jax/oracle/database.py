@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +28,10 @@ TROUBLES = {
 
 class LedgerError(ValueError):
     """The ledger cannot be used or belongs to another run; the message names the file."""
+
+
+class LedgerLocked(LedgerError):
+    """Another program has locked the ledger, and patience or a signal ended the wait."""
 
 
 class Database:
@@ -66,8 +70,14 @@ class Database:
     def read(self, query: str, *parameters) -> list[tuple]:
         return self.do(lambda: self._connection.execute(query, parameters).fetchall())
 
-    def transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    def transaction(
+        self, change: Callable[[sqlite3.Connection], T], patience: float | None = None
+    ) -> T:
         """Does all of a change or nothing.
+
+        Args:
+          change: what is done within the transaction.
+          patience: in place of the connection's.
 
         Raises:
           LedgerError: if it could not be written, or the file is no longer at its path.
@@ -83,31 +93,30 @@ class Database:
                 self._connection.execute("BEGIN IMMEDIATE")
                 return change(self._connection)
 
-        return self.do(whole)
+        return self.do(whole, patience)
 
-    def write(self, statement: str, rows: Sequence[tuple]) -> None:
-        self.transaction(lambda connection: connection.executemany(statement, rows))
-
-    def do(self, action: Callable[[], T]) -> T:
+    def do(self, action: Callable[[], T], patience: float | None = None) -> T:
         """What an action returns, tried until no other program has locked the file.
 
         Raises:
-          LedgerError: in one line, for an error of SQLite and where patience or a signal ended.
+          LedgerError: in one line, for an error of SQLite and where the wait ended.
         """
-        deadline, told = time.monotonic() + self.patience, False
+        patience = self.patience if patience is None else patience
+        deadline, told = time.monotonic() + patience, False
         while True:
             try:
                 return action()
             except sqlite3.Error as error:
                 locked = "lock" in str(error)
                 if not locked or time.monotonic() >= deadline or interrupts.pending():
-                    raise LedgerError(self._explain(error)) from error
+                    kind = LedgerLocked if locked else LedgerError
+                    raise kind(self._explain(error)) from error
             if not told:
                 told = True
                 logger.warning(
                     "the ledger %s is locked by another program; waiting for it up to %g seconds",
                     self.path,
-                    self.patience,
+                    patience,
                 )
             time.sleep(0.02)
 

@@ -1,9 +1,9 @@
-"""Signals are held back while an answer is written down, and come right after it."""
+"""Ctrl-C is held back while an answer is written down, and comes right after it."""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _noted: list[int] = []
@@ -15,24 +15,31 @@ def pending() -> bool:
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """A block that no Ctrl-C, SIGTERM or SIGHUP ends; what came meanwhile is delivered after it.
+def held_back(received: Sized) -> Iterator[None]:
+    """A block whose signals are held back to its end once `received` is no longer empty.
 
-    Python runs signal handlers in the main thread alone, so in others there is nothing to do.
+    Only signals that Python handles, which by default is Ctrl-C alone, and which it handles in
+    the main thread alone; the others end the process as `kill -9` does.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    held = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
-    for number in held:
-        signal.signal(number, lambda number, frame: _noted.append(number))
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {n: h for n in SIGNALS if callable(h := signal.getsignal(n))}
+
+    def handle(number, frame):
+        if received:
+            _noted.append(number)
+        else:
+            handlers[number](number, frame)
+
     try:
+        for number in handlers:
+            signal.signal(number, handle)
         yield
     finally:
-        for number, handler in reversed(held.items()):
-            signal.signal(number, handler)
-        came = dict.fromkeys(_noted)
+        for number in reversed(list(handlers)):
+            if signal.getsignal(number) is handle:  # else the oracle has set its own
+                signal.signal(number, handlers[number])
+        noted = dict.fromkeys(_noted)
         _noted.clear()
-        for one in came:
+        for one in noted:
             signal.raise_signal(one)

@@ -65,7 +65,10 @@ class Kept:
         for place in self.places:
             for number, line in enumerate(_complete_lines(place), 1):
                 try:
-                    answers.append((place, Answer(**json.loads(line))))
+                    answer = Answer(**json.loads(line))
+                    if answer.reward not in (0, 1):
+                        raise ValueError(f"its reward is {answer.reward}, neither 0 nor 1")
+                    answers.append((place, answer))
                 except (ValueError, TypeError) as error:
                     raise ValueError(
                         f"line {number} of {place} holds no answer of the oracle ({error}); mend "

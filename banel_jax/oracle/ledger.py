@@ -9,28 +9,14 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from banel_jax.oracle import interrupts, schema
 from banel_jax.oracle.answers import one_line
-from banel_jax.oracle.database import Database, LedgerError
+from banel_jax.oracle.database import Database, LedgerError, LedgerLocked
 from banel_jax.oracle.kept import Answer, Kept
 from banel_jax.oracle.mark import Mark
 from banel_jax.oracle.tally import Counts, Tally, row_checksum, with_reward
 
 logger = logging.getLogger(__name__)
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS evaluations (
-  row INTEGER PRIMARY KEY,          -- counted over the whole run, from 0
-  round INTEGER NOT NULL,
-  index_in_round INTEGER NOT NULL,
-  tokens BLOB NOT NULL,             -- int32, little-endian
-  mask BLOB NOT NULL,               -- one byte a token, 0 or 1
-  reward REAL,                      -- NULL from before the oracle is asked until it answered
-  attempts INTEGER NOT NULL,        -- how often it was asked; above 1 after an interruption
-  checksum INTEGER NOT NULL         -- CRC-32 of the run and of all columns but attempts
-);
-"""
-FORMAT = "2"
 
 
 class Recorded(NamedTuple):
@@ -83,8 +69,8 @@ class Ledger:
         self._kept, self._mark, self._tally = Kept(file), Mark(file), Tally()
         self._database = Database(file, patience)
         try:
-            self._check_run(self._database.transaction(lambda db: _describe(db, run)), run)
-            self._database.do(self._read)  # streamed, as it may be long
+            self._check_run(self._database.transaction(lambda db: schema.describe(db, run)), run)
+            self._database.do(self._read)
             self._check_mark()
             self._take_up()
         except BaseException:
@@ -92,10 +78,10 @@ class Ledger:
             raise
 
     def _check_run(self, about: dict[str, str], run: str) -> None:
-        if about.get("format") != FORMAT:
+        if about.get("format") != schema.FORMAT:
             raise LedgerError(
-                f"the ledger {self.path} has format {about.get('format')}, not {FORMAT}: another "
-                "version wrote it; go on with that one, or start anew in another folder"
+                f"the ledger {self.path} has format {about.get('format')}, not {schema.FORMAT}: "
+                "another version wrote it; go on with that one, or start anew in another folder"
             )
         if about.get("run") != run:
             raise LedgerError(
@@ -146,7 +132,7 @@ class Ledger:
                     f"{self.path}; put the ledger that it belongs to back, or move it away"
                 )
         if new:
-            self._write_answers(list(new.values()))
+            self._write(list(new.values()))
             logger.warning(
                 "%d answers that the ledger %s could not take before are in it now",
                 len(new),
@@ -177,11 +163,8 @@ class Ledger:
         ]
         bases = [row_checksum(self._seed, *row) for row in rows]
         try:
-            self._database.write(
-                "INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, NULL, 1, ?) "
-                "ON CONFLICT (row) DO UPDATE SET attempts = attempts + 1",
-                [(*row, with_reward(base, None)) for row, base in zip(rows, bases, strict=True)],
-            )
+            new = [(*row, with_reward(base, None)) for row, base in zip(rows, bases, strict=True)]
+            self._database.transaction(lambda db: db.executemany(schema.START, new))
         except LedgerError as error:
             raise LedgerError(f"{error}. The oracle was not asked") from error
         for row, base in zip(rows, bases, strict=True):
@@ -203,30 +186,37 @@ class Ledger:
             row = first + int(index)
             answers.append(Answer(row, reward, with_reward(in_flight[row], reward)))
         try:
-            self._write_answers(answers)
-        except BaseException as error:
-            self._keep(answers, error)
+            self._write(answers, patience=0)
+            return
+        except BaseException as failure:
+            error = failure
+        place = self._kept.keep(answers)  # before any waiting, which may be ended by a kill
+        if isinstance(error, LedgerLocked):
+            try:
+                self._take_up() if place else self._write(answers)
+                return
+            except BaseException as failure:
+                error = failure
+        self._give_up(answers, place, error)
 
-    def _write_answers(self, answers: list[Answer]) -> None:
-        if answers:
-            self._database.write(
-                "UPDATE evaluations SET reward = ?, checksum = ? WHERE row = ? AND reward IS NULL",
-                [(answer.reward, answer.checksum, answer.row) for answer in answers],
-            )
+    def _write(self, answers: list[Answer], patience: float | None = None) -> None:
+        rows = [(answer.reward, answer.checksum, answer.row) for answer in answers]
+        if rows:
+            self._database.transaction(lambda db: db.executemany(schema.ANSWER, rows), patience)
             for answer in answers:
                 self._tally.answer(answer.row, answer.reward)
             self._mark.write(self._tally.now)
 
-    def _keep(self, answers: list[Answer], error: BaseException) -> NoReturn:
-        place = self._kept.keep(answers)
+    def _give_up(self, answers: list[Answer], place: Path | None, error: BaseException) -> NoReturn:
         if place:
             said = f"the {len(answers)} answers in hand are kept in {place} and will be taken up"
         else:
             told = ", ".join(f"{answer.row}: {answer.reward:g}" for answer in answers)
             said = f"no file could keep the answers in hand, which are, by row, {told}"
+        if interrupts.pending() or not isinstance(error, LedgerError):  # said here or not at all
+            logger.warning("writing the ledger %s was interrupted; %s", self.path, said)
         if isinstance(error, LedgerError):
             raise LedgerError(f"{error}; {said}") from error
-        logger.warning("writing the ledger %s was interrupted; %s", self.path, said)
         raise error
 
     def totals(self, rounds: int | None = None) -> tuple[int, int]:
@@ -259,17 +249,3 @@ class Ledger:
     def close(self) -> None:
         self._mark.close()
         self._database.close()
-
-
-def _describe(database: sqlite3.Connection, run: str) -> dict[str, str]:
-    """The names and values of `about`, written where the file is new."""
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
-    if tables and "about" not in tables:
-        raise sqlite3.DatabaseError("it is another program's database")
-    for statement in SCHEMA.strip().split(";\n"):
-        database.execute(statement)
-    about = dict(database.execute("SELECT name, value FROM about"))
-    if not about:
-        about = {"format": FORMAT, "run": run}
-        database.executemany("INSERT INTO about VALUES (?, ?)", about.items())
-    return about

@@ -200,19 +200,18 @@ class Oracle:
 
 
 def _receive(source: Iterator, rows: Rows, take: Callable[[Any], None]) -> list:
-    """The next of an iterator, in a list that is empty at its end; `take` has it in any case."""
+    """The next of an iterator, in a list, empty at its end; no signal keeps it from `take`."""
     came: list = []
-    try:
-        # Within C, as a signal must not come between an answer and its place in the list.
-        came.extend(itertools.islice(source, 1))
-    except Exception as error:
-        raise OracleError(
-            f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; {GOES_ON}"
-        ) from error
-    finally:
-        if came:
-            with interrupts.held_back():
-                take(came[0])
+    with interrupts.held_back(came):
+        try:
+            # Within C, as no signal can come between an answer and its place in the list there.
+            came.extend(itertools.islice(source, 1))
+        except Exception as error:
+            raise OracleError(
+                f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; {GOES_ON}"
+            ) from error
+        for answer in came:
+            take(answer)
     return came
 
 
