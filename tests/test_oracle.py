@@ -366,7 +366,7 @@ def test_a_ledger_of_another_run_is_refused(tmp_path):
 
 def filled(path):
     ledger = Ledger(path, "a")
-    Oracle(Recording(), ledger=ledger).evaluate(0, rows(*range(2000)))
+    Oracle(Recording(), ledger=ledger, batch_size=2000).evaluate(0, rows(*range(2000)))
     ledger.close()
 
 
