@@ -19,8 +19,9 @@ ROWS = 32_769  # above the size from which some compilers of CPUs fused wrongly
 
 def run(section: Section) -> None:
     section.part("versions", versions)
+    section.part("accelerator", partial(accelerator, section.smoke))
     section.part("nvidia_smi", nvidia_smi)
-    for backend in dict.fromkeys((jax.default_backend(), "cpu")):
+    for backend in backends():
         with jax.default_device(jax.devices(backend)[0]):
             for name, pattern in PATTERNS.items():
                 section.part(f"compiler_{name}_{backend}", partial(compiler, pattern))
@@ -49,6 +50,20 @@ def versions() -> dict[str, Any]:
         },
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("XLA_", "JAX_"))},
     }
+
+
+def accelerator(smoke: bool) -> dict[str, Any]:
+    """Whether there is one: JAX goes on with the CPU where it cannot start the device."""
+    backend = jax.default_backend()
+    return {"passed": smoke or backend != "cpu", "backend": backend}
+
+
+def backends() -> list[str]:
+    """The default one, and the CPU beside it if JAX may use that."""
+    found = [jax.default_backend()]
+    with contextlib.suppress(RuntimeError):
+        found += [name for name in ("cpu",) if jax.devices(name) and name not in found]
+    return found
 
 
 def nvidia_smi() -> dict[str, Any]:

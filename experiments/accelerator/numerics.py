@@ -13,11 +13,12 @@ import numpy as np
 
 from banel_jax import parallel, sampling, scoring, training
 from banel_jax.training import TrainingConfig
-from experiments.accelerator.models import Tried, tried
+from experiments.accelerator.models import Tried, in_bfloat16, tried
 from experiments.accelerator.section import Section, Skip, within
 
 KEY = 2
 ROUNDING = 2e-5  # of log-likelihoods, relative to one nat and their size
+COARSE = 2e-2  # the same in bfloat16
 FIT = TrainingConfig(epochs=2, batch_size=8, learning_rate=1e-3)
 
 
@@ -40,6 +41,8 @@ def run(section: Section) -> None:
         section.part(f"several_devices_{name}", partial(several_devices, every[name]))
     section.part("training_on_several_devices", partial(training_on_several, every["tiny"]))
     section.part("pmap", partial(pmap, every["tiny"]))
+    coarse = partial(sampler_against_scorer, in_bfloat16(section.smoke), COARSE)
+    section.part("sampler_against_scorer_bfloat16", coarse)
 
 
 def draw(of: Tried, n: int, chunk: int | None = None):
@@ -57,11 +60,11 @@ def same_rows(found, expected) -> float:
     return float(np.mean(np.all(found == expected, axis=1)))
 
 
-def sampler_against_scorer(of: Tried) -> dict[str, Any]:
+def sampler_against_scorer(of: Tried, limit: float = ROUNDING) -> dict[str, Any]:
     """Decoding with a cache and a whole forward pass: two ways to one likelihood."""
     drawn, log_probs = draw(of, of.rows)
     scores = scoring.log_likelihood(of.model, of.params, drawn)
-    return within(difference(log_probs, scores), ROUNDING, mean_nats=-float(jnp.mean(scores)))
+    return within(difference(log_probs, scores), limit, mean_nats=-float(jnp.mean(scores)))
 
 
 def frequencies() -> dict[str, Any]:

@@ -37,13 +37,14 @@ def run(section: Section) -> None:
     chunks.sweep(section, found, "A", partial(chunks.of_transformer, smoke), 20)
     chunks.sweep(section, found, name, partial(chunks.of_qwen2, name, smoke), 40)
     section.part(f"training_{name}", partial(measure, partial(large, "training", rows, new)), 25)
-    section.part(f"sampling_{name}", partial(measure, partial(large, "sampling", rows, new)), 60)
     if not smoke:
         wide = partial(benchmark_qwen2.case, f"{name}_float32")
         scored = partial(wide, "scoring", 0, 0)
         section.part(f"scoring_{name}_float32", partial(measure, scored), 20)
         drawn = partial(wide, "sampling", 0, SHORT)
         section.part(f"sampling_{SHORT}_tokens_{name}_float32", partial(measure, drawn), 20)
+    # Last, since its compilation may take all the time that is left.
+    section.part(f"sampling_{name}", partial(measure, partial(large, "sampling", rows, new)), 60)
 
 
 def measured_ceilings(smoke: bool) -> dict[str, float]:
