@@ -4,6 +4,7 @@ python -m experiments.accelerator.alone NAME FOLDER SIZE SECONDS
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,3 +27,5 @@ def main(name: str, folder: str, size: str, seconds: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(0)  # all is on disk, and a device may hang when it is let go of

@@ -26,7 +26,6 @@ def run(section: Section) -> None:
     every = tried(section.smoke)
     for name, of in every.items():
         section.part(f"sampler_against_scorer_{name}", partial(sampler_against_scorer, of))
-    section.part("frequencies", frequencies)
     for name, of in every.items():
         section.part(f"any_chunk_{name}", partial(any_chunk, of))
     section.part("resume", partial(resume, ""), needs=10)
@@ -36,6 +35,7 @@ def run(section: Section) -> None:
     for name, of in every.items():
         section.part(f"against_cpu_{name}", partial(against_cpu, of))
     section.part("training_against_cpu", partial(training_against_cpu, every["tiny"]))
+    section.part("frequencies", frequencies)
     # A mesh of one device is none, and says little.
     for name in every if jax.device_count() > 1 and not section.smoke else ("tiny",):
         section.part(f"several_devices_{name}", partial(several_devices, every[name]))
