@@ -46,18 +46,33 @@ def checksum(tree: Any) -> int:
     """CRC-32 over the bytes of all leaves, keys included."""
     total = 0
     for leaf in jax.tree.leaves(tree):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
+        leaf = _data(leaf if hasattr(leaf, "dtype") else np.asarray(leaf))
         total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), total)
     return total
 
 
-def stored(tree: State) -> dict[str, Any]:
-    """The leaves by number, without the empty ones, which orbax refuses."""
-    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree)) if leaf.size}
+def stored(tree: State) -> dict[str, np.ndarray]:
+    """The leaves by number, without the empty ones, which orbax refuses.
+
+    They are copies on the host, so that a checkpoint knows of no device and is read anywhere.
+    """
+    leaves = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree)) if leaf.size}
+    return {name: np.array(_data(leaf)) for name, leaf in leaves.items()}
 
 
-def rebuilt(abstract_state: State, leaves: dict[str, Any]) -> State:
+def _data(leaf: Any) -> Any:
+    """The numbers of a leaf; keys have some as well."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def _implementation(like: jax.ShapeDtypeStruct) -> Any:
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+    return found[0]
+
+
+def rebuilt(abstract_state: State, leaves: dict[str, np.ndarray]) -> State:
     """The inverse of `stored`.
 
     Arrays come back bound to no device, as those of `init` are, so what was compiled serves.
@@ -66,11 +81,10 @@ def rebuilt(abstract_state: State, leaves: dict[str, Any]) -> State:
     def rebuild(i, like):
         if not like.size:
             return jnp.zeros(like.shape, like.dtype)
-        leaf = leaves[str(i)]
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = jnp.asarray(np.asarray(jax.random.key_data(leaf)))
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-        return jnp.asarray(np.asarray(leaf))
+        leaf = jnp.asarray(leaves[str(i)])
+        if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(leaf, impl=_implementation(like))
+        return leaf
 
     abstract_leaves, structure = jax.tree.flatten(abstract_state)
     return jax.tree.unflatten(structure, [rebuild(i, x) for i, x in enumerate(abstract_leaves)])
@@ -150,6 +164,10 @@ class Checkpoints:
                 "command goes on from the checkpoint before"
             ) from error
 
+    def newest(self) -> int:
+        """Rounds of the newest checkpoint, sound or not; 0 where there is none."""
+        return max(self._manager.all_steps(), default=0)
+
     def restore_latest(self, abstract_state: State) -> tuple[int, State] | None:
         """The newest sound checkpoint, as (rounds done, state), or None.
 
@@ -171,7 +189,10 @@ class Checkpoints:
                 continue
             self._check(rounds, run, saved, signature(abstract_state))
             try:
-                restore = ocp.args.StandardRestore(stored(abstract_state))
+                shapes = jax.eval_shape(lambda tree: jax.tree.map(_data, tree), abstract_state)
+                kept = enumerate(jax.tree.leaves(shapes))
+                like = {str(i): np.empty(x.shape, x.dtype) for i, x in kept if x.size}
+                restore = ocp.args.StandardRestore(like)
                 leaves = self._manager.restore(rounds, args=ocp.args.Composite(state=restore))
                 state = rebuilt(abstract_state, leaves["state"])
                 if checksum(state) != expected:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,17 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
     """Writes a file through `replacing`; text as UTF-8."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sweep(folder: Path | str) -> None:
+    """Removes what a process left in a folder that was killed within `replacing`.
+
+    For folders that this process alone writes into.
+    """
+    for name in os.listdir(folder):
+        if re.fullmatch(r"\..+\.[0-9a-f]{12}", name):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
 
 
 def sync_folder(folder: Path | str) -> None:

@@ -6,10 +6,11 @@ experiment as one compiled call, for rewards that are JAX functions.
 
 import functools
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ import numpy as np
 from banel_jax import checks, files, naming, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.compiled import compiled_blocks, compiled_run
+from banel_jax.environment import environment
 from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
 from banel_jax.progress import progress
+from banel_jax.rehearsal import rehearse
 from banel_jax.rounds import (
     COUNTS,
     CandidatesNotFound,
@@ -33,7 +36,10 @@ from banel_jax.rounds import (
     round_keys,
     strong,
 )
+from banel_jax.timings import Timings
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "CandidatesNotFound", "Evaluate", "RunConfig", "RunResult", "compiled_blocks", "compiled_run",
@@ -43,41 +49,32 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Settings of a run.
+    """Settings of a run; all but the seed may be others when it goes on.
 
     Attributes:
-      rounds: of ask, evaluate, tell.
-      seed: of all random numbers.
+      rounds: of ask, evaluate, tell; a run that is complete goes on when they are raised.
+      seed: of all random numbers, below 2**32.
       budget: reward evaluations allowed in all; None for what the rounds ask for.
       oracle_batch_size: rows in a call of the oracle, each call being on disk before the next.
         None for one row a call, so that an exception costs no other row's answer; for all of a
         round where the oracle is a generator or a function of `jax.jit`, see `oracle.Oracle`.
       checkpoint_every: rounds between checkpoints. The last round always has one.
-      ledger_patience: seconds to wait while another program has locked the ledger. Neither this
-        nor the two before bind a folder.
+      ledger_patience: seconds to wait while another program has locked the ledger.
     """
 
-    rounds: int = 30
+    rounds: int = field(default=30, metadata=naming.MAY_CHANGE)
     seed: int = 0
-    budget: int | None = None
-    oracle_batch_size: int | None = None
-    checkpoint_every: int = 1
-    ledger_patience: float = 30.0
+    budget: int | None = field(default=None, metadata=naming.MAY_CHANGE)
+    oracle_batch_size: int | None = field(default=None, metadata=naming.MAY_CHANGE)
+    checkpoint_every: int = field(default=1, metadata=naming.MAY_CHANGE)
+    ledger_patience: float = field(default=30.0, metadata=naming.MAY_CHANGE)
 
     def __post_init__(self):
-        for name in ("rounds", "oracle_batch_size", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if self.budget is not None and self.budget < 0:
-            raise ValueError(f"budget={self.budget} must not be negative")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed={self.seed} must be between 0 and 2**32 - 1")
+        checks.integers(self, "rounds", "checkpoint_every", at_least=1)
+        checks.integers(self, "oracle_batch_size", at_least=1, none=True)
+        checks.integers(self, "budget", at_least=0, none=True)
+        checks.integers(self, "seed", at_least=0, below=2**32)
         checks.reals(self, "ledger_patience", at_least=0, infinite=True)
-
-
-# Settings that change no number, so that a run may go on with others.
-UNBOUND = ("oracle_batch_size", "checkpoint_every", "ledger_patience")
 
 
 class RunResult(NamedTuple):
@@ -100,22 +97,25 @@ class Steps(NamedTuple):
     tell: Callable[..., tuple[State, dict[str, jax.Array]]]
 
 
-@functools.lru_cache(maxsize=32)
 def compiled_steps(algorithm: Algorithm) -> Steps:
     """Compiled once for an algorithm, however many seeds and runs use it.
 
     Nothing is donated: the state before `tell` is evaluated after it, and the first state
     shares the caller's prior.
     """
+    return _compiled_steps(algorithm.init, algorithm.ask, algorithm.tell)
 
+
+@functools.lru_cache(maxsize=32)
+def _compiled_steps(begin, propose, learn) -> Steps:
     def init(key, prior_params):
-        return strong(algorithm.init(init_key(key), prior_params))
+        return strong(begin(init_key(key), prior_params))
 
     def ask(key, round, state):
-        return strong(algorithm.ask(round_keys(key, round).ask, state))
+        return strong(propose(round_keys(key, round).ask, state))
 
     def tell(key, round, state, candidates, rewards):
-        return strong(algorithm.tell(round_keys(key, round).tell, state, candidates, rewards))
+        return strong(learn(round_keys(key, round).tell, state, candidates, rewards))
 
     return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell))
 
@@ -134,13 +134,14 @@ def run(
     *,
     evaluate: Evaluate | None = None,
     configuration: Mapping[str, Any] | None = None,
+    accept: Sequence[str] = (),
     description: str = "",
 ) -> RunResult:
     """Runs an experiment in a folder, or goes on with the one that is there.
 
     Stopped at any moment and called again, it ends with the metrics and the state, bit for
     bit, of a run that was never stopped, and every reward evaluation is paid once. A folder
-    that is complete is read and returned.
+    that is complete is read and returned; with more rounds it goes on.
 
     The folder holds `config.json`, `metrics.jsonl` (a line a round), `timings.jsonl` (seconds
     a round), `oracle.sqlite` (the ledger), `checkpoints/` and at the end `summary.json`.
@@ -155,65 +156,159 @@ def run(
       evaluate: `evaluate(asked_state, state) -> dict` of scalars, a JAX function of the states
         after `ask` and after `tell`; its values join the round's metrics. Pass the same object
         to every run.
-      configuration: of the experiment, as JSON values, beside the settings of the run and of
-        the algorithm; a folder of another one is refused, naming the fields that differ.
+      configuration: of the experiment, whatever `naming.plain` can name, beside the settings of
+        the run and of the algorithm; a folder of another one is refused, naming the fields that
+        differ.
+      accept: fields of `config.json`, such as `environment.jax`, that may differ from what the
+        folder was begun with. The change is written down there, and where rounds must be asked
+        for again, the ledger refuses them if they are others now.
       description: stands before the progress bar.
 
     Raises:
       ValueError: one line saying what is wrong and how to mend it, for a folder of another
-        configuration or in use, a budget that does not fit, a damaged ledger, an oracle that
-        fails.
+        configuration, begun under another environment or in use, functions that do not fit
+        together, a budget that does not fit, a damaged ledger, an oracle that fails.
     """
-    folder = files.expand(folder).absolute()
+    check_arguments(algorithm, reward_fn, config, evaluate)
+    folder = run_folder.named(folder)
+    accept = (accept,) if isinstance(accept, str) else tuple(accept)
     key = jax.random.key(config.seed)
     steps = compiled_steps(algorithm)
-    abstract_state = jax.eval_shape(steps.init, key, prior_params)
-    num_candidates = check_budget(steps, abstract_state, config)
+    compiled = compiled_evaluate(evaluate) if evaluate else None
+    abstract_state, num_candidates = rehearse(*steps, compiled, key, prior_params)
+    check_budget(config, num_candidates)
     configuration = {
-        **(configuration or {}),
-        "algorithm": naming.plain(dict(algorithm.settings)),
-        "run": {k: v for k, v in asdict(config).items() if k not in UNBOUND}
-        | {"num_candidates": num_candidates},
+        **described(configuration),
+        "algorithm": naming.plain(dict(algorithm.settings), "algorithm"),
+        "run": naming.plain(config) | {"num_candidates": num_candidates},
         "prior_params": f"{checksum(prior_params):08x}",
+        "environment": environment(key),
     }
-    name = naming.identity(configuration)
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(folder))
-        begun = run_folder.check_configuration(folder / "config.json", configuration)
-        ledger = Ledger(folder / "oracle.sqlite", name, begun, config.ledger_patience)
-        stack.enter_context(closing(ledger))
-        if not begun:  # after the ledger, so that a folder with one and no other is no loss
-            text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
-            files.write_atomically(folder / "config.json", text)
-        checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
-        restored = checkpoints.restore_latest(abstract_state)
-        done, state = restored or (0, None)
-        paid = checkpoints.paid(done) if restored else {}
-        metrics = take_up_records(folder, ledger, done, num_candidates, paid)
-        if done == config.rounds:
-            summarise(folder, ledger, metrics)
-            return RunResult(state, metrics)
-        if state is None:
-            state = steps.init(key, prior_params)
-        oracle = Oracle(reward_fn, config.budget, ledger, config.oracle_batch_size)
-        for round in progress(range(done, config.rounds), config.rounds, description, done):
-            state, record, timing = one_round(steps, oracle, evaluate, key, round, state)
-            metrics.append(record)
+        at = take_up(stack, folder, configuration, accept, config, abstract_state)
+        if at.done == config.rounds:
+            logger.warning(
+                "the run in %s is complete: its %d rounds are read, and the oracle was asked "
+                "nothing. Raise rounds to go on, or choose another folder to begin anew",
+                folder,
+                at.done,
+            )
+            summarise(folder, at.ledger, at.metrics, at.timings)
+            return RunResult(at.state, at.metrics)
+        oracle = Oracle(reward_fn, config.budget, at.ledger, config.oracle_batch_size)
+        state = steps.init(key, prior_params) if at.state is None else at.state
+        for round in progress(range(at.done, config.rounds), config.rounds, description, at.done):
+            state, record, timing = one_round(steps, oracle, compiled, key, round, state)
+            at.metrics.append(record)
             run_folder.append_record(folder / "metrics.jsonl", record)
             start = time.perf_counter()
             if (round + 1) % config.checkpoint_every == 0 or round + 1 == config.rounds:
-                checkpoints.save(round + 1, state, ledger.counts(round + 1)._asdict())
+                at.checkpoints.save(round + 1, state, at.ledger.counts(round + 1)._asdict())
             timing["checkpoint"] = time.perf_counter() - start
-            run_folder.append_record(folder / "timings.jsonl", timing)
-        checkpoints.wait()
-        summarise(folder, ledger, metrics)
-    return RunResult(state, metrics)
+            at.timings.append(timing)
+        at.checkpoints.wait()
+        summarise(folder, at.ledger, at.metrics, at.timings)
+    return RunResult(state, at.metrics)
 
 
-def summarise(folder: Path, ledger: Ledger, metrics: list[dict[str, float]]) -> None:
-    """Writes `summary.json`: what was paid and met, the last round, and where the time went."""
-    timings = run_folder.read_records(folder / "timings.jsonl")
-    phases = [name for name in timings[0] if name != "round"] if timings else []
+def check_arguments(algorithm: Algorithm, reward_fn: Any, config: Any, evaluate: Any) -> None:
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"config is a {type(config).__name__}; give a RunConfig")
+    if not callable(reward_fn):
+        raise ValueError(f"reward_fn is a {type(reward_fn).__name__}; give a function")
+    compiled = {name: getattr(algorithm, name, None) for name in Steps._fields}
+    compiled |= {} if evaluate is None else {"evaluate": evaluate}
+    for name, function in compiled.items():
+        # JAX finds what it compiled by the function's hash.
+        if not callable(function) or getattr(function, "__hash__", None) is None:
+            raise ValueError(f"{name} is a {type(function).__name__}; give a function")
+
+
+def described(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's part of `config.json`, which must leave the other parts their names."""
+    plain = naming.plain(configuration or {}, "configuration")
+    if not isinstance(plain, dict):
+        raise ValueError(f"configuration is a {type(configuration).__name__}; give a dict")
+    taken = plain.keys() & {"algorithm", "run", "prior_params", "environment", "changes"}
+    if taken:
+        raise ValueError(
+            f"configuration has {', '.join(sorted(taken))}, which config.json says of every run; "
+            "choose another name"
+        )
+    return plain
+
+
+class TakenUp(NamedTuple):
+    """A run's folder as it is gone on with.
+
+    Attributes:
+      ledger, checkpoints, timings: open.
+      done: rounds.
+      state: after them; None before the first.
+      metrics: of these rounds.
+    """
+
+    ledger: Ledger
+    checkpoints: Checkpoints
+    timings: Timings
+    done: int
+    state: State | None
+    metrics: list[dict[str, float]]
+
+
+def take_up(
+    stack: ExitStack,
+    folder: Path,
+    configuration: Mapping[str, Any],
+    accept: Sequence[str],
+    config: RunConfig,
+    abstract_state: State,
+) -> TakenUp:
+    """Opens what is in a folder that is held, after checking that it is this run's.
+
+    A run that is complete is read wherever it was made; one that goes on needs the environment
+    that it was begun under.
+    """
+    path, rounds = folder / "config.json", config.rounds
+    files.sweep(folder)
+    begun = run_folder.check_configuration(path, configuration, accept)
+    if not begun:
+        run_folder.check_unclaimed(folder)
+    name = run_folder.begun_as(path) if begun else naming.identity(configuration)
+    ledger = Ledger(folder / "oracle.sqlite", name, begun, config.ledger_patience)
+    stack.enter_context(closing(ledger))
+    if not begun:  # after the ledger, so that a folder with one and no other is no loss
+        run_folder.record_configuration(path, configuration)
+    checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
+    if checkpoints.newest() < rounds:
+        run_folder.check_environment(path, configuration, accept)
+    restored = checkpoints.restore_latest(abstract_state)
+    done, state = restored or (0, None)
+    paid = checkpoints.paid(done) if restored else {}
+    asked = max(done, ledger.last_round() + 1)
+    if asked > rounds:
+        raise ValueError(
+            f"rounds={rounds}, but the run in {folder} was paid for up to round {asked}; give at "
+            "least that, or choose another folder"
+        )
+    num_candidates = configuration["run"]["num_candidates"]
+    metrics = take_up_records(folder, ledger, done, num_candidates, paid)
+    if done < rounds:
+        run_folder.check_environment(path, configuration, accept)
+        run_folder.record_configuration(path, configuration, done)
+    return TakenUp(
+        ledger, checkpoints, Timings(folder / "timings.jsonl", done), done, state, metrics
+    )
+
+
+def summarise(
+    folder: Path, ledger: Ledger, metrics: list[dict[str, float]], timings: Timings
+) -> None:
+    """Writes `summary.json`: what was paid and met, the last round, and where the time went.
+
+    Where it cannot be written a warning says so; the run's result is there all the same.
+    """
     rows, successes = ledger.totals()
     summary = {
         "rounds": len(metrics),
@@ -221,17 +316,18 @@ def summarise(folder: Path, ledger: Ledger, metrics: list[dict[str, float]]) -> 
         "num_successes": successes,
         "evaluations_to_first_success": ledger.first_success(),
         "asked_again_after_a_stop": ledger.repeated_attempts(),
-        "seconds": {name: round(sum(t[name] for t in timings), 3) for name in phases},
+        "seconds": timings.seconds(),
         "last_round": run_folder.finite(metrics[-1]),
     }
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    files.write_atomically(folder / "summary.json", text)
+    try:
+        files.write_atomically(folder / "summary.json", text)
+    except OSError as error:
+        logger.warning("the run is complete, but its summary cannot be written: %s", error)
 
 
-def check_budget(steps: Steps, abstract_state: State, config: RunConfig) -> int:
-    """m, the candidates of a round; all rounds must fit into the budget."""
-    candidates, _ = jax.eval_shape(steps.ask, jax.random.key(0), jnp.int32(0), abstract_state)
-    num_candidates = candidates.tokens.shape[0]
+def check_budget(config: RunConfig, num_candidates: int) -> None:
+    """All rounds must fit into the budget."""
     needed = config.rounds * num_candidates
     if config.budget is not None and needed > config.budget:
         raise BudgetExceeded(
@@ -239,7 +335,6 @@ def check_budget(steps: Steps, abstract_state: State, config: RunConfig) -> int:
             f"evaluations, more than budget={config.budget}; at most "
             f"{config.budget // num_candidates} rounds fit"
         )
-    return num_candidates
 
 
 def take_up_records(
@@ -248,8 +343,7 @@ def take_up_records(
     """Cuts the records to the rounds of the checkpoint, after checking that all are there."""
     check_paid(folder, ledger, done, num_candidates, paid)
     path = folder / "metrics.jsonl"
-    for file in (path, folder / "timings.jsonl"):
-        run_folder.keep_records(file, done)
+    run_folder.keep_records(path, done)
     metrics = run_folder.read_records(path)
     if [record.get("round") for record in metrics] != list(range(done)):
         raise ValueError(
@@ -309,7 +403,7 @@ def one_round(
     check_found(round, np.asarray(found(candidates)))
     rewards = lap(oracle.evaluate(round, candidates))
     state, info = lap(steps.tell(key, index, asked, candidates, jnp.asarray(rewards)))
-    evaluation = lap(compiled_evaluate(evaluate)(asked, state) if evaluate else {})
+    evaluation = lap(evaluate(asked, state) if evaluate else {})
     record = {
         "round": round,
         **dict(zip(COUNTS, oracle.ledger.totals(round + 1), strict=True)),

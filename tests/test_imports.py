@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
 ROUNDS = {"checks", "naming", "rounds", "types"}
 LOOP = ROUNDS | {"compiled", "files", "oracle", "checkpoint", "progress", "run_folder"}
-CORE = {"checks", "sampling", "scoring", "rejection", "training", "diagnostics", "types"}
+LOOP |= {"environment", "rehearsal", "timings"}
+CORE = {"checks", "sampling", "scoring", "rejection", "training", "diagnostics", "types", "naming"}
 ALLOWED = {  # parts of banel_jax by what may import them
     "types": set(),
     "loop": LOOP,

@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -232,10 +234,10 @@ def test_each_function_is_compiled_once_over_rounds_seeds_and_resumes(tmp_path, 
 def test_another_configuration_is_refused_field_by_field(uninterrupted):
     folder = uninterrupted[0]
     with pytest.raises(ValueError) as caught:
-        go(folder, RunConfig(rounds=7, seed=4, oracle_batch_size=4), refuse)
+        go(folder, RunConfig(rounds=7, seed=4), refuse, configuration={"name": "other"})
     message = str(caught.value)
-    assert "run.rounds is 6 there and 7 here; run.seed is 3 there and 4 here" in message
-    assert "oracle_batch_size" not in message and "\n" not in message
+    assert "name is (absent) there and other here; run.seed is 3 there and 4 here" in message
+    assert "may_change" not in message and "\n" not in message
     with pytest.raises(ValueError, match=r"banel\.kappa is \(absent\) there and 2\.0 here"):
         go(folder, reward_fn=refuse, configuration={"banel": {"kappa": 2.0}})
     with pytest.raises(ValueError, match="prior_params is "):
@@ -254,13 +256,22 @@ def test_a_budget_that_does_not_fit_is_refused_at_the_start(tmp_path):
     "setting",
     [
         {"rounds": 0}, {"checkpoint_every": 0}, {"oracle_batch_size": 0}, {"budget": -1},
-        {"seed": -1}, {"ledger_patience": -1},
+        {"seed": -1}, {"seed": 2**32}, {"seed": 2**64}, {"rounds": 2.5}, {"rounds": "3"},
+        {"rounds": None}, {"rounds": True}, {"budget": float("nan")}, {"checkpoint_every": None},
+        {"oracle_batch_size": 1.0}, {"seed": np.float32(1)}, {"ledger_patience": -1},
     ],
 )  # fmt: skip
 def test_settings_are_checked(setting):
     name, value = next(iter(setting.items()))
-    with pytest.raises(ValueError, match=f"{name}={value}"):
+    with pytest.raises(ValueError, match=re.escape(f"{name}={value!r} must")) as caught:
         RunConfig(**setting)
+    assert "\n" not in str(caught.value)
+
+
+def test_numpy_integers_are_integers():
+    config = RunConfig(np.int64(2), np.uint32(7), jnp.int32(9), np.array(1), np.int8(1))
+    assert config == RunConfig(2, 7, 9, 1, 1)
+    assert all(type(value) is int for value in dataclasses.astuple(config))
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
@@ -284,6 +295,8 @@ def test_a_read_only_folder(tmp_path):
 
 
 def test_a_file_in_the_checkpoints_place(tmp_path):
+    go(tmp_path, RunConfig(rounds=1))
+    shutil.rmtree(tmp_path / "checkpoints")
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(ValueError, match=r"cannot keep checkpoints in .*choose another"):
         go(tmp_path, reward_fn=refuse)

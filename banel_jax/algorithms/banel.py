@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import diagnostics, rejection, sampling, scoring, training
+from banel_jax import diagnostics, naming, rejection, sampling, scoring, training
 from banel_jax.training import Fit, FitInfo, TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
@@ -68,7 +68,7 @@ class BanelConfig:
     kappa: float = 1.0
     rejection: Literal["best", "threshold", "importance"] = "best"
     threshold: float = 0.0
-    acceptance_floor: float = 1e-4
+    acceptance_floor: float = field(default=1e-4, metadata=naming.MAY_CHANGE)
     length_normalised: bool = False
     ratio_against: Literal["base", "generator", "nothing"] = "base"
     num_distilled: int = 0
@@ -219,11 +219,6 @@ def fit_report(
     }
 
 
-def fit_name(fit: Any) -> Any:
-    """What a run's record says of a fit that the caller brought."""
-    return getattr(fit, "settings", None) or getattr(fit, "__qualname__", type(fit).__qualname__)
-
-
 LAST = -1e9  # nats, below any ratio
 REPORT = (
     "acceptance",
@@ -306,7 +301,7 @@ def banel(
     c = config
     failure_model = failure_model or model
     brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}
-    fits = {name: fit_name(fit) for name, fit in brought.items() if fit}
+    fits = {name: fit for name, fit in brought.items() if fit}
     fit_generator = fit_generator or partial(training.fit, model, c.generator_training)
     fit_failure_model = fit_failure_model or partial(
         training.fit, failure_model, c.failure_training

@@ -223,8 +223,7 @@ def rnd_reward(
         )
         return before / error_moments.scale(), state, info
 
-    seen_as = getattr(observe, "settings", None) or getattr(observe, "__qualname__", str(observe))
-    return IntrinsicReward(init, update, (("name", "rnd"), ("settings", c), ("observe", seen_as)))
+    return IntrinsicReward(init, update, (("name", "rnd"), ("settings", c), ("observe", observe)))
 
 
 def rnd(

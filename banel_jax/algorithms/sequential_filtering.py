@@ -15,13 +15,12 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import diagnostics, rejection, sampling, scoring, training
+from banel_jax import diagnostics, naming, rejection, sampling, scoring, training
 from banel_jax.algorithms.banel import (
     REPORT,
     Failures,
     check_filter,
     failure_weights,
-    fit_name,
     fit_report,
     no_failures,
     one_of,
@@ -71,7 +70,7 @@ class SequentialFilteringConfig:
     failure_holdout: float = 0.0
     filter_rounds: tuple[int, ...] = ()
     max_filters: int = 32
-    acceptance_floor: float = 1e-4
+    acceptance_floor: float = field(default=1e-4, metadata=naming.MAY_CHANGE)
 
     def __post_init__(self):
         check_filter(self.num_candidates, self.filter_factor, self.kappa)
@@ -142,7 +141,7 @@ def sequential_filtering(
     """
     c = config
     failure_model = failure_model or model
-    fits = {"fit_failure_model": fit_name(fit_failure_model)} if fit_failure_model else {}
+    fits = {"fit_failure_model": fit_failure_model} if fit_failure_model else {}
     fit_failure_model = fit_failure_model or partial(
         training.fit, failure_model, c.failure_training
     )
