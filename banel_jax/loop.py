@@ -70,10 +70,11 @@ class RunConfig:
     ledger_patience: float = field(default=30.0, metadata=naming.MAY_CHANGE)
 
     def __post_init__(self):
-        checks.integers(self, "rounds", "checkpoint_every", at_least=1)
+        checks.integers(self, "rounds", at_least=1, below=2**31)
+        checks.integers(self, "checkpoint_every", at_least=1)
         checks.integers(self, "oracle_batch_size", at_least=1, none=True)
         checks.integers(self, "budget", at_least=0, none=True)
-        checks.integers(self, "seed", at_least=0, below=2**32)
+        checks.seeds(self, "seed")
         checks.reals(self, "ledger_patience", at_least=0, infinite=True)
 
 

@@ -225,12 +225,21 @@ def identity(configuration: Mapping[str, Any]) -> str:
     )
 
 
-def flatten(configuration: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
+def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}, "c": [{"d": 2}]} as {"a.b": 1, "c[0].d": 2}; lists of values stay whole."""
     flat: dict[str, Any] = {}
-    for name, value in configuration.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
+    if isinstance(configuration, Mapping) and configuration:
+        for name, value in configuration.items():
+            flat |= flatten(value, f"{prefix}.{name}" if prefix else name)
+    elif isinstance(configuration, list | tuple) and _holds_names(configuration):
+        for number, value in enumerate(configuration):
+            flat |= flatten(value, f"{prefix}[{number}]")
+    elif prefix:
+        flat[prefix] = configuration
     return flat
+
+
+def _holds_names(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_names, value))
+    return isinstance(value, Mapping)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import stats
 
+from banel_jax.rounds import found
 from banel_jax.types import Algorithm, Key, Sequences, State
 
 LN10 = 2.302585092994046
@@ -127,13 +128,22 @@ def monte_carlo_evaluation(
       key: of the samples, the same in every round, so that rounds differ by the model alone.
 
     Returns:
-      `evaluate(asked_state, state) -> dict`: `evaluation_successes`, how many of the n
-      succeeded, and `success_rate`; `clopper_pearson(evaluation_successes, n)` is its interval.
+      `evaluate(asked_state, state) -> dict`: `evaluation_found`, how many of the n samples were
+      found, n but for a filter whose acceptance floor was hit; `evaluation_successes`, how many
+      of those succeeded, and `success_rate`, their share, NaN where none was found;
+      `clopper_pearson(evaluation_successes, evaluation_found)` is its interval.
     """
 
     def evaluate(asked: State, state: State) -> dict[str, Array]:
         del asked
-        successes = jnp.sum(reward_fn(algorithm.sample(key, state, n)))
-        return {"evaluation_successes": successes, "success_rate": successes / n}
+        samples = algorithm.sample(key, state, n)
+        present = found(samples)
+        number, successes = jnp.sum(present), jnp.sum(jnp.where(present, reward_fn(samples), 0.0))
+        rate = jnp.where(number > 0, successes / jnp.maximum(number, 1), jnp.nan)
+        return {
+            "evaluation_found": number,
+            "evaluation_successes": successes,
+            "success_rate": rate,
+        }
 
     return evaluate

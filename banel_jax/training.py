@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from banel_jax import sampling, scoring
+from banel_jax import checks, sampling, scoring
 from banel_jax.checkpoint import Checkpoints
 from banel_jax.parallel import sum_over_shards
 from banel_jax.progress import progress
@@ -52,15 +52,12 @@ class TrainingConfig:
     patience: int = 0
 
     def __post_init__(self):
-        for name in ("batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in (
-            "epochs", "weight_decay", "warmup_steps", "decay_steps", "clip_norm",
-            "micro_batch_size", "patience",
-        ):  # fmt: skip
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        checks.fields(self)
+        checks.integers(self, "batch_size", at_least=1)
+        checks.reals(self, "learning_rate", above=0)
+        steps = ("epochs", "warmup_steps", "decay_steps", "micro_batch_size", "patience")
+        checks.integers(self, *steps, at_least=0)
+        checks.reals(self, "weight_decay", "clip_norm", at_least=0)
         if self.decay_steps and self.decay_steps <= self.warmup_steps:
             raise ValueError(
                 f"decay_steps={self.decay_steps} must be above warmup_steps={self.warmup_steps}, "

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from banel_jax import files
+from banel_jax import files, naming
 from experiments import border
 
 
@@ -171,16 +171,21 @@ def append_json_line(path: str | Path, obj: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """The value for JSON: arrays as lists; NaN and infinities, which JSON lacks, as None."""
+    """The value for JSON: arrays as lists, numbers that JSON lacks (NaN, infinities) as None, and
+    whatever is no number as `naming.plain` has it.
+
+    Raises:
+      ValueError: for an object that has no name there.
+    """
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [jsonable(item) for item in value]
     if isinstance(value, float):
         return value if np.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return jsonable(np.asarray(value).tolist())
+    if hasattr(value, "tolist"):
+        return jsonable(np.asarray(value).tolist())
+    return naming.plain(value, "a result")
 
 
 def commit() -> str:

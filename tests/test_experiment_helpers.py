@@ -362,6 +362,15 @@ def test_lines_of_json_with_a_mark_and_other_line_ends_are_read(tmp_path):
     assert report.read_json_lines(path)[-1] == {"a": 3}
 
 
+def test_results_that_are_no_numbers_have_names():
+    values = {"path": Path("a"), "dtype": jnp.dtype("int8"), 3: {2, 1}, "nan": [np.float32("nan")]}
+    expected = {"path": "a", "dtype": "int8", "3": [1, 2], "nan": [None]}
+    assert report.jsonable(values) == expected
+    assert report.jsonable([np.arange(2), jnp.float32(0.5), np.int8(1)]) == [[0, 1], 0.5, 1]
+    with pytest.raises(ValueError, match=r"a result is an object of"):
+        report.jsonable([object.__new__(type("Nameless", (), {}))])
+
+
 def test_a_line_of_json_is_added_whole(tmp_path):
     path = tmp_path / "folder" / "lines.jsonl"
     report.append_json_line(path, {"a": np.float32(0.5), "b": float("inf")})

@@ -160,7 +160,7 @@ def test_log_z_starts_at_the_first_batchs_own_and_then_has_its_own_rate():
         (dict(num_candidates=0), "num_candidates=0"),
         (dict(objective="tb"), "objective='tb' is not one of trajectory_balance, vargrad"),
         (dict(epsilon=0.0), "epsilon=0.0 must be positive"),
-        (dict(log_z_learning_rate=float("nan")), "log_z_learning_rate=nan must be positive"),
+        (dict(log_z_learning_rate=float("nan")), "log_z_learning_rate=nan must be a finite number"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(settings, message):

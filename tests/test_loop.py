@@ -295,7 +295,7 @@ def test_a_read_only_folder(tmp_path):
 
 
 def test_a_file_in_the_checkpoints_place(tmp_path):
-    go(tmp_path, RunConfig(rounds=1))
+    go(tmp_path, RunConfig(rounds=1, seed=3))
     shutil.rmtree(tmp_path / "checkpoints")
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(ValueError, match=r"cannot keep checkpoints in .*choose another"):

@@ -269,8 +269,8 @@ def test_a_prior_file_is_taken_or_refused_with_what_differs(task, cache_dir, tmp
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"resolution": 7}, "resolution=7 must be 28 or 14"),
-        ({"tokenisation": "rows"}, "tokenisation='rows' must be pixels or patches"),
+        ({"resolution": 7}, "resolution=7 is not one of 28, 14"),
+        ({"tokenisation": "rows"}, "tokenisation='rows' is not one of pixels, patches"),
         ({"patch_width": 3}, "patch_width=3 must divide the image's side of 28"),
         ({"resolution": 14, "patch_width": 4}, "patch_width=4 must divide the image's side of 14"),
         ({"patch_height": 0}, "patch_height=0"),

@@ -162,3 +162,9 @@ def test_what_may_change_and_the_environment_make_no_other_run():
     assert of() != of(kappa=2.0)
     nested = lambda value: naming.identity({"a": [{"environment": value}]})
     assert nested(1) != nested(2)
+
+
+def test_every_field_has_a_name_of_its_own():
+    nested = {"a": {"b": 1, "e": {}}, "c": [1, [{"d": 2}]], "l": [1, 2]}
+    assert naming.flatten(nested) == {"a.b": 1, "a.e": {}, "c[0]": 1, "c[1][0].d": 2, "l": [1, 2]}
+    assert naming.flatten({}) == {}

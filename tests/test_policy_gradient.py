@@ -351,7 +351,7 @@ def test_a_run_s_record_tells_the_bonuses_apart():
     ("config", "setting", "message"),
     [
         (PolicyGradientConfig, dict(num_candidates=0), "num_candidates=0 must be at least 1"),
-        (PolicyGradientConfig, dict(baseline=float("nan")), "baseline=nan must be finite"),
+        (PolicyGradientConfig, dict(baseline=float("nan")), "baseline=nan must be a finite number"),
         (PolicyGradientConfig, dict(kl_coefficient=-0.1), "kl_coefficient=-0.1 must not be"),
         (PolicyGradientConfig, dict(bonus_weight=float("inf")), "bonus_weight=inf"),
         (RndConfig, dict(width=0), "width=0 must be at least 1"),

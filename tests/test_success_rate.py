@@ -4,11 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import TABLE, sequences, table_params, table_probabilities
+from enumeration import ALL, TABLE, sequences, table_params, table_probabilities
 from scipy import stats
 
 from banel_jax import success_rate
 from banel_jax.algorithms.prior_sampling import prior_sampling
+from banel_jax.algorithms.sequential_filtering import (
+    SequentialFilteringConfig,
+    sequential_filtering,
+)
+from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
 
@@ -94,6 +99,54 @@ def test_monte_carlo_counts_the_successes_of_the_model_after_the_round():
     drawn = algorithm.sample(jax.random.key(3), state, n)
     assert int(found["evaluation_successes"]) == int((np.asarray(drawn.tokens)[:, 0] == 2).sum())
     np.testing.assert_allclose(found["success_rate"], found["evaluation_successes"] / n)
+
+
+@pytest.fixture(scope="module")
+def filtered():
+    """Algorithm 1 with a filter in force whose floor is hit by whoever asks for many samples."""
+    fit = TrainingConfig(epochs=3, batch_size=50, learning_rate=0.3)
+    config = SequentialFilteringConfig(100, 4.0, acceptance_floor=0.5, failure_training=fit)
+    algorithm = sequential_filtering(TABLE, config)
+    state = algorithm.init(jax.random.key(0), table_params(4))
+    fails = jnp.zeros(100)
+    state, _ = algorithm.tell(*told(algorithm, 1, state), fails)
+    state, _ = algorithm.tell(*told(algorithm, 2, state), fails)
+    return algorithm, state
+
+
+def told(algorithm, seed, state):
+    candidates, state = algorithm.ask(jax.random.key(seed), state)
+    return jax.random.key(seed), state, candidates
+
+
+@pytest.mark.parametrize("target", [None, 2])
+def test_samples_that_were_not_found_are_no_failures(filtered, target):
+    algorithm, state = filtered
+    n = 4000
+    reward = lambda s: jnp.where(target is None, 1.0, (s.tokens[:, 0] == target) * 1.0)
+    evaluate = success_rate.monte_carlo_evaluation(algorithm, reward, n, jax.random.key(5))
+    found = evaluate(None, state)
+    number = int(found["evaluation_found"])
+    drawn = np.asarray(algorithm.sample(jax.random.key(5), state, n).mask).any(1)
+    assert number == drawn.sum() and 500 < number < n
+    # The prior's law over what the filter lets through, by enumeration.
+    p = table_probabilities(table_params(4))
+    p *= np.isfinite(np.asarray(algorithm.log_prob(state, ALL)))
+    first = (p / p.sum()).reshape(3, -1).sum(1)
+    rate = 1.0 if target is None else first[target]
+    low, high = success_rate.clopper_pearson(int(found["evaluation_successes"]), number, 1e-4)
+    assert low <= rate <= high and 0 < p.sum() < 1 and (target is None or 0.02 < rate < 0.98)
+    np.testing.assert_allclose(found["success_rate"], found["evaluation_successes"] / number)
+
+
+def test_no_sample_found_is_no_rate():
+    algorithm = prior_sampling(TABLE, 5)
+    nothing = lambda key, state, n: Sequences(jnp.zeros((n, 4), int), jnp.zeros((n, 4), bool))
+    reward = lambda s: jnp.ones(len(s.tokens))
+    lost = algorithm._replace(sample=nothing)
+    found = success_rate.monte_carlo_evaluation(lost, reward, 7, jax.random.key(0))(None, None)
+    assert int(found["evaluation_found"]) == int(found["evaluation_successes"]) == 0
+    assert np.isnan(found["success_rate"])
 
 
 @pytest.mark.parametrize("without", [1, 3])

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import diagnostics, naming, rejection, sampling, scoring, training
+from banel_jax import checks, diagnostics, naming, rejection, sampling, scoring, training
 from banel_jax.training import Fit, FitInfo, TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
@@ -89,28 +89,20 @@ class BanelConfig:
     past_filters: int = 0
 
     def __post_init__(self):
-        check_filter(self.num_candidates, self.filter_factor, self.kappa)
-        one_of("rejection", self.rejection, ("best", "threshold", "importance"))
-        one_of("ratio_against", self.ratio_against, ("base", "generator", "nothing"))
-        one_of("failure_start", self.failure_start, ("base", "carry", "fresh"))
+        check_filter(self)
+        checks.integers(self, "past_filters", "num_distilled", at_least=0)
         if self.num_distilled and self.num_distilled < self.num_candidates:
             raise ValueError(
                 f"num_distilled={self.num_distilled} is below num_candidates="
                 f"{self.num_candidates}; give at least that, or 0 for as many"
             )
-        whole("num_distilled * filter_factor", self.distilled * self.filter_factor)
-        if not 0 < self.acceptance_floor <= 1:
-            raise ValueError(f"acceptance_floor={self.acceptance_floor} is not in (0, 1]")
-        if not 0 <= self.failure_holdout <= 0.5:
-            raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
-        if self.failure_rounds < 1:
-            raise ValueError(f"failure_rounds={self.failure_rounds} must be at least 1")
+        checks.whole("num_distilled * filter_factor", self.distilled * self.filter_factor)
+        checks.reals(self, "fall_back", at_least=0, at_most=1)
+        checks.reals(self, "failure_weighting", at_least=0)
         if self.distinct and self.rejection != "best":
             raise ValueError(
                 f"distinct=True needs rejection=best: {self.rejection} ranks no proposals"
             )
-        if not 0 <= self.fall_back <= 1:
-            raise ValueError(f"fall_back={self.fall_back} is not in [0, 1]")
         fit = self.generator_training
         steps = fit.epochs * math.ceil(self.distilled / fit.batch_size)
         if fit.decay_steps and fit.decay_steps < steps:
@@ -119,12 +111,6 @@ class BanelConfig:
                 f"its epochs over num_distilled={self.distilled}; the rest would learn nothing: "
                 f"give {steps}"
             )
-        if not 0 <= self.failure_weighting < math.inf:
-            raise ValueError(
-                f"failure_weighting={self.failure_weighting} must not be negative, and finite"
-            )
-        if self.past_filters < 0:
-            raise ValueError(f"past_filters={self.past_filters} must not be negative")
         if self.past_filters and self.rejection == "importance":
             raise ValueError(
                 f"past_filters={self.past_filters} needs rejection=best or threshold: importance "
@@ -135,8 +121,6 @@ class BanelConfig:
                 f"past_filters={self.past_filters} needs ratio_against=base: the generator that an "
                 "earlier filter compared with is gone"
             )
-        if math.isnan(self.threshold):
-            raise ValueError("threshold=nan must be a number of nats")
 
     @property
     def distilled(self) -> int:
@@ -148,24 +132,15 @@ class BanelConfig:
         return self.filter_factor > 1 or self.rejection != "best"
 
 
-def check_filter(num_candidates: int, filter_factor: float, kappa: float) -> None:
-    if num_candidates < 1:
-        raise ValueError(f"num_candidates={num_candidates} must be at least 1")
-    if not 1 <= filter_factor < math.inf:
-        raise ValueError(f"filter_factor={filter_factor} must be at least 1, and finite")
-    if not 0 <= kappa < math.inf:
-        raise ValueError(f"kappa={kappa} must not be negative, and finite")
-    whole("num_candidates * filter_factor", num_candidates * filter_factor)
-
-
-def whole(what: str, number: float) -> None:
-    if abs(number - round(number)) > 1e-6:
-        raise ValueError(f"{what} = {number} is not a whole number; change one of the two")
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(choices)}")
+def check_filter(config: Any) -> None:
+    """The fields that both algorithms have, and the types of all."""
+    checks.fields(config, infinite=("threshold",))
+    checks.integers(config, "num_candidates", "failure_rounds", at_least=1)
+    checks.reals(config, "filter_factor", at_least=1)
+    checks.reals(config, "kappa", at_least=0)
+    checks.whole("num_candidates * filter_factor", config.num_candidates * config.filter_factor)
+    checks.reals(config, "acceptance_floor", above=0, at_most=1)
+    checks.reals(config, "failure_holdout", at_least=0, at_most=0.5)
 
 
 def failure_weights(

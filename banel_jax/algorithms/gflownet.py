@@ -5,7 +5,6 @@ batch serves many steps. Where all rewards are 0 the target is uniform over what
 sampled, and the policy's mass goes wherever else it may: the collapse of Appendix B.4.
 """
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -16,8 +15,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import diagnostics, sampling, scoring, training
-from banel_jax.algorithms.banel import one_of
+from banel_jax import checks, diagnostics, sampling, scoring, training
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel
 
@@ -52,12 +50,9 @@ class GFlowNetConfig:
     log_z_learning_rate: float = 1e-1
 
     def __post_init__(self):
-        if self.num_candidates < 1:
-            raise ValueError(f"num_candidates={self.num_candidates} must be at least 1")
-        one_of("objective", self.objective, ("trajectory_balance", "vargrad"))
-        for name in ("epsilon", "log_z_learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive, and finite")
+        checks.fields(self)
+        checks.integers(self, "num_candidates", at_least=1)
+        checks.reals(self, "epsilon", "log_z_learning_rate", above=0)
 
 
 def above_prior(scores: Float[Array, " n"], base_scores: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -13,7 +13,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import training
+from banel_jax import checks, training
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
@@ -53,15 +53,12 @@ class LanguageRndConfig:
     epochs: int = 1
 
     def __post_init__(self):
-        for name in ("vocab_size", "embedding"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("half_life", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("highest", "epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        checks.fields(self, infinite=("half_life", "highest"))
+        checks.integers(self, "vocab_size", "embedding", at_least=1)
+        checks.reals(self, "learning_rate", above=0)
+        checks.reals(self, "half_life", above=0, infinite=True)
+        checks.reals(self, "highest", at_least=0, infinite=True)
+        checks.integers(self, "epochs", at_least=0)
 
     @property
     def training(self) -> TrainingConfig:

@@ -4,7 +4,6 @@ A round samples from the policy, has all of it evaluated, and climbs the mean of
 advantage(x) log pi(x). Without a reward, a baseline, a penalty or a bonus nothing moves.
 """
 
-import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from banel_jax import diagnostics, sampling, scoring, training
+from banel_jax import checks, diagnostics, sampling, scoring, training
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Key, Params, SequenceModel, Sequences
 
@@ -47,13 +46,9 @@ class PolicyGradientConfig:
     )
 
     def __post_init__(self):
-        if self.num_candidates < 1:
-            raise ValueError(f"num_candidates={self.num_candidates} must be at least 1")
-        if not math.isfinite(self.baseline):
-            raise ValueError(f"baseline={self.baseline} must be finite")
-        for name in ("kl_coefficient", "bonus_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative, and finite")
+        checks.fields(self)
+        checks.integers(self, "num_candidates", at_least=1)
+        checks.reals(self, "kl_coefficient", "bonus_weight", at_least=0)
 
 
 class IntrinsicReward(NamedTuple):

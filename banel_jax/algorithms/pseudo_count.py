@@ -4,7 +4,6 @@ The density model takes one step on each candidate in turn; by how much that rai
 candidate's likelihood says how seldom the like of it was seen.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from banel_jax import checks
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
@@ -43,9 +43,8 @@ class PseudoCountConfig:
     learning_rate: float = 1e-4
 
     def __post_init__(self):
-        for name in ("scale", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive, and finite")
+        checks.fields(self)
+        checks.reals(self, "scale", "learning_rate", above=0)
 
 
 def count_bonus(

@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float
 
-from banel_jax import training
+from banel_jax import checks, training
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
@@ -58,14 +58,10 @@ class RndConfig:
     vocab_size: int = 0
 
     def __post_init__(self):
-        for name in ("width", "num_layers", "num_features"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("predictor_extra_layers", "vocab_size"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
-        if not self.observation_clip > 0:
-            raise ValueError(f"observation_clip={self.observation_clip} must be positive")
+        checks.fields(self, infinite=("observation_clip",))
+        checks.integers(self, "width", "num_layers", "num_features", at_least=1)
+        checks.integers(self, "predictor_extra_layers", "vocab_size", at_least=0)
+        checks.reals(self, "observation_clip", above=0, infinite=True)
         _ = self.training  # it checks the rest
 
     @property

@@ -5,7 +5,6 @@ prior restricted to what no filter rejects. That posterior is exact, at the pric
 its acceptance falls by the filter factor each round.
 """
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import diagnostics, naming, rejection, sampling, scoring, training
+from banel_jax import checks, diagnostics, naming, rejection, sampling, scoring, training
 from banel_jax.algorithms.banel import (
     REPORT,
     Failures,
@@ -23,7 +22,6 @@ from banel_jax.algorithms.banel import (
     failure_weights,
     fit_report,
     no_failures,
-    one_of,
 )
 from banel_jax.training import Fit, TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel
@@ -73,23 +71,14 @@ class SequentialFilteringConfig:
     acceptance_floor: float = field(default=1e-4, metadata=naming.MAY_CHANGE)
 
     def __post_init__(self):
-        check_filter(self.num_candidates, self.filter_factor, self.kappa)
-        one_of("rejection", self.rejection, ("best", "threshold"))
-        one_of("failure_start", self.failure_start, ("base", "carry", "fresh"))
-        if not 0 < self.acceptance_floor <= 1:
-            raise ValueError(f"acceptance_floor={self.acceptance_floor} is not in (0, 1]")
-        if not 0 <= self.failure_holdout <= 0.5:
-            raise ValueError(f"failure_holdout={self.failure_holdout} is not in [0, 0.5]")
-        if self.failure_rounds < 1 or self.max_filters < 1:
-            raise ValueError("failure_rounds and max_filters must be at least 1")
+        check_filter(self)
+        checks.integers(self, "max_filters", at_least=1)
         rising = sorted({r for r in self.filter_rounds if r >= 1})
         if list(self.filter_rounds) != rising:
             raise ValueError(
                 f"filter_rounds={self.filter_rounds} must be rising numbers of rounds, from 1 on: "
                 "in round 0 there is no failure yet"
             )
-        if math.isnan(self.threshold):
-            raise ValueError("threshold=nan must be a number of nats")
 
 
 @struct.dataclass

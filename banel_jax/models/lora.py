@@ -41,6 +41,7 @@ class LoraConfig:
     exclude: str = r"embed|(^|/)(lm_)?head/"
 
     def __post_init__(self):
+        checks.fields(self)
         checks.integers(self, "rank", at_least=0)
         checks.reals(self, "alpha", above=0)
         for name in ("targets", "exclude"):

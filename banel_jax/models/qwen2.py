@@ -58,12 +58,10 @@ class Qwen2Config:
 
     def __post_init__(self):
         sizes = ("vocab_size", "width", "num_layers", "num_heads", "num_kv_heads", "mlp_width")
+        checks.fields(self)
         checks.integers(self, *sizes, "context", "head_block", at_least=1)
         checks.reals(self, "rope_theta", "norm_eps", above=0)
         checks.one_of(self, "precision", ("default", "high", "highest"))
-        for name in ("tied", "remat"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be True or False")
         for name in ("dtype", "param_dtype"):
             if not _is_float(getattr(self, name)):
                 raise ValueError(f"{name}={getattr(self, name)!r} must be a type of floats")

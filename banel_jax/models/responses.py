@@ -48,10 +48,8 @@ class ResponseConfig:
     eos_tokens: tuple[int, ...] = ()
 
     def __post_init__(self):
+        checks.fields(self)
         checks.integers(self, "max_new_tokens", at_least=1)
-        if not isinstance(self.eos_tokens, tuple):
-            raise ValueError(f"eos_tokens={self.eos_tokens!r} must be a tuple of token ids")
-        object.__setattr__(self, "eos_tokens", _token_ids("eos_tokens", self.eos_tokens))
 
 
 def _token_ids(what, ids):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from banel_jax import checks
 from banel_jax.models import autoregressive
 from banel_jax.types import SequenceModel
 
@@ -45,13 +46,12 @@ class TransformerConfig:
     precision: str = "highest"
 
     def __post_init__(self):
+        checks.fields(self)
+        sizes = ("vocab_size", "length", "num_layers", "num_heads", "width", "mlp_ratio")
+        checks.integers(self, *sizes, at_least=1)
         if self.width % self.num_heads:
             raise ValueError(f"width={self.width} is not divisible by num_heads={self.num_heads}")
-        for name in ("vocab_size", "length", "num_layers", "num_heads", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} is not in [0, 1)")
+        checks.reals(self, "dropout", at_least=0, below=1)
 
 
 def row_blocks(length: int) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from banel_jax import checks
 from banel_jax.models import autoregressive
 from banel_jax.models.transformer import TransformerConfig, network
 from banel_jax.parallel import map_sequences
@@ -42,8 +43,8 @@ class GrammarConfig:
     leading_zeros: bool = True
 
     def __post_init__(self):
-        if self.max_digits < 1:
-            raise ValueError(f"max_digits={self.max_digits} must be at least 1")
+        checks.fields(self)
+        checks.integers(self, "max_digits", at_least=1)
 
     @property
     def query_length(self) -> int:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from banel_jax import checks
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.tasks import addition, prior_cache
 from banel_jax.tasks.addition import AdditionOracle, GrammarConfig
@@ -43,8 +44,8 @@ class ModelConfig:
     )
 
     def __post_init__(self):
-        if self.num_problems < 2:
-            raise ValueError(f"num_problems={self.num_problems} must be at least 2")
+        checks.fields(self)
+        checks.integers(self, "num_problems", at_least=2)
 
     def transformer(self, length: int) -> TransformerConfig:
         return TransformerConfig(
@@ -77,6 +78,8 @@ class AdditionConfig:
     seed: int = 0
 
     def __post_init__(self):
+        checks.fields(self)
+        checks.seeds(self, "seed")
         for name in ("target", "attacker"):
             number = getattr(self, name).num_problems
             if not 0 < self.held_out < number:

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
+from banel_jax import checks
+
 
 @dataclass(frozen=True)
 class AffineRanges:
@@ -23,9 +25,8 @@ class AffineRanges:
     max_scale: float = 1.1
 
     def __post_init__(self):
-        for name in ("rotation", "shift"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        checks.fields(self)
+        checks.reals(self, "rotation", "shift", at_least=0)
         if not 0 < self.min_scale <= self.max_scale:
             raise ValueError(
                 f"min_scale={self.min_scale} must be positive and at most "

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from sklearn.datasets import load_digits
 
-from banel_jax import training
+from banel_jax import checks, training
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.tasks import prior_cache
 from banel_jax.tasks.affine import AffineRanges, affine_variants
@@ -71,8 +71,9 @@ class DigitsConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.grey_levels < 2:
-            raise ValueError(f"grey_levels={self.grey_levels} must be at least 2")
+        checks.fields(self)
+        checks.seeds(self, "seed")
+        checks.integers(self, "grey_levels", at_least=2)
         if self.side < 1 or SIZE % self.side:
             raise ValueError(f"side={self.side} must divide the original {SIZE} pixels")
         if self.patch < 1 or self.side % self.patch:
@@ -84,11 +85,8 @@ class DigitsConfig:
                 f"grey_levels={self.grey_levels} and patch={self.patch} make {self.vocab_size} "
                 f"tokens, above {MAX_VOCAB_SIZE}; choose fewer levels or a smaller patch"
             )
-        for name in ("num_target_variants", "augmented_copies"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 < self.held_out_fraction < 1:
-            raise ValueError(f"held_out_fraction={self.held_out_fraction} is not in (0, 1)")
+        checks.integers(self, "num_target_variants", "augmented_copies", at_least=1)
+        checks.reals(self, "held_out_fraction", above=0, below=1)
         self.transformer  # noqa: B018 (its own checks)
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax import checks
 from banel_jax.models.table import table
 from banel_jax.types import Sequences, Task
 
@@ -30,15 +31,13 @@ class Gaussian1DConfig:
     reward_width: float = 0.2
 
     def __post_init__(self):
-        for name in ("limit", "bin_width"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        checks.fields(self)
+        checks.reals(self, "limit", "bin_width", above=0)
+        checks.reals(self, "reward_width", at_least=0)
         if abs(self.limit / self.bin_width - round(self.limit / self.bin_width)) > 1e-6:
             raise ValueError(
                 f"limit={self.limit} is not a whole number of bin_width={self.bin_width}"
             )
-        if self.reward_width < 0:
-            raise ValueError(f"reward_width={self.reward_width} must not be negative")
         if not self.modes or not all(len(mode_bins(self, mode)) for mode in self.modes):
             raise ValueError(
                 f"modes={self.modes} must be one or more, each with a bin within "

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import training
+from banel_jax import checks, training
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.tasks import prior_cache
 from banel_jax.tasks.affine import AffineRanges, affine_variants
@@ -67,10 +67,8 @@ class MnistConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if self.resolution not in (28, 14):
-            raise ValueError(f"resolution={self.resolution} must be 28 or 14")
-        if self.tokenisation not in ("pixels", "patches"):
-            raise ValueError(f"tokenisation={self.tokenisation!r} must be pixels or patches")
+        checks.fields(self)
+        checks.seeds(self, "seed")
         for name in ("patch_height", "patch_width"):
             side = getattr(self, name)
             if self.tokenisation == "patches" and (side < 1 or self.resolution % side):
@@ -82,10 +80,8 @@ class MnistConfig:
                 f"patch_height={self.patch_height} times patch_width={self.patch_width} is above "
                 f"{MAX_PATCH} pixels; a patch of that many makes too large a vocabulary"
             )
-        if self.num_targets < 1:
-            raise ValueError(f"num_targets={self.num_targets} must be at least 1")
-        if not 0 < self.held_out_fraction < 1:
-            raise ValueError(f"held_out_fraction={self.held_out_fraction} is not in (0, 1)")
+        checks.integers(self, "num_targets", at_least=1)
+        checks.reals(self, "held_out_fraction", above=0, below=1)
         self.transformer  # noqa: B018 (its own checks)
 
     @property

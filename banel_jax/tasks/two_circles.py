@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax import checks
 from banel_jax.models.table import table
 from banel_jax.types import Sequences, Task
 
@@ -36,8 +37,9 @@ class TwoCirclesConfig:
     arc_degrees: float = 30.0
 
     def __post_init__(self):
-        if self.noise <= 0:
-            raise ValueError(f"noise={self.noise} must be positive")
+        checks.fields(self)
+        checks.integers(self, "grid", at_least=1)
+        checks.reals(self, "noise", "inner_radius", "outer_radius", above=0)
         if not 0 < self.inner_radius < self.outer_radius:
             raise ValueError(
                 f"inner_radius={self.inner_radius} must lie between 0 and "
@@ -48,10 +50,8 @@ class TwoCirclesConfig:
                 f"grid={self.grid} is too small for outer_radius={self.outer_radius} and "
                 f"noise={self.noise}; it takes {2 * self.outer_radius + 4 * self.noise:.0f}"
             )
-        if not 0 < self.inner_share < 1:
-            raise ValueError(f"inner_share={self.inner_share} is not in (0, 1)")
-        if not 0 < self.arc_degrees <= 360:
-            raise ValueError(f"arc_degrees={self.arc_degrees} is not in (0, 360]")
+        checks.reals(self, "inner_share", above=0, below=1)
+        checks.reals(self, "arc_degrees", above=0, at_most=360)
 
 
 def two_circles(config: TwoCirclesConfig) -> Task:
