@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 
+from banel_jax import numerics
 from banel_jax.types import Key
 
 
@@ -21,6 +22,7 @@ def environment(key: Key) -> dict[str, Any]:
     config: Any = jax.config  # whose values its type does not know
     sizes = {k: size for k, size in jax.sharding.get_abstract_mesh().shape.items() if size > 1}
     return {
+        "numerics": numerics.VERSION,
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
         "device": f"{device.platform} {kind}",

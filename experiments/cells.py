@@ -14,11 +14,14 @@ import numpy as np
 
 from banel_jax import files, fingerprint, loop, naming, numerics, parallel, run_folder
 from banel_jax.checkpoint import Checkpoints
+from banel_jax.environment import environment
 from banel_jax.progress import progress
 from banel_jax.types import Algorithm, Params, State, Task
 from experiments import report
 
 RESULT = "result.npz"
+# Of the environment, what makes other random numbers of the same seeds.
+RANDOM = ("prng", "threefry_partitionable", "seed_offset", "x64")
 
 
 class Cell(NamedTuple):
@@ -101,6 +104,7 @@ class Runner:
             "snapshots": {"samples": num_snapshot, "every": min(block, rounds)},
             "numerics": numerics.VERSION,
             "base": fingerprint.of_arrays(base),
+            "random": {name: environment(jax.random.key(0))[name] for name in RANDOM},
         }
         if (devices := parallel.num_devices()) > 1:  # sums over a batch differ by rounding
             self._given["devices"] = devices

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from banel_jax import files, naming
+from banel_jax import files
 from experiments import border
 
 
@@ -185,6 +185,8 @@ def jsonable(value: Any) -> Any:
         return value if np.isfinite(value) else None
     if hasattr(value, "tolist"):
         return jsonable(np.asarray(value).tolist())
+    from banel_jax import naming  # which imports JAX, that a program may want to set up first
+
     return naming.plain(value, "a result")
 
 

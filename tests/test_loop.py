@@ -271,7 +271,7 @@ def test_settings_are_checked(setting):
 def test_numpy_integers_are_integers():
     config = RunConfig(np.int64(2), np.uint32(7), jnp.int32(9), np.array(1), np.int8(1))
     assert config == RunConfig(2, 7, 9, 1, 1)
-    assert all(type(value) is int for value in dataclasses.astuple(config))
+    assert all(type(value) is int for value in dataclasses.astuple(config)[:5])
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
