@@ -145,7 +145,8 @@ def run(
     that is complete is read and returned; with more rounds it goes on.
 
     The folder holds `config.json`, `metrics.jsonl` (a line a round), `timings.jsonl` (seconds
-    a round), `oracle.sqlite` (the ledger), `checkpoints/` and at the end `summary.json`.
+    a round), `oracle.sqlite` (the ledger) with its `.mark`, `checkpoints/` and at the end
+    `summary.json`.
 
     Args:
       algorithm: what learns. Its functions are compiled once, so pass the same object to

@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from banel_jax import lock
 from banel_jax.lock import hold
+from banel_jax.oracle import Ledger
 
 
 def refused(folder):
@@ -126,6 +128,23 @@ def test_the_file_of_a_process_that_is_gone_is_taken_over(tmp_path, no_flock):
     for holder in (f"elsewhere {gone.pid}", "", f"{socket.gethostname()} 1"):
         (tmp_path / ".held").write_text(holder)
         assert "delete" in refused(tmp_path) and ".held" in refused(tmp_path)
+
+
+def test_the_ledger_goes_without_locks_where_there_are_none(tmp_path, monkeypatch):
+    path, tokens = tmp_path / "a ledger?#%", np.zeros((1, 2), np.int32)
+    Ledger(path).close()  # made where there were locks
+
+    def lockf(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    for round in range(2):
+        ledger = Ledger(path)
+        ledger.start(round, round, [0], tokens, tokens == 0)
+        ledger.record(round, [0], [1.0])
+        ledger.close()
+    monkeypatch.undo()
+    assert Ledger(path).totals() == (2, 2)
 
 
 def test_a_folder_that_vanishes_is_one_line(tmp_path, monkeypatch):

@@ -1,9 +1,12 @@
 """The SQLite file under the ledger: patient where it is locked, and its errors in plain words."""
 
 import contextlib
+import errno
+import fcntl
 import logging
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,12 +33,25 @@ class LedgerError(ValueError):
     """The ledger cannot be used or belongs to another run; the message names the file."""
 
 
+def can_lock(folder: Path) -> bool:
+    """Whether the folder's file system has the locks that SQLite would use."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+    return True
+
+
 class LedgerLocked(LedgerError):
     """Another program has locked the ledger, and patience or a signal ended the wait."""
 
 
 class Database:
     """A connection in WAL mode whose transactions are durable when they return.
+
+    Where the file system has no locks it goes without, and only the run's hold on its folder
+    keeps others out.
 
     Args:
       path: of the file, made where it is missing; None for one in memory.
@@ -48,7 +64,10 @@ class Database:
     def __init__(self, path: Path | None, patience: float):
         self.path, self.patience = path, patience
         # SQLite itself waits a moment only, as no signal is seen meanwhile.
-        self._connection = self.do(lambda: sqlite3.connect(path or ":memory:", timeout=0.1))
+        name, self._locks = str(path or ":memory:"), path is None or can_lock(path.parent)
+        if path and not self._locks:
+            name = f"{path.absolute().as_uri()}?vfs=unix-none"
+        self._connection = self.do(lambda: sqlite3.connect(name, timeout=0.1, uri=not self._locks))
         try:
             self.do(self._prepare)
         except BaseException:
@@ -57,6 +76,8 @@ class Database:
         self._file = self._where()
 
     def _prepare(self) -> None:
+        if not self._locks:
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # which WAL needs then
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         damage = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
