@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, sampling
+from banel_jax import checks, files, sampling
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.checkpoint import checksum
@@ -172,14 +172,13 @@ class Config:
     task: AdditionConfig = field(default_factory=AdditionConfig)
 
     def __post_init__(self):
-        for name in (
+        checks.fields(self)
+        numbers = (
             "rounds", "seeds", "seeds_at_once", "block", "num_evaluated", "num_final",
             "num_prior", "num_tempered", "num_problems",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.first_seed < 0:
-            raise ValueError(f"first_seed={self.first_seed} must not be negative")
+        )  # fmt: skip
+        checks.integers(self, *numbers, at_least=1)
+        checks.seeds(self, "first_seed")
         methods.check(self, METHODS)
 
     @property

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import sampling, scoring, training
+from banel_jax import checks, sampling, scoring, training
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, Sequences
 from experiments import addition, addition_table, flags, report
@@ -57,9 +57,9 @@ class Config:
     piece: int = 10_000
 
     def __post_init__(self):
-        for name in ("num_samples", "num_kept", "piece"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        checks.fields(self)
+        checks.integers(self, "num_samples", "num_kept", "piece", at_least=1)
+        checks.seeds(self, "seed")
         if not self.filter_factors or min(self.filter_factors) < 1:
             raise ValueError(f"filter_factors={self.filter_factors} must be one or more, from 1 on")
         if not self.kappas or not min(self.kappas) >= 0:

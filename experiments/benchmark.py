@@ -30,7 +30,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 
-from banel_jax import parallel
+from banel_jax import checks, parallel
 from experiments import (
     benchmark_ceiling,
     benchmark_qwen2,
@@ -75,6 +75,10 @@ class Config:
     output: str = ""
 
     def __post_init__(self):
+        checks.fields(self)
+        checks.integers(self, "repeats", at_least=1)
+        checks.integers(self, "responses", "new_tokens", at_least=0)
+        checks.reals(self, "peak_tflops", "bandwidth_tb", at_least=0)
         every = [work for works in WORKS.values() for work in works]
         for name, choices in (("models", WORKS), ("works", dict.fromkeys(every))):
             unknown = set(getattr(self, name)) - set(choices)
@@ -82,11 +86,6 @@ class Config:
                 raise ValueError(
                     f"{name}: {', '.join(sorted(unknown))} is not one of {', '.join(choices)}"
                 )
-        if self.repeats < 1:
-            raise ValueError(f"repeats={self.repeats} must be at least 1")
-        for name in ("responses", "new_tokens", "peak_tflops", "bandwidth_tb"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
 
 
 def case(config: Config, name: str, work: str) -> Case:

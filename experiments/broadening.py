@@ -6,7 +6,7 @@ from functools import partial
 
 import jax
 
-from banel_jax import fingerprint, naming, training
+from banel_jax import checks, fingerprint, naming, training
 from banel_jax.models import tempering
 from banel_jax.tasks import prior_cache
 from banel_jax.training import TrainingConfig
@@ -30,9 +30,9 @@ class BroadenConfig:
     )
 
     def __post_init__(self):
+        checks.fields(self)
+        checks.integers(self, "num_samples", at_least=2)
         tempering.check(self.temperatures)
-        if self.num_samples < 2:
-            raise ValueError(f"num_samples={self.num_samples} must be at least 2")
 
 
 def broadened(

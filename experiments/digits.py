@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import loop, run_folder, scoring, success_rate
+from banel_jax import checks, loop, run_folder, scoring, success_rate
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.sequential_filtering import (
@@ -109,11 +109,9 @@ class Config:
     task: DigitsConfig = field(default_factory=DigitsConfig)
 
     def __post_init__(self):
-        for name in ("rounds", "seeds", "num_candidates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.first_seed < 0:
-            raise ValueError(f"first_seed={self.first_seed} must not be negative")
+        checks.fields(self)
+        checks.integers(self, "rounds", "seeds", "num_candidates", at_least=1)
+        checks.seeds(self, "first_seed")
         if not self.methods or not set(self.methods) <= set(range(len(METHODS))):
             raise ValueError(f"methods={self.methods} must be numbers from 0 to {len(METHODS) - 1}")
         for name in ("ours", "filtering"):

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import loop
+from banel_jax import checks, loop
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.models import table
 from banel_jax.success_rate import exact_evaluation
@@ -75,9 +75,9 @@ class Config:
     task: Gaussian1DConfig = field(default_factory=Gaussian1DConfig)
 
     def __post_init__(self):
-        for name in ("rounds", "seeds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        checks.fields(self)
+        checks.integers(self, "rounds", "seeds", at_least=1)
+        checks.seeds(self, "first_seed")
 
 
 def learners(config: Config, task: Task) -> dict[str, Algorithm]:

@@ -82,7 +82,9 @@ class Config:
     def __post_init__(self):
         counts = ("steps", "questions", "num_evaluated", "mean_at", "checkpoint_every")
         checks.integers(self, *counts, "max_prompt_tokens", "max_new_tokens", at_least=1)
-        checks.integers(self, "num_problems", "seed", at_least=0)
+        checks.fields(self)
+        checks.integers(self, "num_problems", at_least=0)
+        checks.seeds(self, "seed")
         checks.integers(self, "group", at_least=2)  # or its mean is no baseline
         checks.reals(self, "kl_coefficient", at_least=0)
         checks.one_of(self, "rule", get_args(Rule))

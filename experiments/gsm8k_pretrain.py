@@ -77,7 +77,9 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        checks.integers(self, "num_problems", "held_out", "seed", at_least=0)
+        checks.fields(self)
+        checks.integers(self, "num_problems", "held_out", at_least=0)
+        checks.seeds(self, "seed")
         checks.integers(self, "length", at_least=2)
         if self.num_problems and not 0 <= self.held_out < self.num_problems:
             raise ValueError(

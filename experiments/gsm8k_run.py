@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, naming, numerics, sampling
+from banel_jax import checks, files, naming, numerics, sampling
 from banel_jax.algorithms import language_rnd
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.language_rnd import LanguageRndConfig
@@ -169,14 +169,13 @@ class Config:
     )
 
     def __post_init__(self):
-        for name in (
+        checks.fields(self)
+        numbers = (
             "rounds", "seeds", "block", "num_evaluated", "num_final", "num_prior", "num_tempered",
             "batch",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.first_seed < 0:
-            raise ValueError(f"first_seed={self.first_seed} must not be negative")
+        )  # fmt: skip
+        checks.integers(self, *numbers, at_least=1)
+        checks.seeds(self, "first_seed")
         if not self.question or not self.algorithms:
             raise ValueError("give at least one question and one of algorithms")
         tempering.check(self.temperatures)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from banel_jax import naming, numerics
+from banel_jax import checks, naming, numerics
 from banel_jax.checkpoint import checksum
 from banel_jax.models.responses import pad_prompts
 from banel_jax.progress import progress
@@ -63,14 +63,15 @@ class Config:
     output: str = "runs/gsm8k/select"
 
     def __post_init__(self):
+        checks.fields(self)
+        checks.integers(self, "batch", at_least=1)
+        checks.seeds(self, "seed")
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"low={self.low} and high={self.high} must be rates, low below high")
         if not self.stages or list(self.stages) != sorted(set(self.stages)) or self.stages[0] < 1:
             raise ValueError(
                 f"stages={self.stages} must be numbers of samples, each above the last"
             )
-        if self.batch < 1:
-            raise ValueError(f"batch={self.batch} must be at least 1")
 
 
 def main(config: Config) -> None:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import diagnostics, files, scoring, success_rate
+from banel_jax import checks, diagnostics, files, scoring, success_rate
 from banel_jax.success_rate import LN10
 from banel_jax.tasks import mnist
 from banel_jax.tasks.mnist_data import load_mnist
@@ -81,12 +81,11 @@ class Config:
     task: mnist.MnistConfig = field(default_factory=mnist.MnistConfig)
 
     def __post_init__(self):
-        for name in ("rounds", "seeds", "seeds_at_once", "block", "num_cut_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("first_seed", "num_round_targets", "without_top"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+        checks.fields(self)
+        numbers = ("rounds", "seeds", "seeds_at_once", "block", "num_cut_samples")
+        checks.integers(self, *numbers, at_least=1)
+        checks.integers(self, "num_round_targets", "without_top", at_least=0)
+        checks.seeds(self, "first_seed")
         methods.check(self, METHODS)
 
     @property

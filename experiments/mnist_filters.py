@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, fingerprint, naming, numerics, sampling, scoring, training
+from banel_jax import checks, files, fingerprint, naming, numerics, sampling, scoring, training
 from banel_jax.models.ensemble import ensemble, fit_ensemble, members
 from banel_jax.progress import progress
 from banel_jax.success_rate import LN10
@@ -92,8 +92,9 @@ class Config:
     softness: float = 1.0
 
     def __post_init__(self):
-        if self.seeds < 1 or self.filters < 1 or self.num_targets < 1:
-            raise ValueError("seeds, filters and num_targets must be at least 1")
+        checks.fields(self)
+        checks.integers(self, "seeds", "filters", "num_targets", at_least=1)
+        checks.reals(self, "softness", above=0)
         left = self.num_samples
         for _ in range(self.filters):
             left = (left - self.num_failures) // 2
@@ -102,8 +103,6 @@ class Config:
                 f"num_samples={self.num_samples} leaves none after {self.filters} filters; give "
                 "more, or fewer filters or failures"
             )
-        if not self.softness > 0:
-            raise ValueError(f"softness={self.softness} must be positive")
 
 
 def acceptance(ratios: np.ndarray, threshold: float, softness: float | None) -> np.ndarray:
