@@ -8,6 +8,7 @@ on where it was stopped.
 """
 
 import dataclasses
+import textwrap
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from banel_jax.success_rate import LN10
 from banel_jax.tasks.digits import DigitsConfig, digits
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Params, Task
-from experiments import digits_figures, flags, report
+from experiments import claims, digits_figures, flags, report
 from experiments.broadening import BroadenConfig, broadened
 
 PRIOR = "prior"
@@ -238,9 +239,18 @@ def summarise(metrics: dict[str, np.ndarray], base: float, num_candidates: int) 
     }
 
 
-def table(config: Config, summary: dict[str, Any], seconds: dict[str, float]) -> list[dict]:
+def best_temperature(temperatures: dict[float, float], base: Base) -> claims.Result:
+    """The best of the single temperatures, a control that costs nothing, in times the base."""
+    best = max(temperatures, key=lambda t: temperatures[t])
+    gain = 10 ** (temperatures[best] - base.log10_rate)
+    return claims.Result(f"T = {best:g}, chosen by looking", [gain])
+
+
+def table(
+    config: Config, summary: dict[str, Any], seconds: dict[str, float], free: claims.Result
+) -> list[dict]:
     controls = [summary[n]["final_over_base"]["median"] for n in CONTROLS if n in summary]
-    best = max(controls, default=np.nan)
+    best = max([free.median, *controls])
     return [
         {
             "method": name + (" (control)" if name in CONTROLS else ""),
@@ -258,35 +268,27 @@ def table(config: Config, summary: dict[str, Any], seconds: dict[str, float]) ->
     ]
 
 
-def in_words(config: Config, summary: dict[str, Any], base: Base) -> str:
+def in_words(config: Config, summary: dict[str, Any], base: Base, free: claims.Result) -> str:
     """What the negative evidence adds beyond the controls, whatever the result is."""
-    final = {name: s["final_over_base"]["median"] for name, s in summary.items()}
-    learners = [n for n in (PUBLISHED, OURS, FILTERING) if n in final]
-    if not learners or not set(final) & set(CONTROLS):
-        return (
-            "What the evidence adds cannot be told: no control, or nothing but controls, was run."
-        )
-    control = max((n for n in CONTROLS if n in final), key=lambda n: final[n])
-    best = max(learners, key=lambda n: final[n])
-    ratio = final[best] / final[control]
-    spread = summary[best]["final_over_base"]
-    verdict = (
-        f"adds a factor of {ratio:.2g} to"
-        if ratio > 1.1
-        else "adds nothing to"
-        if ratio > 0.9
-        else "does worse than"
-    )
-    met = sum(int(np.sum(summary[n]["successes_met"]["values"])) for n in learners)
+    met = {name: int(np.sum(s["successes_met"]["values"])) for name, s in summary.items()}
+    result = lambda name: claims.Result(name, summary[name]["final_over_base"]["values"], met[name])
+    learners = [n for n in (PUBLISHED, OURS, FILTERING) if n in summary]
+    controls = [result(n) for n in CONTROLS if n in summary]
+    verdict = claims.verdict([result(n) for n in learners], [free, *controls])
+    if verdict is None:
+        return "Only controls were run: nothing can be said of learning from failures."
+    spread = summary[verdict.best.title]["final_over_base"]
     surprise = config.rounds * config.num_candidates * 10.0**base.log10_rate
-    return (
-        f"Negative evidence ({best}) {verdict} the best control ({control}), by the final value:\n"
-        f"{final[best]:.2g} times the base in the median, {spread['min']:.2g} to "
-        f"{spread['max']:.2g} over seeds, against {final[control]:.2g}.\n"
-        f"BaNEL's runs met {met} success{'' if met == 1 else 'es'} in all. Plain sampling expects "
-        f"{surprise:.2g} in the\nevaluations of one run; where that is well below 1, failures can "
-        "tell next to nothing."
+    told = report.format_value
+    words = (
+        f"By the final value {verdict.best.title} does best of all that learn: {verdict.words}. It "
+        f"ends at {told(spread['median'])} times the base in the median, {told(spread['min'])} to "
+        f"{told(spread['max'])} over seeds, where that control has {told(verdict.control.median)}. "
+        f"BaNEL's runs met {sum(met[n] for n in learners)} successes in all. Plain sampling "
+        f"expects {surprise:.2g} in the evaluations of one run; where that is well below 1, "
+        "failures can tell next to nothing."
     )
+    return textwrap.fill(words, 95)
 
 
 PRESETS = {
@@ -335,13 +337,13 @@ def main(config: Config) -> None:
             images[name] = images_of(task, algorithm, state)
         print(f"  {name}: {seconds[name]:.0f} s", flush=True)
     temperatures = fixed_temperatures(task, base)
-    best_t = max(temperatures, key=lambda t: temperatures[t])
+    free = best_temperature(temperatures, base)
     print()
-    report.print_table(table(config, summary, seconds), COLUMNS)
-    words = in_words(config, summary, base)
+    report.print_table(table(config, summary, seconds, free), COLUMNS)
+    words = in_words(config, summary, base, free)
     print(
-        f"\nBest single temperature, chosen by looking: T = {best_t:g}, "
-        f"{10 ** (temperatures[best_t] - base.log10_rate):.3g} times the base.\n"
+        f"\nThe best single temperature, {free.title}: {free.median:.3g} times the base; x best\n"
+        "control counts it.\n"
         "Success rates are exact sums over the targets; Algorithm 1's are up to the acceptance of\n"
         "its filters, which is estimated from its proposals. final, median of rounds, best: times\n"
         "the base, median over seeds [lowest, highest]; successes met: all seeds; first success:\n"
@@ -350,7 +352,7 @@ def main(config: Config) -> None:
     )
     figures = output / "figures"
     images["targets"] = task.render(jax.tree.map(lambda x: x[_spread_rows(x)], task.targets))
-    draw(config, figures, results, images, base)
+    draw(config, figures, results, images, base, free)
     report.write_json(
         output / "summary.json",
         report.provenance(started)
@@ -365,13 +367,14 @@ def main(config: Config) -> None:
     )
 
 
-def draw(config: Config, figures: Path, results: dict, images: dict, base: Base) -> None:
+def draw(config: Config, figures: Path, results: dict, images: dict, base: Base, free) -> None:
     digits_figures.success_rate(
         figures / "success_rate.png",
         {name: metrics["log10_success_rate"] for name, metrics in results.items()},
         CONTROLS,
         base.log10_rate,
         config.num_candidates,
+        (free.title, base.log10_rate + float(np.log10(free.median))),
     )
     learners = [name for name in results if name not in (PRIOR, LADDER)]
     if learners:

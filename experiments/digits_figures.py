@@ -21,6 +21,7 @@ def success_rate(
     controls: tuple[str, ...],
     base: float,
     num_candidates: int,
+    free: tuple[str, float],
 ) -> None:
     """log10 success rate after each round: median over seeds, and from lowest to highest.
 
@@ -30,6 +31,7 @@ def success_rate(
       controls: which methods are controls.
       base: log10 success rate of the prior.
       num_candidates: m.
+      free: a control that costs nothing, its name and log10 success rate.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     floor = Floor(base - 4, "below 1e-4 of the base")
@@ -38,6 +40,7 @@ def success_rate(
         style = "--" if name in controls else "-"
         floor.curve(axes, evaluations, *seeds(rates), colour=colour, label=name, ls=style)
     axes.axhline(base, color="#000000", lw=0.8, ls=":", label="base")
+    floor.level(axes, free[1], colour="#882255", lw=1.2, ls=":", label=free[0])
     axes.set_xlabel("reward evaluations")
     axes.set_ylabel("success rate, log10")
     axes.set_title("Digits 0 → 6: median over seeds, shaded from lowest to highest", fontsize=10)

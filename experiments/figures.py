@@ -49,7 +49,7 @@ class Floor:
     @classmethod
     def of_samples(cls, n: int) -> "Floor":
         """Of a rate that is counted among n samples: the 95% bound where none succeeds."""
-        note = f"no success in {n:,} samples: at most this (95%)"
+        note = f"no success in {n:,} samples (95% bound)"
         return cls(0.0, note, clopper_pearson(0, n)[1])
 
     def curve(self, axes, x, middle, low=None, high=None, *, colour, label, alpha=0.12, **style):
@@ -73,10 +73,15 @@ class Floor:
             axes.plot([], [], "v", mfc="none", color="#666666", ms=6, ls="", label=self.note)
 
     def level(self, axes, value: float, *, colour, label, **style) -> None:
-        """A rate that does not change; one below the floor is said so in the legend."""
-        seen = value > self.value
-        label = label if seen else f"{label} ({self.note})"
-        axes.axhline(value if seen else self.height, color=colour, label=label, **style)
+        """A rate that does not change: a line across, or marks where it is below the floor."""
+        if value > self.value:
+            axes.axhline(value, color=colour, label=label, **style)
+            return
+        places, across = [0.02, 0.5, 0.98], axes.get_yaxis_transform()
+        axes.plot(
+            places, [self.height] * 3, "v", mfc="none", color=colour, ms=6, ls="",
+            transform=across, clip_on=False, label=f"{label}:\n{self.note}",
+        )  # fmt: skip
 
 
 def seeds(values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ Two signs would have told without knowing the rewards:
 """
 
 import dataclasses
+import textwrap
 import time
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ from banel_jax.models import table
 from banel_jax.success_rate import exact_evaluation
 from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, centres, gaussian_1d, mode_bins
 from banel_jax.types import Algorithm, Task
-from experiments import flags, gaussian_1d_figure, report
+from experiments import claims, flags, gaussian_1d_figure, report, table_controls
 
 PUBLISHED = "best half, latest failures"
 ALL_FAILURES = "best half, all failures"
@@ -185,6 +186,29 @@ def row(name: str, config: Config, a: dict[str, np.ndarray], seconds: float) -> 
     }
 
 
+def in_words(task: Task, results: dict, analyses: dict) -> str:
+    """What the evidence adds beyond the controls, whatever the result is."""
+    learners = [
+        claims.Result(
+            name,
+            analysis["success_rate"][:, -1].tolist(),
+            int(results[name]["num_successes"][:, -1].sum()),
+        )
+        for name, analysis in analyses.items()
+    ]
+    free = [
+        claims.Result(name, [table_controls.rate(density, task)])
+        for name, density in table_controls.controls(task).items()
+    ]
+    verdict = claims.verdict(learners, free)
+    assert verdict is not None
+    return textwrap.fill(
+        f"By the final value {verdict.best.title} does best, at {verdict.best.median:.3g} in the "
+        f"median: {verdict.words}. How many modes are left is no part of that.",
+        95,
+    )
+
+
 def main(config: Config) -> None:
     started = time.perf_counter()
     output = report.output_folder(config.output)
@@ -207,6 +231,8 @@ def main(config: Config) -> None:
         f"alarm: runs that end with a coverage below {ALARM}; tau: median threshold of the last\n"
         "round in nats, above 0 against the evidence; KL(generator, prior) in nats."
     )
+    words = in_words(task, results, analyses)
+    print("\n" + words)
     figure = output / "figures" / "gaussian_1d.png"
     gaussian_1d_figure.draw(
         figure,
@@ -220,6 +246,7 @@ def main(config: Config) -> None:
         output / "summary.json",
         report.provenance(started)
         | {"config": dataclasses.asdict(config), "base_success_rate": base, "rows": rows}
+        | {"conclusion": words}
         | {
             "median_by_round": {
                 name: {key: np.median(value, axis=0) for key, value in analysis.items()}

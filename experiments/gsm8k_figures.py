@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,10 +53,13 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
         column[0].set_title(f"question {question}", fontsize=10)
     for row, kind in zip(panels, ROWS, strict=True):
         row[0].set_ylabel(f"success rate, {kind}")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
+    shown: dict[str, Any] = {}  # a question may have marks that the first one lacks
+    for axes in panels.flat:
+        handles, labels = axes.get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True)) | shown
     figure.legend(
-        handles,
-        labels,
+        list(shown.values()),
+        list(shown),
         fontsize=8,
         frameon=False,
         ncols=min(len(curves), 4),

@@ -2,12 +2,11 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from experiments import report
+from experiments import claims, report
 from experiments.cells import Cell
 from experiments.methods import METHODS, flops
 from experiments.mnist_controls import Costless
@@ -198,32 +197,29 @@ def in_words(found: list[dict[str, Any]]) -> str:
     if not learners:
         return "Only controls were run: nothing can be said of learning from failures."
     name = lambda row: row.get("title", row["algorithm"])
-    end = lambda row, measure="final_over_base": float(np.median(row[measure]))
-    control, best = max(controls, key=end), max(learners, key=end)
-    factor = end(best) / end(control) if end(control) else np.inf
-    verdict = (
-        f"{factor:.3g} times the best control"
-        if factor > 1
-        else f"below the best control, at {factor:.3g} of it"
-    )
+
+    def verdict(measure):
+        result = lambda row: claims.Result(name(row), row[measure], row.get("successes_met"))
+        return claims.verdict([*map(result, learners)], [*map(result, controls)])
+
+    by_final = verdict("final_over_base")
+    if by_final is None:
+        return "No control was run: what the evidence adds cannot be told."
     by_round = lambda row: max(row["best_over_base"]) if "best_over_base" in row else 0.0
     lucky = max(learners, key=by_round)
     words = (
-        f"By the final value {name(best)} does best of all that learn: {verdict} "
-        f"({name(control)}). The paper's measure, the best of the rounds of each seed, gives "
-        f"{name(lucky)} up to {by_round(lucky):.3g} times the prior"
+        f"By the final value {by_final.best.title} does best of all that learn: {by_final.words}. "
+        f"The paper's measure, the best of the rounds of each seed, gives {name(lucky)} up to "
+        f"{by_round(lucky):.3g} times the prior"
     )
     no_filter = [row for row in controls if row["algorithm"] in ("banel_f1", "ours_f1")]
     if no_filter:
         other = max(no_filter, key=by_round)
         words += f", and without any filter, {name(other)}, up to {by_round(other):.3g} times"
-    end_without = partial(end, measure="final_without_top_over_base")
-    control, best = max(controls, key=end_without), max(learners, key=end_without)
-    if end_without(control):
+    without = verdict("final_without_top_over_base")
+    if without and without.factor is not None:
         words += (
-            f". Over the targets but the likeliest, {name(best)} ends at "
-            f"{end_without(best) / end_without(control):.3g} times the best control "
-            f"({name(control)})"
+            f". Over the targets but the likeliest, {without.best.title} does best: {without.words}"
         )
     return textwrap.fill(words + ".", 95)
 

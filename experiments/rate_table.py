@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
-from experiments import report
+from experiments import claims, report
 from experiments.cells import Cell
 from experiments.methods import Method, flops
 
 SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
-FEWEST = 10  # successes that a rate must rest on to be divided by
 LAST = 10  # rounds of "median of the last ten"
 RATES = ("algorithm", "final", "x prior", "x best control", "last 10", "best", "falls to")
 SPENT = ("algorithm", "met", "first at", "0.1 at", "0.5 at", "NRE", "valid", "Tflop", "seconds")
@@ -178,7 +177,7 @@ def _split(config, cell: Cell, by_round: np.ndarray, fall_back: float) -> dict[s
         "distilled": by_round[:, 1:],
     }
     gains = dict.fromkeys(("filter", "distillation", "falling_back"))
-    if min(rates.min() for rates in steps.values()) * config.num_evaluated >= FEWEST:
+    if min(rates.min() for rates in steps.values()) * config.num_evaluated >= claims.FEWEST:
         decades = {name: np.log10(rates) for name, rates in steps.items()}
         met = cell.metrics["successes"].astype(float)
         fell = met < fall_back * np.maximum.accumulate(met, axis=1)
@@ -256,25 +255,23 @@ def in_words(found: list[dict[str, Any]]) -> str:
     learners = [row for row in found if not row["control"]]
     if not learners:
         return "Only controls were run: nothing can be said of learning from failures."
-    end = lambda row: row["final_median"]
-    control = max((row for row in found if row["control"]), key=end)
-    best = max(learners, key=end)
-    if not end(best):
+    result = lambda row: claims.Result(
+        row["title"], row["final"], row.get("successes_met"), row["final_interval"]
+    )
+    verdict = claims.verdict(
+        [result(row) for row in learners], [result(row) for row in found if row["control"]]
+    )
+    if verdict is None:
+        return "No control was run: what the evidence adds cannot be told."
+    end, told = verdict.best.median, report.format_value
+    if not end:
         return "Nothing that learns ends with any success in the median."
-    factor = end(best) / end(control) if end(control) else None
-    verdict = (
-        "where no control has any"
-        if factor is None
-        else f"{factor:.3g} times the best control"
-        if factor > 1
-        else f"below the best control, at {factor:.3g} of it"
-    )
     words = (
-        f"By the final value {best['title']} does best of all that learn: a success rate of "
-        f"{end(best):.3g} in the median, {verdict} ({control['title']}, {end(control):.3g})"
+        f"By the final value {verdict.best.title} does best of all that learn, at a success rate "
+        f"of {told(end)} in the median: {verdict.words}"
     )
-    if best["base"]:
-        words += f" and {end(best) / best['base']:.3g} times the prior"
+    if learners[0]["base"]:
+        words += f". It is {told(end / learners[0]['base'])} times the prior"
     return textwrap.fill(words + ".", 95)
 
 

@@ -111,6 +111,16 @@ def figure(path: Path, field: str, values: list[str], gains, lines) -> None:
         axes.set_title({"best": "best of the rounds"}.get(measure, measure), fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("success rate over the prior's, decades")
-    handles, labels = panels[0].get_legend_handles_labels()
-    plot.legend(handles, labels, fontsize=8, frameon=False, ncols=4, loc="outside lower center")
+    shown: dict[str, Any] = {}  # a measure may have marks that the first one lacks
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True)) | shown
+    plot.legend(
+        list(shown.values()),
+        list(shown),
+        fontsize=8,
+        frameon=False,
+        ncols=4,
+        loc="outside lower center",
+    )
     save(plot, path)

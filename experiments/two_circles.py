@@ -18,11 +18,13 @@ import numpy as np
 
 from banel_jax import checks, loop
 from banel_jax.algorithms.banel import BanelConfig, banel
-from banel_jax.models import table, tempering
+from banel_jax.models import table
 from banel_jax.success_rate import exact_evaluation
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
 from banel_jax.types import Algorithm, Sequences, Task
-from experiments import flags, report, two_circles_figures
+from experiments import claims, flags, report, two_circles_figures
+from experiments.table_controls import controls, rewarded
+from experiments.table_controls import rate as rate_of
 
 PUBLISHED = "BaNEL as published"
 ALL_FAILURES = "BaNEL, all failures kept"
@@ -133,7 +135,7 @@ def run(config: Config, algorithm: Algorithm, task: Task) -> dict[str, np.ndarra
 def overlap(log_densities: np.ndarray, task: Task) -> np.ndarray:
     """1 - total variation between each density and the prior given success."""
     prior = np.exp(np.asarray(task.prior_params, np.float64))
-    wanted = prior * two_circles_figures.rewarded(task)
+    wanted = prior * rewarded(task)
     wanted /= wanted.sum()
     return np.minimum(np.exp(log_densities), wanted).sum((-2, -1))
 
@@ -155,31 +157,16 @@ def summarise(config: Config, metrics: dict[str, np.ndarray], task: Task) -> dic
     }
 
 
-def controls(task: Task) -> dict[str, np.ndarray]:
-    """Log densities of what never learns: the prior, the ladder, and the best single rung."""
-    at = lambda t: np.asarray(table.joint_log_prob(task.prior_params, t), np.float64)
-    rungs = {t: at(t) for t in tempering.LADDER}
-    best = max(rungs, key=lambda t: _rate(rungs[t], task))
-    ladder = np.logaddexp.reduce(list(rungs.values())) - np.log(len(rungs))
-    return {
-        "prior": at(1.0),
-        "tempered ladder": ladder,
-        f"T = {best:g} (chosen by looking)": rungs[best],
-    }
-
-
-def _rate(log_density, task):
-    return float(np.exp(log_density[two_circles_figures.rewarded(task)]).sum())
-
-
 def main(config: Config) -> None:
     started = time.perf_counter()
     output = report.output_folder(config.output)
     task = two_circles(config.task)
     evaluations = config.rounds * config.num_candidates
-    rows, summary, results, constant = [], {}, {}, {}
+    rows, results = [], {}
+    summary: dict[str, dict] = {}
+    constant: dict[str, float] = {}
     for name, density in controls(task).items():
-        rate = constant[name] = _rate(density, task)
+        rate = constant[name] = rate_of(density, task)
         # The rate is known and constant: what is met is an expectation, rounded.
         rows.append(
             dict.fromkeys(("final", "best", "last ten"), rate)
@@ -244,13 +231,19 @@ def main(config: Config) -> None:
 def in_words(summary: dict, constant: dict[str, float]) -> str:
     """What the negative evidence adds beyond the controls, whatever the result is."""
     final = {name: s["final"]["median"] for name, s in summary.items() if "final" in s}
-    control, rate = max(
-        [*constant.items(), (NO_FILTER, final[NO_FILTER])], key=lambda pair: pair[1]
+    result = lambda name: claims.Result(
+        name, summary[name]["final"]["values"], int(sum(summary[name]["successes_met"]["values"]))
     )
+    verdict = claims.verdict(
+        [result(name) for name in (PUBLISHED, ALL_FAILURES, THRESHOLD)],
+        [result(NO_FILTER), *(claims.Result(name, [rate]) for name, rate in constant.items())],
+    )
+    assert verdict is not None
     by_chance = summary[NO_FILTER]["best"]
     return (
-        f"Negative evidence with all failures kept ends at {final[ALL_FAILURES]:.3f} (median), "
-        f"{final[ALL_FAILURES] / rate:.3g} times the best control ({control}, {rate:.4f}) and "
+        f"By the final value {verdict.best.title} does best of all that learn, at "
+        f"{verdict.best.median:.3f} (median):\n{verdict.words}.\n"
+        f"With all failures kept BaNEL ends at {final[ALL_FAILURES]:.3f}, "
         f"{final[ALL_FAILURES] / constant['prior']:.3g} times the base.\n"
         f"At its best round f = 1 has {by_chance['median']:.4f} in the median and "
         f"{by_chance['max']:.4f} on its best seed, {by_chance['median'] / constant['prior']:.2g} "

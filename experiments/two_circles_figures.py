@@ -6,19 +6,12 @@ import numpy as np
 
 from banel_jax.types import Task
 from experiments.figures import Floor, matplotlib, plt, save
+from experiments.table_controls import rewarded
 
 FAILURE, SUCCESS, LEARNT = "#3b6fb6", "#d1495b", "#2e7d4f"
 INK, FAINT = "#222222", "#8a8a8a"
 SERIES = ("#d98c21", LEARNT, "#8a5aa8", FAILURE)
 LINES = (":", "--", "-.")
-
-
-def rewarded(task: Task) -> np.ndarray:
-    """bool [V, V], where the reward is 1."""
-    region = np.zeros(task.prior_params.shape, bool)
-    assert task.targets is not None
-    region[tuple(np.asarray(task.targets.tokens).T)] = True
-    return region
 
 
 def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 10) -> None:

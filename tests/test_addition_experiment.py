@@ -162,9 +162,15 @@ def test_the_table_on_the_terminal_by_hand():
 
 def test_what_it_says_in_words():
     words = " ".join(rate_table.in_words(list(table().values())).split())
-    assert "BaNEL, ours does best of all that learn: a success rate of 0.25" in words
-    assert "8.33 times the best control (best T, chosen by looking (2), 0.03)" in words
-    assert "125 times the prior" in words
+    assert "BaNEL, ours does best of all that learn, at a success rate of 0.25" in words
+    # 50 of 200 and 3 of 100 are far apart, but 6 successes carry nothing.
+    assert (
+        "8.33 times the best control (best T, chosen by looking (2)); no gain is claimed" in words
+    )
+    assert "its runs met 6 successes in all" in words and "125 times the prior" in words
+    rows = [row | {"successes_met": 600} for row in table().values()]
+    met = " ".join(rate_table.in_words(rows).split())
+    assert "(best T, chosen by looking (2)), above it on 2 of 3 seeds. It is 125 times" in met
     nothing = CELLS | {"ours": cell(LEARNT, [0, 0, 50], MET)}
     words = rate_table.in_words(list(table(nothing).values()))
     assert words == "Nothing that learns ends with any success in the median."
