@@ -281,6 +281,13 @@ def test_what_is_no_folder_is_said_to_be_none(good, tmp_path):
             assert "\n" not in str(error.value)
 
 
+def test_a_weight_is_named_under_debugging_as_well(good, tmp_path):
+    folder = shutil.copytree(good / "one", tmp_path / "m")
+    value(np.nan)(folder)
+    with jax.debug_nans(True), pytest.raises(ValueError, match=f"{NORM} in .*{WEIGHTS}"):
+        huggingface.load(folder)
+
+
 def test_what_may_not_be_read_is_named(good, monkeypatch):
     def refused(path, *args, **kwargs):
         raise PermissionError("Permission denied (os error 13)")

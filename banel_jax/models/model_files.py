@@ -36,7 +36,7 @@ def one_line(error: Any) -> str:
 
 
 @contextlib.contextmanager
-def naming(path: Path, problem: str, mend: str) -> Iterator[None]:
+def errors_of(path: Path, problem: str, mend: str) -> Iterator[None]:
     """Whatever a library raises in the block, as an error of this file.
 
     Raises:
@@ -72,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no file; give a JSON file in its place")
-    with naming(path, "is no JSON", "mend it or download it anew"):
+    with errors_of(path, "is no JSON", "mend it or download it anew"):
         values = json.loads(files.read_text(path))
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__} in place of an object; mend it")
@@ -93,7 +93,7 @@ def opened(path: Path) -> Iterator[Any]:
     """A file of weights, its tensors not yet read; errors in the block are its own."""
     safe_open = optional("safetensors").safe_open
     mend = "it is damaged or cut short; download or save it anew"
-    with naming(path, "cannot be read as safetensors", mend):
+    with errors_of(path, "cannot be read as safetensors", mend):
         file = safe_open(path, framework="np")
     with file:
         yield file
@@ -108,7 +108,7 @@ def write_weights(path: Path, tensors: dict[str, Any]) -> None:
     save_file = optional("safetensors.numpy").save_file
     path.touch()
     mode = path.stat().st_mode & 0o777  # safetensors has a mode of its own
-    with naming(path, "cannot be written", "give other weights"):
+    with errors_of(path, "cannot be written", "give other weights"):
         save_file(tensors, path, metadata={"format": "pt"})
     path.chmod(mode)
     with open(path, "rb+") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from banel_jax.models.huggingface_config import CODE, vocab_size
-from banel_jax.models.model_files import existing_folder, naming, one_line, read_json
+from banel_jax.models.model_files import errors_of, existing_folder, one_line, read_json
 from banel_jax.models.optional import optional
 
 FILES = ("tokenizer.json", "vocab.json")  # a tokenizer has one of them at the least
@@ -25,6 +25,7 @@ CHAT = (  # ChatML, without a system message of its own
 CHATML = (  # Qwen2.5's form of a chat, for folders that define none
     f"{{% if messages[0]['role'] != 'system' %}}{START}system\n{SYSTEM}{END}\n{{% endif %}}{CHAT}"
 )
+AGAIN = "download them anew"
 QUESTION, ANSWER = "What is 1+1?", "It is 2."  # that any template must show
 
 
@@ -52,7 +53,7 @@ def tokenizer(folder: str | Path) -> Any:
     _check_json(folder)
     names = [n for n in (*FILES, CONFIG, TEMPLATE) if (folder / n).exists()]
     problem = f"{' or '.join(['', *names[1:]])} cannot be read by transformers".strip()
-    with naming(folder / names[0], problem, "download them anew"):
+    with errors_of(folder / names[0], problem, AGAIN):
         found = transformers.AutoTokenizer.from_pretrained(
             str(folder),
             config=transformers.Qwen2Config() if has_model else None,  # not read once more
@@ -75,6 +76,7 @@ def tokenizer(folder: str | Path) -> Any:
         found.chat_template = CHATML
     if QUESTION not in _rendered(found, [_message("user", QUESTION)], add_generation_prompt=True):
         raise ValueError(f"{_template_file(found)}: its chat template leaves out the question")
+    response_text(found, prompt_ids(found, QUESTION))
     ends = (*_named_ends(folder), *_turn_ends(found))
     found.response_ends = tuple(dict.fromkeys(ends))
     return found
@@ -90,6 +92,11 @@ def _check_json(folder):
             )
 
 
+def _encoded(tokenizer, text):
+    with errors_of(Path(tokenizer.name_or_path) / CONFIG, f"or {FILES[0]} encodes nothing", AGAIN):
+        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
 def _message(role, content):
     return {"role": role, "content": content}
 
@@ -103,7 +110,7 @@ def _rendered(tokenizer, chat, **settings):
     """A chat as text; ValueError where the template fails."""
     optional("jinja2")
     problem = "has a chat template that fails"
-    with naming(_template_file(tokenizer), problem, "mend the template or download it anew"):
+    with errors_of(_template_file(tokenizer), problem, "mend the template or download it anew"):
         return tokenizer.apply_chat_template(chat, tokenize=False, **settings)
 
 
@@ -114,14 +121,15 @@ def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
       ValueError: where the chat template fails.
     """
     text = _rendered(tokenizer, [_message("user", question_text)], add_generation_prompt=True)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return _encoded(tokenizer, text)
 
 
 def response_text(tokenizer: Any, tokens: Iterable[int]) -> str:
     """The text of a response's tokens up to the first that ends it, what follows being no part."""
     ends = getattr(tokenizer, "response_ends", (tokenizer.eos_token_id,))
     kept = itertools.takewhile(lambda token: token not in ends, map(int, tokens))
-    return tokenizer.decode(list(kept), skip_special_tokens=True)
+    with errors_of(Path(tokenizer.name_or_path) / CONFIG, f"or {FILES[0]} decodes nothing", AGAIN):
+        return tokenizer.decode(list(kept), skip_special_tokens=True)
 
 
 def eos_tokens(folder: str | Path) -> tuple[int, ...]:
@@ -164,5 +172,5 @@ def _turn_ends(tokenizer):
     with contextlib.suppress(ValueError):  # a template may be for questions alone
         _, answer, rest = _rendered(tokenizer, chat).rpartition(ANSWER)
         added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-        ids = tokenizer(rest, add_special_tokens=False)["input_ids"] if answer else []
+        ids = _encoded(tokenizer, rest) if answer else []
         yield from [i for i in ids if i in added][:1]
