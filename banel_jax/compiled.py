@@ -11,10 +11,13 @@ import numpy as np
 from banel_jax.rounds import (
     COUNTS,
     Evaluate,
+    check_asked,
     check_found,
+    check_told,
     found,
     init_key,
     merge,
+    nan_parts,
     round_keys,
     strong,
 )
@@ -108,7 +111,7 @@ def compiled_blocks(
             state, counts = progress
             keys = round_keys(key, round)
             candidates, asked = barrier(strong(algorithm.ask(keys.ask, state)))
-            present = found(candidates)
+            present, scored = found(candidates), ~jnp.isnan(algorithm.log_prob(asked, candidates))
             rewards = barrier(jnp.asarray(reward_fn(candidates), jnp.float32))
             if rewards.shape != candidates.tokens.shape[:1]:
                 raise ValueError(
@@ -116,14 +119,18 @@ def compiled_blocks(
                     f"{candidates.tokens.shape[0]} candidates; it must return one reward each"
                 )
             sound = jnp.all((rewards == 0) | (rewards == 1))
-            rewards = jnp.where(present, rewards, 0.0)
+            rewards = jnp.where(present & scored, rewards, 0.0)
             told = algorithm.tell(keys.tell, asked, candidates, rewards)
             state, info = barrier(strong(told))
+            nan = {"asked": nan_parts(asked), "told": nan_parts(state)}
             evaluation = evaluate(asked, state) if evaluate else {}
-            counts += jnp.array([jnp.sum(present), jnp.sum(rewards)], jnp.int32)
+            counts += jnp.array([jnp.sum(present & scored), jnp.sum(rewards)], jnp.int32)
             record = {"round": round, **dict(zip(COUNTS, counts, strict=True))}
             record = barrier(record | merge(info, evaluation))
-            return Progress(state, counts), (record, {"found": present, "sound": sound})
+            return Progress(state, counts), (
+                record,
+                {"found": present, "scored": scored, "sound": sound, **nan},
+            )
 
         progress, records = jax.lax.scan(one_round, progress, first_round + jnp.arange(rounds))
         return progress, *records
@@ -160,9 +167,18 @@ def compiled_blocks(
                     f"the reward function answered neither 0 nor 1 in round {first_round + round} "
                     f"of seed number {seed}; a reward is 0 or 1"
                 )
-            for seed in np.asarray(checks["found"]):
-                for round, present in enumerate(seed, first_round):
-                    check_found(round, present)
+            _check_rounds(first_round, jax.device_get(checks))
         return progress, metrics
 
     return CompiledRun(start, advance)
+
+
+def _check_rounds(first_round: int, checks: dict) -> None:
+    """Raises, for the first seed and round where `run` would have, what it would have raised."""
+    seeds, rounds = checks["found"].shape[:2]
+    for seed in range(seeds):
+        for i in range(rounds):
+            asked, told = ({k: v[seed, i] for k, v in checks[n].items()} for n in ("asked", "told"))
+            check_found(first_round + i, checks["found"][seed, i])
+            check_asked(first_round + i, asked, ~checks["scored"][seed, i])
+            check_told(first_round + i, told)

@@ -22,6 +22,7 @@ from banel_jax import checks, files, naming, run_folder
 from banel_jax.checkpoint import Checkpoints, checksum
 from banel_jax.compiled import compiled_blocks, compiled_run
 from banel_jax.environment import environment
+from banel_jax.model_check import check_model, names_of_nan
 from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
 from banel_jax.progress import progress
 from banel_jax.rehearsal import rehearse
@@ -29,10 +30,14 @@ from banel_jax.rounds import (
     COUNTS,
     CandidatesNotFound,
     Evaluate,
+    NotANumber,
+    check_asked,
     check_found,
+    check_told,
     found,
     init_key,
     merge,
+    nan_parts,
     round_keys,
     strong,
 )
@@ -42,8 +47,8 @@ from banel_jax.types import Algorithm, Key, Params, Sequences, State
 logger = logging.getLogger(__name__)
 
 __all__ = [
-    "CandidatesNotFound", "Evaluate", "RunConfig", "RunResult", "compiled_blocks", "compiled_run",
-    "run",
+    "CandidatesNotFound", "Evaluate", "NotANumber", "RunConfig", "RunResult", "compiled_blocks",
+    "compiled_run", "run",
 ]  # fmt: skip
 
 
@@ -96,6 +101,7 @@ class Steps(NamedTuple):
     init: Callable[[Key, Params], State]
     ask: Callable[[Key, Any, State], tuple[Sequences, State]]
     tell: Callable[..., tuple[State, dict[str, jax.Array]]]
+    log_prob: Callable[[State, Sequences], jax.Array]
 
 
 def compiled_steps(algorithm: Algorithm) -> Steps:
@@ -104,11 +110,11 @@ def compiled_steps(algorithm: Algorithm) -> Steps:
     Nothing is donated: the state before `tell` is evaluated after it, and the first state
     shares the caller's prior.
     """
-    return _compiled_steps(algorithm.init, algorithm.ask, algorithm.tell)
+    return _compiled_steps(algorithm.init, algorithm.ask, algorithm.tell, algorithm.log_prob)
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_steps(begin, propose, learn) -> Steps:
+def _compiled_steps(begin, propose, learn, score) -> Steps:
     def init(key, prior_params):
         return strong(begin(init_key(key), prior_params))
 
@@ -118,7 +124,10 @@ def _compiled_steps(begin, propose, learn) -> Steps:
     def tell(key, round, state, candidates, rewards):
         return strong(learn(round_keys(key, round).tell, state, candidates, rewards))
 
-    return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell))
+    return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(score))
+
+
+compiled_nan_parts = jax.jit(nan_parts)
 
 
 @functools.lru_cache(maxsize=32)
@@ -177,7 +186,7 @@ def run(
     key = jax.random.key(config.seed)
     steps = compiled_steps(algorithm)
     compiled = compiled_evaluate(evaluate) if evaluate else None
-    abstract_state, num_candidates = rehearse(*steps, compiled, key, prior_params)
+    abstract_state, num_candidates = rehearse(steps, compiled, key, prior_params)
     check_budget(config, num_candidates)
     configuration = {
         **described(configuration),
@@ -198,6 +207,8 @@ def run(
             )
             summarise(folder, at.ledger, at.metrics, at.timings)
             return RunResult(at.state, at.metrics)
+        if not at.ledger.totals()[0]:
+            check_prior(algorithm, prior_params)
         oracle = Oracle(reward_fn, config.budget, at.ledger, config.oracle_batch_size)
         state = steps.init(key, prior_params) if at.state is None else at.state
         for round in progress(range(at.done, config.rounds), config.rounds, description, at.done):
@@ -225,6 +236,14 @@ def check_arguments(algorithm: Algorithm, reward_fn: Any, config: Any, evaluate:
         # JAX finds what it compiled by the function's hash.
         if not callable(function) or getattr(function, "__hash__", None) is None:
             raise ValueError(f"{name} is a {type(function).__name__}; give a function")
+
+
+def check_prior(algorithm: Algorithm, prior_params: Params) -> None:
+    """Before the first payment: the prior holds no NaN, and is a model where it is known."""
+    if algorithm.model is not None:
+        check_model(algorithm.model, prior_params)
+    elif names := names_of_nan(prior_params):
+        raise NotANumber(f"the prior's parameters hold NaN in {', '.join(names[:3])}")
 
 
 def described(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -403,8 +422,11 @@ def one_round(
     index = jnp.int32(round)
     candidates, asked = lap(steps.ask(key, index, state))
     check_found(round, np.asarray(found(candidates)))
+    unscored = np.isnan(steps.log_prob(asked, candidates))
+    check_asked(round, jax.device_get(compiled_nan_parts(asked)), unscored)
     rewards = lap(oracle.evaluate(round, candidates))
     state, info = lap(steps.tell(key, index, asked, candidates, jnp.asarray(rewards)))
+    check_told(round, jax.device_get(compiled_nan_parts(state)))
     evaluation = lap(evaluate(asked, state) if evaluate else {})
     record = {
         "round": round,

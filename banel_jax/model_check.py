@@ -127,8 +127,8 @@ def _check_scores(tokens, mask, said, scores) -> None:
         for row in np.flatnonzero(~np.isfinite(values) | (values > TOLERANCE)):
             raise ValueError(
                 f"the model's {name} gives {values[row]:g} nats to the tokens "
-                f"{_shown(tokens[row][mask[row]])} that it drew; a log-likelihood of what was drawn "
-                "is finite and not above 0"
+                f"{_shown(tokens[row][mask[row]])} that it drew; a log-likelihood of what was "
+                "drawn is finite and not above 0"
             )
     apart = np.abs(said - scores)
     row = int(np.argmax(apart - RELATIVE * np.abs(scores)))

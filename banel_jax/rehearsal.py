@@ -13,9 +13,7 @@ from banel_jax.types import Key, Params, Sequences, State
 
 
 def rehearse(
-    init: Callable[..., Any],
-    ask: Callable[..., Any],
-    tell: Callable[..., Any],
+    steps: Any,
     evaluate: Evaluate | None,
     key: Key,
     prior_params: Params,
@@ -23,8 +21,7 @@ def rehearse(
     """Follows the types from `init` through `ask`, `tell` and `evaluate`.
 
     Args:
-      init: `init(key, prior_params)`.
-      ask, tell: as `loop.Steps` has them, with the round's number after the key.
+      steps: as `loop.Steps` has them.
       evaluate: as in `loop.run`.
       key: the run's.
       prior_params: the prior's.
@@ -38,14 +35,17 @@ def rehearse(
         state whose structure, shapes or types do not stay what they are.
     """
     index = jax.ShapeDtypeStruct((), jnp.int32)
-    state = _types_of("init", init, key, prior_params)
-    asked = _types_of("ask", ask, key, index, state)
+    state = _types_of("init", steps.init, key, prior_params)
+    asked = _types_of("ask", steps.ask, key, index, state)
     if not isinstance(asked, tuple) or len(asked) != 2:
         raise ValueError(f"ask returns {_kind(asked)}; it must return (candidates, state)")
     candidates, asked_state = asked
     m = _check_candidates(candidates)
+    scores = _types_of("log_prob", steps.log_prob, asked_state, candidates)
+    if getattr(scores, "shape", None) != (m,):
+        raise ValueError(f"log_prob returns {_kind(scores)}; it must return float32 [{m}]")
     rewards = jax.ShapeDtypeStruct((m,), jnp.float32)
-    told = _types_of("tell", tell, key, index, asked_state, candidates, rewards)
+    told = _types_of("tell", steps.tell, key, index, asked_state, candidates, rewards)
     if not isinstance(told, tuple) or len(told) != 2:
         raise ValueError(f"tell returns {_kind(told)}; it must return (state, info)")
     told_state, info = told

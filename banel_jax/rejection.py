@@ -74,8 +74,13 @@ def resample(key: Key, log_weights: Float[Array, " n"], num_samples: int) -> Int
 
 
 def effective_sample_size(log_weights: Float[Array, " n"]) -> Float[Array, ""]:
-    """(sum w)^2 / sum w^2, between 1 and n."""
-    return jnp.exp(2 * jax.nn.logsumexp(log_weights) - jax.nn.logsumexp(2 * log_weights))
+    """(sum w)^2 / sum w^2, between 1 and n; 0 where all weights are 0."""
+    highest = jnp.max(log_weights)
+    # Infinite weights are equal, and all there is beside others.
+    top = jnp.where(log_weights == highest, 0.0, log_weights - highest)
+    log_weights = jnp.where(highest == -jnp.inf, 0.0, top)
+    size = jnp.exp(2 * jax.nn.logsumexp(log_weights) - jax.nn.logsumexp(2 * log_weights))
+    return jnp.where(highest == -jnp.inf, 0.0, size)
 
 
 @struct.dataclass

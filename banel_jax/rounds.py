@@ -62,6 +62,51 @@ def found(candidates: Sequences) -> jax.Array:
     return jnp.any(candidates.mask, axis=1)
 
 
+class NotANumber(ValueError):
+    """A model's parameters or likelihoods have become NaN."""
+
+
+def nan_parts(state: State) -> dict[str, jax.Array]:
+    """bool by name: which of a state's fields hold NaN."""
+    parts: dict[str, jax.Array] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            name = jax.tree_util.keystr(path[:1], simple=True) or "state"
+            parts[name] = parts.get(name, False) | jnp.any(jnp.isnan(leaf))
+    return parts
+
+
+def check_asked(round: int, nan: Mapping[str, Any], unscored: Any) -> None:
+    """Raises `NotANumber` where nothing may be paid for.
+
+    Args:
+      round: from 0.
+      nan: of the state after `ask`, see `nan_parts`.
+      unscored: bool [m], the candidates whose log-likelihood is NaN.
+    """
+    names = [name for name, bad in nan.items() if bad]
+    wrong = int(np.sum(unscored))
+    if names or wrong:
+        what = f"the algorithm's {' and '.join(names)}" if names else "likelihoods"
+        count = f" and {wrong} of {len(unscored)} candidates have none" if wrong else ""
+        raise NotANumber(
+            f"in round {round} {what} came out as NaN{count}; the oracle was not asked. A fit "
+            "diverged or the prior overflows: lower the learning rates, or look at the prior with "
+            "model_check.check_model"
+        )
+
+
+def check_told(round: int, nan: Mapping[str, Any]) -> None:
+    """Raises `NotANumber` where what was learned from a round is none."""
+    names = [name for name, bad in nan.items() if bad]
+    if names:
+        raise NotANumber(
+            f"what round {round} was learned from made the algorithm's {' and '.join(names)} NaN: "
+            "a fit diverged. What was paid for is kept, and no more was asked; lower the learning "
+            "rates or bound the gradients (clip_norm), in another folder"
+        )
+
+
 def merge(info: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
     twice = set(info) & set(evaluation) | (set(info) | set(evaluation)) & {"round", *COUNTS}
     if twice:

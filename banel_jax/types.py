@@ -93,6 +93,9 @@ class Algorithm(NamedTuple):
         takes the state that `ask` returned. None where that is what `sample` draws from.
       settings: pairs (name, frozen dataclass or plain value) that determine the functions,
         for a run's record; a run is not resumed with others.
+      model: the prior's functions, which a run then checks before anything is paid for.
+
+    No field of a state may be NaN: where one is, a fit has diverged, and the loop ends.
     """
 
     init: Callable[[Key, Params], State]
@@ -103,6 +106,7 @@ class Algorithm(NamedTuple):
     candidate_log_prob: Callable[[State, Sequences], Float[Array, " n"]]
     proposal_log_prob: Callable[[State, Sequences], Float[Array, " n"]] | None = None
     settings: tuple[tuple[str, Hashable], ...] = ()
+    model: SequenceModel | None = None
 
 
 class Task(NamedTuple):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
 ROUNDS = {"checks", "naming", "rounds", "types"}
 LOOP = ROUNDS | {"compiled", "files", "oracle", "checkpoint", "progress", "run_folder"}
-LOOP |= {"environment", "rehearsal", "timings"}
+LOOP |= {"environment", "rehearsal", "timings", "model_check"}
 CORE = {"checks", "sampling", "scoring", "rejection", "training", "diagnostics", "types", "naming"}
 ALLOWED = {  # parts of banel_jax by what may import them
     "types": set(),

@@ -97,7 +97,8 @@ REFUSED = {
             settings=("of", TRANSFORMER.settings)), PARAMS, "below vocab_size=3"
     ),
     "negative ids": (
-        other(sample=lambda x: (x[0].replace(tokens=x[0].tokens - 3), x[1])), PARAMS, "draws token -"
+        other(sample=lambda x: (x[0].replace(tokens=x[0].tokens - 3), x[1])), PARAMS,
+        "draws token -",
     ),
     "nothing that counts": (
         other(sample=lambda x: (x[0].replace(mask=x[0].mask & False), x[1] * 0),
@@ -107,17 +108,24 @@ REFUSED = {
         other(sample=lambda x: (x[0].replace(mask=x[0].mask * 1.0), x[1])), PARAMS, "a mask float32"
     ),
     "tokens that are no integers": (
-        other(sample=lambda x: (x[0].replace(tokens=x[0].tokens * 1.0), x[1])), PARAMS, "tokens float32"
+        other(sample=lambda x: (x[0].replace(tokens=x[0].tokens * 1.0), x[1])), PARAMS,
+        "tokens float32",
     ),
-    "a score for each token": (other(log_prob=lambda x: jnp.stack([x, x])), PARAMS, r"float32 \(2,\)"),
+    "a score for each token": (
+        other(log_prob=lambda x: jnp.stack([x, x])), PARAMS, r"float32 \(2,\)"
+    ),
     "a key that is not used": (
         TABLE._replace(sample=lambda key, p, **k: TABLE.sample(jax.random.key(0), p, **k)),
         PARAMS, "under different keys",
     ),
-    "a NaN weight": (TRANSFORMER, {**transformer_params(1), "token_embedding": jnp.full((3, 8), jnp.nan)},
-                     "NaN in token_embedding"),
+    "a NaN weight": (
+        TRANSFORMER, {**transformer_params(1), "token_embedding": jnp.full((3, 8), jnp.nan)},
+        "NaN in token_embedding",
+    ),
     "a NaN table": (TABLE, PARAMS.at[1].set(jnp.nan), "NaN in the array"),
-    "infinite weights": (TRANSFORMER, jax.tree.map(lambda x: x * jnp.inf, transformer_params(1)), "NaN in"),
+    "infinite weights": (
+        TRANSFORMER, jax.tree.map(lambda x: x * jnp.inf, transformer_params(1)), "NaN in"
+    ),
 }  # fmt: skip
 
 

@@ -44,7 +44,14 @@ def test_resample_draws_in_proportion_to_the_weights():
 
 
 @pytest.mark.parametrize(
-    ("weights", "size"), [([1, 1, 2], 16 / 6), ([3, 3, 3, 3], 4), ([0, 7, 0], 1)]
+    ("weights", "size"),
+    [
+        ([1, 1, 2], 16 / 6),
+        ([3, 3, 3, 3], 4),
+        ([0, 7, 0], 1),
+        ([0, 0, 0], 0),
+        ([1, np.inf, 5, np.inf], 2),  # impossible under the failure model
+    ],
 )
 def test_effective_sample_size_by_hand(weights, size):
     log_weights = jnp.log(jnp.array(weights, jnp.float32)) - 1000.0

@@ -482,5 +482,5 @@ def banel(
     settings |= {"failure_model": failure_model.settings, **fits}
     past = proposal_log_prob if c.past_filters else None
     return Algorithm(
-        init, ask, tell, sample, log_prob, candidate_log_prob, past, tuple(settings.items())
+        init, ask, tell, sample, log_prob, candidate_log_prob, past, tuple(settings.items()), model
     )

@@ -181,5 +181,5 @@ def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
     settings = {"name": "gflownet", "settings": c, "model": model.settings}
     return Algorithm(
         init, ask, tell, sample, log_prob, candidate_log_prob=log_prob,
-        settings=tuple(settings.items()),
+        settings=tuple(settings.items()), model=model,
     )  # fmt: skip

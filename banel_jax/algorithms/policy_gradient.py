@@ -153,5 +153,5 @@ def policy_gradient(
         settings["intrinsic_reward"] = intrinsic.settings
     return Algorithm(
         init, ask, tell, sample, log_prob, candidate_log_prob=log_prob,
-        settings=tuple(settings.items()),
+        settings=tuple(settings.items()), model=model,
     )  # fmt: skip

@@ -44,5 +44,5 @@ def prior_sampling(model: SequenceModel, num_candidates: int) -> Algorithm:
     settings |= {"model": model.settings}
     return Algorithm(
         init, ask, tell, sample, log_prob, candidate_log_prob=log_prob,
-        settings=tuple(settings.items()),
+        settings=tuple(settings.items()), model=model,
     )  # fmt: skip

@@ -274,5 +274,6 @@ def sequential_filtering(
     settings = {"name": "sequential_filtering", "settings": c, "model": model.settings}
     settings |= {"failure_model": failure_model.settings, **fits}
     return Algorithm(
-        init, ask, tell, sample, log_prob, candidate_log_prob, settings=tuple(settings.items())
-    )
+        init, ask, tell, sample, log_prob, candidate_log_prob, settings=tuple(settings.items()),
+        model=model,
+    )  # fmt: skip
