@@ -569,7 +569,9 @@ def test_what_is_wrong_in_a_later_block_is_told_by_its_round():
         tokens = jnp.full_like(candidates.tokens, state["round"])
         return Sequences(tokens, candidates.mask), state
 
-    marked, keys = ALGORITHM._replace(ask=ask), jax.random.split(jax.random.key(0), 2)
+    # The tokens tell the round, whatever the model says of them.
+    marked = ALGORITHM._replace(ask=ask, log_prob=lambda state, sequences: jnp.zeros(M))
+    keys = jax.random.split(jax.random.key(0), 2)
     answer = lambda s: jnp.where(s.tokens[:, 0] == 4, 0.5, 0.0)
     experiment = loop.compiled_blocks(marked, answer, evaluate)
     with pytest.raises(ValueError, match="neither 0 nor 1 in round 4 of seed number 0"):
@@ -580,6 +582,6 @@ def test_what_is_wrong_in_a_later_block_is_told_by_its_round():
         lost = (jnp.arange(M) >= 4) & (state["round"] == 4)
         return Sequences(candidates.tokens, candidates.mask & ~lost[:, None]), state
 
-    experiment = loop.compiled_blocks(ALGORITHM._replace(ask=lose), reward, evaluate)
+    experiment = loop.compiled_blocks(marked._replace(ask=lose), reward, evaluate)
     with pytest.raises(ValueError, match="in round 4 only 4 of 6 candidates were found"):
         in_blocks(experiment, keys, (3, 3))
