@@ -131,8 +131,8 @@ def _check_scores(tokens, mask, said, scores) -> None:
                 "drawn is finite and not above 0"
             )
     apart = np.abs(said - scores)
-    row = int(np.argmax(apart - RELATIVE * np.abs(scores)))
-    if apart[row] > TOLERANCE + RELATIVE * abs(scores[row]):
+    beyond = apart - RELATIVE * np.abs(scores) - TOLERANCE
+    for row in np.flatnonzero(beyond == max(0.0, beyond.max())):
         raise ValueError(
             f"the model's sample gives {said[row]:g} nats to the tokens "
             f"{_shown(tokens[row][mask[row]])} that it drew and its log_prob {scores[row]:g}; both "
