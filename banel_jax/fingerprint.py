@@ -17,6 +17,7 @@ def of_arrays(tree: Any) -> str:
     """16 hexadecimal digits of a pytree's structure and of its leaves' shapes, dtypes and bytes."""
     digest = hashlib.sha256(str(jax.tree.structure(tree)).encode())
     for leaf in jax.tree.leaves(tree):
+        leaf = leaf[...] if isinstance(leaf, jax.Ref) else leaf
         if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
             digest.update(str(leaf.dtype).encode())
             leaf = jax.random.key_data(leaf)

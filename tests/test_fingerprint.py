@@ -46,6 +46,9 @@ FUNCTIONS = {  # of one number; each number another function
     "a Python number": lambda n: lambda x: x * n,
     "a NumPy array": lambda n: lambda x: x * np.full(3, n, np.float32),
     "a JAX array, deep within": scaled,
+    "a reference": lambda n: (lambda ref: lambda x: x * ref[...])(
+        jax.new_ref(jnp.full(3, 1.0 * n))
+    ),
     "a key": lambda n: lambda x: x * jax.random.uniform(jax.random.key(n)),
     "the operation": lambda n: (jnp.sin, jnp.cos, jnp.tan)[n],
     "what the host's function closes over": counted,
