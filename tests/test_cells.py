@@ -260,6 +260,8 @@ def test_another_setting_reward_or_evaluation_lands_in_another_folder(tmp_path, 
     found = folders(tmp_path)
     assert len(set(found.values())) == len(OTHERS) + 1
     assert folders(tmp_path) == found  # of other objects that compute the same
+    with jax.default_prng_impl("rbg"):
+        assert not set(folders(tmp_path).values()) & set(found.values())
     monkeypatch.setattr(cells.numerics, "VERSION", 0)
     assert not set(folders(tmp_path).values()) & set(found.values())
 
