@@ -132,7 +132,9 @@ def compiled_blocks(
                 {"found": present, "scored": scored, "sound": sound, **nan},
             )
 
-        progress, records = jax.lax.scan(one_round, progress, first_round + jnp.arange(rounds))
+        progress, records = jax.lax.scan(
+            one_round, progress, first_round + jnp.arange(rounds, dtype=jnp.int32)
+        )
         return progress, *records
 
     if seeds_at_once is not None and seeds_at_once < 1:

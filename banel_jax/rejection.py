@@ -42,7 +42,7 @@ def best(
     """
     n = log_ratios.shape[0]
     if among_equals is None:
-        among_equals = jnp.zeros(n)
+        among_equals = jnp.zeros(n, jnp.float32)
     order = jnp.lexsort((among_equals, -log_ratios))  # stable, the last key first
     accepted = jnp.sort(order[:num_accepted])
     if num_accepted == n:
@@ -50,7 +50,7 @@ def best(
     last, first_rejected = log_ratios[order[num_accepted - 1]], log_ratios[order[num_accepted]]
     tied = last - first_rejected < TIE
     threshold = (last + first_rejected) / 2 - jnp.where(tied, TIE, 0.0)
-    return accepted, threshold, jnp.mean(log_ratios >= threshold)
+    return accepted, threshold, jnp.mean(log_ratios >= threshold, dtype=jnp.float32)
 
 
 def above(
@@ -62,7 +62,7 @@ def above(
     """
     accepted = log_ratios >= threshold
     order = jnp.argsort(~accepted, stable=True)
-    return order[:num_accepted], jnp.mean(accepted)
+    return order[:num_accepted], jnp.mean(accepted, dtype=jnp.float32)
 
 
 def resample(key: Key, log_weights: Float[Array, " n"], num_samples: int) -> Int[Array, " m"]:
@@ -221,7 +221,7 @@ def rejection_sample(
         lambda leaf: jnp.zeros((*shape, *leaf.shape[1:]), leaf.dtype), blank
     )
     last = filters.count
-    stages = jnp.arange(capacity)
+    stages = jnp.arange(capacity, dtype=jnp.int32)
 
     class Work(NamedTuple):
         queues: Proposals  # [K, 2c]
@@ -235,7 +235,7 @@ def rejection_sample(
     def push(work, stage, rows, kept):
         order = jnp.argsort(~kept, stable=True)
         rows = jax.tree.map(lambda x: x[order], rows)
-        number = jnp.sum(kept)
+        number = jnp.sum(kept, dtype=jnp.int32)
 
         def finish(work):
             put = lambda to, x: jax.lax.dynamic_update_slice_in_dim(to, x, work.num_found, 0)
@@ -244,7 +244,7 @@ def rejection_sample(
 
         def enqueue(work):
             def put(to, x):
-                start = (stage, work.waiting[stage]) + (0,) * (x.ndim - 1)
+                start = (stage, work.waiting[stage]) + (jnp.int32(0),) * (x.ndim - 1)
                 return jax.lax.dynamic_update_slice(to, x[None], start)
 
             queues = jax.tree.map(put, work.queues, rows)
@@ -253,7 +253,7 @@ def rejection_sample(
         return jax.lax.cond(stage == last, finish, enqueue, work)
 
     def draw(work, _):
-        rows = propose(work.proposed + jnp.arange(chunk))
+        rows = propose(work.proposed + jnp.arange(chunk, dtype=jnp.int32))
         work = work._replace(proposed=work.proposed + chunk)
         return push(work, jnp.int32(0), rows, jnp.ones((chunk,), bool))
 
@@ -265,7 +265,7 @@ def rejection_sample(
             queues=jax.tree.map(shift, work.queues),
             waiting=work.waiting.at[stage].add(-chunk),
             tested=work.tested.at[stage].add(chunk),
-            passed=work.passed.at[stage].add(jnp.sum(kept)),
+            passed=work.passed.at[stage].add(jnp.sum(kept, dtype=jnp.int32)),
         )
         return push(work, stage + 1, rows, kept)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax.keys import portable
 from banel_jax.types import Key, Sequences, State
 
 # evaluate(asked_state, state) -> dict of scalars; a JAX function, never shown the oracle.
@@ -22,12 +23,13 @@ class RoundKeys(NamedTuple):
 
 
 def init_key(key: Key) -> Key:
-    return jax.random.split(key)[0]
+    return jax.random.split(portable(key))[0]
 
 
 def round_keys(key: Key, round: Any) -> RoundKeys:
     """A round's keys come from the run's key and the round alone, so any round can be re-run."""
-    return RoundKeys(*jax.random.split(jax.random.fold_in(jax.random.split(key)[1], round)))
+    rounds_key = jax.random.split(portable(key))[1]
+    return RoundKeys(*jax.random.split(jax.random.fold_in(rounds_key, round)))
 
 
 def strong(tree: Any) -> Any:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from banel_jax.keys import portable
 from banel_jax.parallel import map_sequences
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
@@ -33,7 +34,7 @@ def sample(
     """Draws n sequences and their log-likelihoods in nats.
 
     Sequence i is drawn with `fold_in(key, i)`: neither the chunk size, nor n, nor the number
-    of devices changes it.
+    of devices changes it. A key of another implementation than threefry stands for one of it.
 
     Args:
       model: the generative model; static.
@@ -44,7 +45,8 @@ def sample(
       temperature: T of each conditional p(token | prefix)^(1/T), a positive number, not
         static: another T needs no compilation. None is the model as it is.
     """
-    return sample_indices(model, key, params, jnp.arange(n), chunk_size, temperature)
+    indices = jnp.arange(n, dtype=jnp.int32)
+    return sample_indices(model, key, params, indices, chunk_size, temperature)
 
 
 def sample_indices(
@@ -61,8 +63,8 @@ def sample_indices(
         key, params, tempered = replicated
         return model.sample(jax.random.fold_in(key, index), params, **tempered)
 
+    key = portable(key)
     tempered = {} if temperature is None else {"temperature": temperature}
-
     if chunk_size is None:
         sequence, _ = jax.eval_shape(model.sample, key, params)
         chunk_size = default_chunk_size(sequence.tokens.shape[-1])

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from banel_jax.parallel import map_sequences
@@ -43,13 +44,31 @@ def log_likelihood(
     score = lambda replicated, x: model.log_prob(replicated[0], x, **replicated[1])
     tempered = {} if temperature is None else {"temperature": temperature}
     chunk_size = chunk_size or default_chunk_size(sequences.tokens.shape[-1])
-    scores = map_sequences(score, (params, tempered), sequences, chunk_size)
+    scores = map_sequences(score, (params, tempered), sequences, chunk_size).astype(jnp.float32)
     return normalise_length(scores, sequences) if length_normalised else scores
 
 
 def normalise_length(scores: Float[Array, " n"], sequences: Sequences) -> Float[Array, " n"]:
     """log p(x)^(1/l(x)), with l(x) the number of scored tokens (Appendix B.2)."""
     return scores / jnp.maximum(jnp.sum(sequences.mask, axis=-1), 1)
+
+
+def missing() -> np.float32:
+    """What stands for a mean over nothing: NaN, or +inf where JAX_DEBUG_NANS stops at every NaN."""
+    return np.float32(np.inf if jax.config.jax_debug_nans else np.nan)
+
+
+def mean_loss(scores: Float[Array, " n"], weights: Float[Array, " n"]) -> Float[Array, ""]:
+    """Mean negative log-likelihood in nats a sequence; `missing()` where no weight is above 0."""
+    total = jnp.sum(weights)
+    loss = -jnp.sum(jnp.where(weights > 0, weights * scores, 0.0))  # 0 of -inf is 0
+    return jnp.where(total > 0, loss / jnp.where(total > 0, total, 1.0), missing())
+
+
+def difference(a: Float[Array, ""], b: Float[Array, ""]) -> Float[Array, ""]:
+    """a - b; `missing()` where both are the same infinity."""
+    same = (a == b) & jnp.isinf(a)
+    return jnp.where(same, missing(), a - jnp.where(same, 0.0, b))
 
 
 def log_ratio(

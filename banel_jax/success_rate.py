@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import stats
 
+from banel_jax import scoring
 from banel_jax.rounds import found
 from banel_jax.types import Algorithm, Key, Sequences, State
 
@@ -27,7 +28,9 @@ def num_carrying(target_log_probs: Float[Array, " n"], share: float = 0.9) -> In
     """How many targets carry `share` of the success rate: a rate carried by one is fragile."""
     log_rate = jax.nn.logsumexp(target_log_probs)
     cumulative = jnp.cumsum(jnp.sort(jnp.exp(target_log_probs - log_rate), descending=True))
-    number = jnp.minimum(jnp.sum(cumulative < share) + 1, target_log_probs.shape[0])
+    number = jnp.minimum(
+        jnp.sum(cumulative < share, dtype=jnp.int32) + 1, target_log_probs.shape[0]
+    )
     return jnp.where(jnp.isfinite(log_rate), number, 0)  # no target can occur: none carries
 
 
@@ -92,11 +95,11 @@ def exact_evaluation(algorithm: Algorithm, targets: Sequences, without_first: in
             "log10_success_rate": rates[3],
             **({"log10_success_rate_without_first": rest} if without_first else {}),
             "log10_filtered_success_rate": rates[2],
-            "log10_filter_gain": rates[2] - rates[1],
-            "log10_past_filters_gain": rates[1] - rates[0],
-            "log10_distillation_gain": rates[3] - rates[2],
+            "log10_filter_gain": scoring.difference(rates[2], rates[1]),
+            "log10_past_filters_gain": scoring.difference(rates[1], rates[0]),
+            "log10_distillation_gain": scoring.difference(rates[3], rates[2]),
             "mean_target_log_prob": jnp.mean(after),
-            "targets_accepted": jnp.mean(jnp.isfinite(filtered)),
+            "targets_accepted": jnp.mean(jnp.isfinite(filtered), dtype=jnp.float32),
             "num_carrying_targets": num_carrying(after),
         }
 
@@ -138,7 +141,10 @@ def monte_carlo_evaluation(
         del asked
         samples = algorithm.sample(key, state, n)
         present = found(samples)
-        number, successes = jnp.sum(present), jnp.sum(jnp.where(present, reward_fn(samples), 0.0))
+        number, successes = (
+            jnp.sum(present, dtype=jnp.int32),
+            jnp.sum(jnp.where(present, reward_fn(samples), 0.0)),
+        )
         rate = jnp.where(number > 0, successes / jnp.maximum(number, 1), jnp.nan)
         return {
             "evaluation_found": number,

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from banel_jax import checks, sampling, scoring
 from banel_jax.checkpoint import Checkpoints
+from banel_jax.keys import portable
 from banel_jax.parallel import sum_over_shards
 from banel_jax.progress import progress
 from banel_jax.types import Key, Params, SequenceModel, Sequences
@@ -171,17 +172,16 @@ Validation = tuple[Sequences, Float[Array, " v"]] | None
 
 def _validate(model, params, validation: Validation):
     if validation is None:
-        return jnp.float32(jnp.nan)
+        return jnp.asarray(scoring.missing())
     sequences, weights = validation
-    scores = scoring.log_likelihood(model, params, sequences)
-    return -jnp.sum(jnp.where(weights > 0, scores * weights, 0.0)) / jnp.sum(weights)
+    return scoring.mean_loss(scoring.log_likelihood(model, params, sequences), weights)
 
 
 def _start(model, config, params, validation: Validation) -> Fitting:
     loss = _validate(model, params, validation)
     return Fitting(
         params, optimizer(config).init(params), params, loss, jnp.int32(0), jnp.float32(0),
-        (jnp.float32(jnp.nan), loss),
+        (jnp.asarray(scoring.missing()), loss),
     )  # fmt: skip
 
 
@@ -205,18 +205,22 @@ def epoch_rows(
       (rows, shares): indices of rows, and float32 that are 0 in the places that are not in use.
     """
     n, used = weights.shape[0], weights > 0
-    count = jnp.sum(used)
-    chance = jax.random.uniform(key, (n,))
-    place = jnp.arange(n)
+    count = jnp.sum(used, dtype=jnp.int32)
+    chance = jax.random.uniform(key, (n,), jnp.float32)
+    place = jnp.arange(n, dtype=jnp.int32)
     order = jnp.argsort(chance + jnp.where(used, 0, 2))
     weights = weights / jnp.maximum(jnp.max(weights), jnp.finfo(jnp.float32).tiny)
     # In a new order each epoch, or rounding would favour the same rows in all of them.
     ends = jnp.cumsum(weights[order])
     draw_key, shuffle_key = jax.random.split(jax.random.fold_in(key, 1))
-    marks = (place + jax.random.uniform(draw_key)) * (ends[-1] / jnp.maximum(count, 1))
+    marks = (place + jax.random.uniform(draw_key, (), jnp.float32)) * (
+        ends[-1] / jnp.maximum(count, 1)
+    )
     drawn = order[jnp.minimum(jnp.searchsorted(ends, marks, side="right"), count - 1)]
     drawn = drawn[
-        jnp.argsort(jax.random.uniform(shuffle_key, (n,)) + jnp.where(place < count, 0, 2))
+        jnp.argsort(
+            jax.random.uniform(shuffle_key, (n,), jnp.float32) + jnp.where(place < count, 0, 2)
+        )
     ]
     once = (count <= batch_size) | (jnp.min(jnp.where(used, weights, 1.0)) == 1.0)
     shares = jnp.where(once, weights[order], 1.0)
@@ -229,7 +233,7 @@ def _epoch(model, config, key, fitting: Fitting, sequences, weights, validation:
     batch = min(config.batch_size, n)
     micro = config.micro_batch_size if batch == config.batch_size else 0
     optimise = optimizer(config)
-    steps = -(-jnp.sum(weights > 0) // batch)
+    steps = -(-jnp.sum(weights > 0, dtype=jnp.int32) // batch)
     order, shares = epoch_rows(jax.random.fold_in(key, 0), weights, batch)
     order, shares = jnp.pad(order, (0, -n % batch)), jnp.pad(shares, (0, -n % batch))
 
@@ -291,6 +295,9 @@ def fit(
     if config.epochs == 0:
         nothing = jnp.zeros((0,), jnp.float32)
         return params, FitInfo(nothing, nothing, jnp.float32(0))
+    key, weights = portable(key), jnp.asarray(weights, jnp.float32)
+    if validation_weights is not None:
+        validation_weights = jnp.asarray(validation_weights, jnp.float32)
     validation = None if validation_weights is None else (sequences, validation_weights)
 
     def epoch(fitting, key):
@@ -340,10 +347,10 @@ def fit_by_epochs(
     rows = np.flatnonzero(np.asarray(held_out))
     validation = None
     if len(rows):
-        validation = (jax.tree.map(lambda x: x[rows], sequences), jnp.ones(len(rows)))
+        validation = (jax.tree.map(lambda x: x[rows], sequences), jnp.ones(len(rows), jnp.float32))
     start = jax.jit(lambda params: _start(model, config, params, validation))
     advance = jax.jit(partial(_epoch, model, config))
-    weights = 1 - held_out
+    key, weights = portable(key), 1 - jnp.asarray(held_out, jnp.float32)
     abstract = jax.eval_shape(start, params)
     done, fitting = checkpoints.restore_latest(abstract) or (0, start(params))
     saved = time.monotonic()
@@ -391,11 +398,11 @@ def minimise(
     Returns:
       (parameters, state of the optimiser, mean loss by epoch).
     """
-    n = jax.tree.leaves(rows)[0].shape[0]
+    key, n = portable(key), jax.tree.leaves(rows)[0].shape[0]
     batch = min(config.batch_size, n)
     optimise = optimise or optimizer(config)
     gradient = jax.value_and_grad(loss)
-    inside = jnp.pad(jnp.ones(n), (0, -n % batch)).reshape(-1, batch)
+    inside = jnp.pad(jnp.ones(n, jnp.float32), (0, -n % batch)).reshape(-1, batch)
 
     def step(carry, xs):
         params, opt_state = carry

@@ -12,11 +12,12 @@ ROUNDS = {"checks", "naming", "rounds", "types"}
 LOOP = ROUNDS | {"compiled", "files", "oracle", "checkpoint", "progress", "run_folder"}
 LOOP |= {"environment", "rehearsal", "timings", "model_check"}
 CORE = {"checks", "sampling", "scoring", "rejection", "training", "diagnostics", "types", "naming"}
+CORE |= {"keys"}
 ALLOWED = {  # parts of banel_jax by what may import them
     "types": set(),
     "loop": LOOP,
     "compiled": ROUNDS,
-    "rounds": {"types"},
+    "rounds": {"keys", "types"},
     "naming": set(),
     "oracle": {"checks", "files", "oracle", "types", "run_folder"},
     "algorithms": CORE | {"algorithms"},
@@ -27,7 +28,7 @@ ALLOWED = {  # parts of banel_jax by what may import them
     "numerics": set(),
     "compiler": set(),
     "models": {"files", "checks", "models", "types", "training", "scoring", "parallel"}
-    | {"log_domain"},
+    | {"keys", "log_domain"},
 }
 
 

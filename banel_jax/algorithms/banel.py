@@ -178,18 +178,14 @@ def fit_report(
     """
     scores = scoring.log_likelihood(failure_model, params, failures.sequences)
 
-    def loss(weights):
-        total = jnp.sum(weights)
-        sum_ = jnp.sum(jnp.where(weights > 0, weights * scores, 0.0))
-        return jnp.where(total > 0, -sum_ / jnp.maximum(total, 1e-9), jnp.nan)
-
     if held_out is None:
         held_out = jnp.zeros_like(failures.weights)
-    train, validation = loss(failures.weights - held_out), loss(held_out)
+    train = scoring.mean_loss(scores, failures.weights - held_out)
+    validation = scoring.mean_loss(scores, held_out)
     return {
         "failure_train_loss": train,
         "failure_validation_loss": validation,
-        "failure_gap": validation - train,
+        "failure_gap": scoring.difference(validation, train),
         "failure_epochs": fitted.epochs_run,
     }
 
@@ -312,7 +308,7 @@ def banel(
             return rejection.Proposals(sequences, scores, score(state.base, sequences))
 
         if not filters.capacity:
-            return propose(jnp.arange(proposed)), proposed, filters
+            return propose(jnp.arange(proposed, dtype=jnp.int32)), proposed, filters
         let_through = partial(passes, filters)
         return rejection.rejection_sample(
             propose, let_through, filters, proposed, c.acceptance_floor
@@ -324,14 +320,14 @@ def banel(
         if c.rejection == "best":
             # A generator that has narrowed repeats itself. Among equal ratios chance decides:
             # were it the smaller index, the first m of those kept would not be a fair sample.
-            chance = jnp.where(first, zero, jax.random.uniform(key, ratios.shape))
+            chance = jnp.where(first, zero, jax.random.uniform(key, ratios.shape, jnp.float32))
             copy = diagnostics.copies(sequences) if c.distinct else jnp.zeros(proposed, bool)
             ranked = jnp.where(copy, LAST, ratios)
             accepted, threshold, _ = rejection.best(ranked, kept, chance)
             if c.distinct:  # what passed is paid for before its copies
                 accepted = accepted[jnp.argsort(copy[accepted], stable=True)]
             # A copy is as likely to pass the threshold as what it is a copy of.
-            share = jnp.mean(ratios >= threshold)
+            share = jnp.mean(ratios >= threshold, dtype=jnp.float32)
             return accepted, threshold, jnp.where(first, zero, jnp.log(share))
         if c.rejection == "importance":
             # Equal weights choose nothing: then what was drawn is taken in order, once each.
@@ -342,7 +338,7 @@ def banel(
 
     def weigh(state, candidates):
         if not c.failure_weighting:
-            return jnp.ones(m)
+            return jnp.ones(m, jnp.float32)
         log_ratio = score(state.base, candidates) - candidate_log_prob(state, candidates)
         return jnp.exp(jnp.minimum(0.0, c.failure_weighting * log_ratio))
 

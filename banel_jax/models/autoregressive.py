@@ -94,7 +94,8 @@ def sequence_model(
         for start in range(0, length, segment):
             positions = jnp.arange(start, min(start + segment, length))
             # One draw a segment: random bits cost less in bulk than a few at every step.
-            uniforms = jax.random.uniform(jax.random.fold_in(key, start), (len(positions), 2))
+            noise_key, shape = jax.random.fold_in(key, start), (len(positions), 2)
+            uniforms = jax.random.uniform(noise_key, shape, jnp.float32)
             if start:
                 carry = (*carry[:3], _grow(carry[3], len(positions)))
             else:  # outside the scan, the step that all sequences share is taken once by vmap

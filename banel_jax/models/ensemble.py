@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from banel_jax import training
+from banel_jax.keys import portable
 from banel_jax.log_domain import logsumexp
 from banel_jax.training import Fit, TrainingConfig
 from banel_jax.types import Params, SequenceModel
@@ -34,7 +35,7 @@ def ensemble(model: SequenceModel, size: int) -> SequenceModel:
 
     def sample(key, params, *, temperature=1.0):
         # fold_in leaves `key` itself to the member: an ensemble of one is that model exactly.
-        member = jax.random.randint(jax.random.fold_in(key, 0xE5E), (), 0, size)
+        member = jax.random.randint(jax.random.fold_in(key, 0xE5E), (), 0, size, jnp.int32)
         chosen = jax.tree.map(lambda leaf: leaf[member], params)
         sequence, _ = model.sample(key, chosen, temperature=temperature)
         return sequence, mixture(params, sequence, temperature, None)
@@ -59,12 +60,12 @@ def fit_ensemble(model: SequenceModel, config: TrainingConfig) -> Fit:
         def one(arguments):
             key, member = arguments
             draw_key, fit_key = jax.random.split(key)
-            counts = jax.random.poisson(draw_key, 1.0, weights.shape).astype(weights.dtype)
+            counts = jax.random.poisson(draw_key, 1.0, weights.shape, jnp.int32)
             return training.fit(
                 model, config, fit_key, member, sequences, weights * counts, validation_weights
             )
 
-        params, info = jax.lax.map(one, (jax.random.split(key, size), params))
+        params, info = jax.lax.map(one, (jax.random.split(portable(key), size), params))
         return params, jax.tree.map(lambda x: jnp.mean(x, axis=0), info)
 
     fit.settings = ("fit_ensemble", config)  # type: ignore[attr-defined]

@@ -170,8 +170,8 @@ def _name(path):
 
 def _new(key, shape, rank):
     *layers, inputs, outputs = shape
-    a = jax.random.normal(key, (*layers, inputs, rank)) / inputs**0.5
-    return Adapter(a, jnp.zeros((*layers, rank, outputs)))
+    a = jax.random.normal(key, (*layers, inputs, rank), jnp.float32) / inputs**0.5
+    return Adapter(a, jnp.zeros((*layers, rank, outputs), jnp.float32))
 
 
 def _checksum(base_params):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from banel_jax.log_domain import log_softmax, logsumexp
+from banel_jax.scoring import mean_loss
 from banel_jax.training import Fit, FitInfo
 from banel_jax.types import Params, SequenceModel, Sequences
 
@@ -100,7 +101,7 @@ def smoothed_histogram(vocab_size: int, length: int, bandwidth: float, floor: fl
 
     def fit(key, params, sequences, weights, validation_weights=None):
         del key
-        weights = weights * jnp.all(sequences.mask, axis=1)
+        weights = jnp.asarray(weights, jnp.float32) * jnp.all(sequences.mask, axis=1)
         counts = jnp.zeros(shape, jnp.float32).at[tuple(sequences.tokens.T)].add(weights)
         total = jnp.sum(counts)
         density = jnp.log(counts) - jnp.log(total)
@@ -112,10 +113,9 @@ def smoothed_histogram(vocab_size: int, length: int, bandwidth: float, floor: fl
         params = jnp.where(total > 0, density, params)
 
         scores = jax.vmap(lambda sequence: model.log_prob(params, sequence))(sequences)
-        loss = _mean_loss(scores, weights)
-        held_out = jnp.float32(jnp.nan)
-        if validation_weights is not None:
-            held_out = _mean_loss(scores, validation_weights)
+        if validation_weights is None:
+            validation_weights = jnp.zeros_like(weights)
+        loss, held_out = (mean_loss(scores, w) for w in (weights, validation_weights))
         return params, FitInfo(loss[None], held_out[None], jnp.float32(1))
 
     fit.settings = ("smoothed_histogram", bandwidth, floor)  # type: ignore[attr-defined]
@@ -151,11 +151,6 @@ def _convolve(kernel, density, axis):
 
 def _columns(row, density):
     return row.reshape(-1, *[1] * (density.ndim - 1)) + density
-
-
-def _mean_loss(scores, weights):
-    scores = jnp.where(weights > 0, scores * weights, 0.0)
-    return -jnp.sum(scores) / jnp.maximum(jnp.sum(weights), 1e-9)
 
 
 def _check_size(vocab_size, length):

@@ -62,7 +62,7 @@ def _ladder(model, temperatures):
     def sample(key, params, *, temperature=1.0):
         _refuse(temperature)
         # fold_in leaves `key` itself to the model: a ladder of one rung is that model exactly.
-        rung = jax.random.randint(jax.random.fold_in(key, 0x7EA), (), 0, len(rungs))
+        rung = jax.random.randint(jax.random.fold_in(key, 0x7EA), (), 0, len(rungs), jnp.int32)
         sequence, log_prob = model.sample(key, params, temperature=jnp.asarray(rungs)[rung])
         if len(rungs) > 1:
             log_prob = mixture(params, sequence, None)

@@ -144,8 +144,12 @@ class Decoder(nn.Module):
         c = self.config
         init = nn.initializers.normal(0.02)
         # Row V of the table is the start token.
-        self.token_embedding = self.param("token_embedding", init, (c.vocab_size + 1, c.width))
-        self.position_embedding = self.param("position_embedding", init, (c.length, c.width))
+        self.token_embedding = self.param(
+            "token_embedding", init, (c.vocab_size + 1, c.width), jnp.float32
+        )
+        self.position_embedding = self.param(
+            "position_embedding", init, (c.length, c.width), jnp.float32
+        )
         self.blocks = [Block(c, name=f"block_{i}") for i in range(c.num_layers)]
         self.final_norm = nn.LayerNorm(dtype=c.dtype)
         self.head = nn.Dense(
