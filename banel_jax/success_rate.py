@@ -145,7 +145,7 @@ def monte_carlo_evaluation(
             jnp.sum(present, dtype=jnp.int32),
             jnp.sum(jnp.where(present, reward_fn(samples), 0.0)),
         )
-        rate = jnp.where(number > 0, successes / jnp.maximum(number, 1), jnp.nan)
+        rate = jnp.where(number > 0, successes / jnp.maximum(number, 1), scoring.missing())
         return {
             "evaluation_found": number,
             "evaluation_successes": successes,
