@@ -55,7 +55,7 @@ def normalise_length(scores: Float[Array, " n"], sequences: Sequences) -> Float[
 
 def missing() -> np.float32:
     """What stands for a mean over nothing: NaN, or +inf where JAX_DEBUG_NANS stops at every NaN."""
-    return np.float32(np.inf if jax.config.jax_debug_nans else np.nan)
+    return np.float32(np.inf if jax.config.jax_debug_nans else np.nan)  # type: ignore[attr-defined]
 
 
 def mean_loss(scores: Float[Array, " n"], weights: Float[Array, " n"]) -> Float[Array, ""]:
