@@ -20,8 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments import mistakes
-
 DEAF, UNWINDING = 2.0, 10.0  # seconds for the interrupt to be heard, and then for the unwinding
 AGAIN = "stopped; give the same command again"  # before it began
 STARTS_ANEW = "stopped; the same command starts anew"
@@ -62,7 +60,7 @@ def install() -> None:
 def program(
     function: Callable[[], Any],
     stopped: str,
-    told: Callable[[BaseException], str | None] = mistakes.in_one_line,
+    told: Callable[[BaseException], str | None] | None = None,
 ) -> NoReturn:
     """Runs a whole program and ends the process.
 
@@ -70,13 +68,13 @@ def program(
       function: the program; ends by returning, by SystemExit or by any other exception.
       stopped: what is said, before the command, where a signal ends it.
       told: what an exception is to a person, in one line; None for a fault of the program's
-        own, which is shown with its traceback.
+        own, which is shown with its traceback. By default `mistakes.in_one_line`.
     """
     install()
     _State.words = stopped
     try:
         _State.running = True
-        code = _run(function, told)
+        code = _run(function, told or _told)
         _State.running = False
     except KeyboardInterrupt:
         _stop(_State.signal or signal.SIGINT)
@@ -178,9 +176,15 @@ def _in_thread(event):
         threading.__excepthook__(event)
 
 
+def _told(error):
+    from experiments import mistakes  # not at the top: it takes its time, and signals do not wait
+
+    return mistakes.in_one_line(error)
+
+
 def _uncaught(kind, error, trace):
     """What an import raises, before the program."""
-    line = mistakes.in_one_line(error)
+    line = _told(error)
     if line is None:
         sys.__excepthook__(kind, error, trace)
     else:
