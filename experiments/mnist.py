@@ -14,6 +14,7 @@ runs them at several values of any field (Figure 3). See the README for minutes 
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -95,9 +96,12 @@ class Config:
     @property
     def networks(self) -> Networks:
         """Random network distillation sees pixels."""
-        pixels = self.task.resolution**2
-        observe = lambda sequences: mnist.pixels(self.task, sequences).reshape(-1, pixels)
-        return methods.of_transformer(self.task.transformer, pixels, observe)
+        observe = partial(_flat_pixels, self.task)
+        return methods.of_transformer(self.task.transformer, self.task.resolution**2, observe)
+
+
+def _flat_pixels(task: mnist.MnistConfig, sequences: Sequences) -> jax.Array:
+    return mnist.pixels(task, sequences).reshape(-1, task.resolution**2)
 
 
 class Ground(NamedTuple):
