@@ -4,6 +4,7 @@ Modules that define pytrees are left out: JAX rebuilds those with leaves that ar
 """
 
 import importlib.util
+from pathlib import Path
 
 import jax
 import pytest
@@ -24,6 +25,18 @@ def pytest_collection_modifyitems(items):
         if group == "test_contract":
             group += str(parameters.get("name", ""))
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+MOST_MAPS = 20_000  # a third of what Linux allows a process, beyond which the compiler crashes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+    """Every compiled program keeps memory maps; all tests of a worker need more than there are."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")

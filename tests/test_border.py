@@ -127,10 +127,23 @@ def test_a_signal_ends_it_with_one_line(what, number):
     assert ("put down" in out) == (what == "told")
 
 
+def wait_until_heard(process):
+    """Until Python has started and its signals are handled; before, there is nobody to hear."""
+    wanted = 1 << (signal.SIGTERM - 1)
+    for _ in range(600):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) & wanted:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no signal is handled")
+
+
 @pytest.mark.parametrize("latest", [0.3, 4.0])
 def test_a_signal_ends_it_while_it_is_imported(tmp_path, latest):
     process = start("-m", "experiments.two_circles", f"--output={tmp_path}")
-    time.sleep(random.uniform(0.3, latest))
+    wait_until_heard(process)
+    time.sleep(random.uniform(0, latest))
     _, err = stopped(process)
     assert err.endswith(f"python -m experiments.two_circles --output={tmp_path}\n")
 
