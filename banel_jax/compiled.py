@@ -89,9 +89,9 @@ def compiled_blocks(
 ) -> CompiledRun:
     """An experiment in compiled calls, for rewards that are JAX functions.
 
-    Keys are derived as in `run`, so a seed has the same numbers. With `seeds_at_once=1` states
-    and counts are so bit for bit, and what `evaluate` reports to float32 rounding; where
-    several seeds are computed as one batch, all is to rounding.
+    Keys are derived as in `run`, so a seed has the same numbers up to float32 rounding: XLA may
+    order the sums of a larger program otherwise, and in time a sample may differ. With
+    `seeds_at_once=1` the states of small models are those of `run` bit for bit.
 
     Args:
       algorithm: what learns.

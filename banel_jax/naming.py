@@ -25,15 +25,17 @@ import numpy as np
 
 # Metadata of a dataclass field that changes no number: a run may go on with another value of it.
 MAY_CHANGE = {"may_change": True}
+OWN = ("banel_jax", "experiments")
 
 
 def plain(value: Any, name: str = "settings") -> Any:
     """Settings as JSON values that name them soundly.
 
     Dataclasses become dicts, with the fields of MAY_CHANGE in a dict `may_change` of their own.
-    Arrays are named by type and content, functions by module and name, and one made on the spot
-    (a lambda, a nested function) by its code and what it closes over as well; a partial by its
-    function and arguments. Whatever has an attribute `settings` is named by that.
+    Arrays are named by type and content, functions by module and name (those of this project by
+    package and name), and one made on the spot (a lambda, a nested function) by its code and what
+    it closes over as well; a partial by its function and arguments. Whatever has an attribute
+    `settings` is named by that.
 
     Args:
       value: the settings.
@@ -170,7 +172,9 @@ def _name(value: Any) -> str:
     module = getattr(value, "__module__", None)
     if module == "__main__":  # what `python -m` runs has another name where it is imported
         module = getattr(sys.modules["__main__"].__spec__, "name", module)
-    return f"{module}.{value.__qualname__}"
+    package = str(module).split(".")[0]
+    # By their package alone, so that what was begun goes on where they have moved within it.
+    return f"{package if package in OWN else module}.{value.__qualname__}"
 
 
 def _dtype(value: Any) -> str | None:

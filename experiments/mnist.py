@@ -180,6 +180,7 @@ def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
     """Of the last state: rates over all targets, and the diversity of what it draws."""
     assert ground.task.targets is not None
     targets = ground.task.targets
+    inked = jnp.sum(ground.zeros, 1)  # here, or XLA folds the sum while it compiles, and is slow
 
     def final(state: State):
         scores = algorithm.log_prob(state, targets)
@@ -187,7 +188,7 @@ def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
         images = mnist.pixels(config.task, drawn).reshape(NUM_DRAWN, -1)
         # Pixels that differ from the nearest training image, by |a| + |b| - 2 a.b.
         common = jnp.matmul(images, ground.zeros.T, precision="highest")
-        distances = jnp.sum(images, 1)[:, None] + jnp.sum(ground.zeros, 1) - 2 * common
+        distances = jnp.sum(images, 1)[:, None] + inked - 2 * common
         return {
             "log10_success_rate": success_rate.log_success_rate(scores) / LN10,
             "log10_success_rate_without_first": success_rate.log_success_rate(

@@ -168,3 +168,9 @@ def test_every_field_has_a_name_of_its_own():
     nested = {"a": {"b": 1, "e": {}}, "c": [1, [{"d": 2}]], "l": [1, 2]}
     assert naming.flatten(nested) == {"a.b": 1, "a.e": {}, "c[0]": 1, "c[1][0].d": 2, "l": [1, 2]}
     assert naming.flatten({}) == {}
+
+
+def test_our_own_may_move_within_their_package_and_those_of_others_may_not():
+    assert plain(training.fit) == "banel_jax.fit"
+    assert plain(nn.relu) == f"{nn.relu.__module__}.relu"
+    assert plain(json.loads) == "json.loads"
