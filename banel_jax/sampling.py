@@ -69,3 +69,8 @@ def sample_indices(
         sequence, _ = jax.eval_shape(model.sample, key, params)
         chunk_size = default_chunk_size(sequence.tokens.shape[-1])
     return map_sequences(draw, (key, params, tempered), indices, chunk_size)
+
+
+def found(candidates: Sequences) -> jax.Array:
+    """bool [m]; a candidate of empty mask is one that was not found: rejection hit its floor."""
+    return jnp.any(candidates.mask, axis=1)

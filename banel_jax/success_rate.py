@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from scipy import stats
 
 from banel_jax import scoring
-from banel_jax.rounds import found
+from banel_jax.sampling import found
 from banel_jax.types import Algorithm, Key, Sequences, State
 
 LN10 = 2.302585092994046

@@ -1,22 +1,17 @@
-"""Maximum likelihood: epochs of minibatches, as one compiled scan or an epoch a call."""
+"""Maximum likelihood: epochs of minibatches as one compiled scan."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
 from banel_jax import checks, sampling, scoring
-from banel_jax.checkpoint import Checkpoints
 from banel_jax.keys import portable
 from banel_jax.parallel import sum_over_shards
-from banel_jax.progress import progress
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 
@@ -177,7 +172,7 @@ def _validate(model, params, validation: Validation):
     return scoring.mean_loss(scoring.log_likelihood(model, params, sequences), weights)
 
 
-def _start(model, config, params, validation: Validation) -> Fitting:
+def begin(model, config, params, validation: Validation) -> Fitting:
     loss = _validate(model, params, validation)
     return Fitting(
         params, optimizer(config).init(params), params, loss, jnp.int32(0), jnp.float32(0),
@@ -227,7 +222,7 @@ def epoch_rows(
     return jnp.where(once, order, drawn), jnp.where(place < count, shares, 0.0)
 
 
-def _epoch(model, config, key, fitting: Fitting, sequences, weights, validation: Validation):
+def one_epoch(model, config, key, fitting: Fitting, sequences, weights, validation: Validation):
     """One pass over the rows of weight above 0, in a new order."""
     n = weights.shape[0]
     batch = min(config.batch_size, n)
@@ -301,7 +296,7 @@ def fit(
     validation = None if validation_weights is None else (sequences, validation_weights)
 
     def epoch(fitting, key):
-        return _epoch(model, config, key, fitting, sequences, weights, validation)
+        return one_epoch(model, config, key, fitting, sequences, weights, validation)
 
     def scan_epoch(fitting, key):
         if validation is None or not config.patience:
@@ -311,63 +306,10 @@ def fit(
             fitting = jax.lax.cond(stop, lambda f, _: f, epoch, fitting, key)
         return fitting, fitting.losses
 
-    start = _start(model, config, params, validation)
+    start = begin(model, config, params, validation)
     fitting, losses = jax.lax.scan(scan_epoch, start, jax.random.split(key, config.epochs))
     final = fitting.best if validation is not None and config.keep_best else fitting.params
     return final, FitInfo(losses[0], losses[1], fitting.epochs_run)
-
-
-def fit_by_epochs(
-    model: SequenceModel,
-    config: TrainingConfig,
-    key: Key,
-    params: Params,
-    sequences: Sequences,
-    held_out: Float[Array, " n"],
-    checkpoints: Checkpoints,
-    description: str = "",
-    save_seconds: float = 20.0,
-) -> tuple[Params, dict[str, float]]:
-    """The same fit with a compiled call for each epoch, for one that may be stopped.
-
-    It ends with the same numbers whether or not it was stopped on the way. Not for a compiled
-    round: it runs on the host, and shows its progress on a terminal.
-
-    Args:
-      model, config, key, params, sequences: as for `fit`.
-      held_out: float32 [n], 1 for the rows to validate on and 0 for those to train on; none of
-        them may be 1.
-      checkpoints: from which it goes on, and where it keeps itself.
-      description: stands before the progress bar.
-      save_seconds: at least so long after a checkpoint comes the next.
-
-    Returns:
-      The parameters, and `held_out_nats` (the best validation loss) and `epochs` (that ran).
-    """
-    rows = np.flatnonzero(np.asarray(held_out))
-    validation = None
-    if len(rows):
-        validation = (jax.tree.map(lambda x: x[rows], sequences), jnp.ones(len(rows), jnp.float32))
-    start = jax.jit(lambda params: _start(model, config, params, validation))
-    advance = jax.jit(partial(_epoch, model, config))
-    key, weights = portable(key), 1 - jnp.asarray(held_out, jnp.float32)
-    abstract = jax.eval_shape(start, params)
-    done, fitting = checkpoints.restore_latest(abstract) or (0, start(params))
-    saved = time.monotonic()
-    keys = jax.random.split(key, max(config.epochs, 1))
-    for number in progress(range(done, config.epochs), config.epochs, description, done):
-        if config.patience and fitting.since >= config.patience and validation:
-            break
-        fitting = advance(keys[number], fitting, sequences, weights, validation)
-        jax.block_until_ready(fitting)
-        if time.monotonic() - saved >= save_seconds:
-            checkpoints.save(number + 1, fitting)
-            saved = time.monotonic()
-    final = fitting.best if validation and config.keep_best else fitting.params
-    return final, {
-        "held_out_nats": float(fitting.best_loss),
-        "epochs": float(fitting.epochs_run),
-    }
 
 
 # loss(params, rows [b], weights [b]) -> the mean over the rows of weight 1

@@ -15,6 +15,9 @@ Params = Any  # a pytree of arrays
 State = Any  # a pytree of arrays of fixed shapes
 Key = jax.Array  # a typed PRNG key, jax.random.key(seed)
 
+# Metadata of a dataclass field that changes no number: a run may go on with another value of it.
+MAY_CHANGE = {"may_change": True}
+
 
 @struct.dataclass
 class Sequences:

@@ -53,7 +53,7 @@ def data(tmp_path_factory):
     """A folder of problems in place of GSM8K's."""
     import made_up_gsm8k
 
-    from banel_jax.tasks import gsm8k_data
+    from banel_jax.tasks.gsm8k import data as gsm8k_data
 
     folder = tmp_path_factory.mktemp("data")
     made_up_gsm8k.write(folder)

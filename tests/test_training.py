@@ -10,10 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from banel_jax import sampling, scoring, training
-from banel_jax.checkpoint import Checkpoints
+from banel_jax import pretraining, sampling, scoring, training
 from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.runs.checkpoint import Checkpoints
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
@@ -248,7 +248,7 @@ LONGER = TrainingConfig(epochs=6, batch_size=5, learning_rate=1e-2)
 
 def by_epochs(config, params, data, folder, **settings):
     with closing(Checkpoints(folder)) as checkpoints:
-        found = training.fit_by_epochs(
+        found = pretraining.fit_by_epochs(
             MODEL, config, jax.random.key(2), params, data, HELD_OUT, checkpoints, **settings
         )
         checkpoints.wait()

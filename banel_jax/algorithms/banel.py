@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import checks, diagnostics, naming, rejection, sampling, scoring, training
+from banel_jax import checks, diagnostics, rejection, sampling, scoring, training
 from banel_jax.training import Fit, FitInfo, TrainingConfig
-from banel_jax.types import Algorithm, SequenceModel, Sequences
+from banel_jax.types import MAY_CHANGE, Algorithm, SequenceModel, Sequences
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class BanelConfig:
     kappa: float = 1.0
     rejection: Literal["best", "threshold", "importance"] = "best"
     threshold: float = 0.0
-    acceptance_floor: float = field(default=1e-4, metadata=naming.MAY_CHANGE)
+    acceptance_floor: float = field(default=1e-4, metadata=MAY_CHANGE)
     length_normalised: bool = False
     ratio_against: Literal["base", "generator", "nothing"] = "base"
     num_distilled: int = 0

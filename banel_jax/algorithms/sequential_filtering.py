@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import checks, diagnostics, naming, rejection, sampling, scoring, training
+from banel_jax import checks, diagnostics, rejection, sampling, scoring, training
 from banel_jax.algorithms.banel import (
     REPORT,
     Failures,
@@ -24,7 +24,7 @@ from banel_jax.algorithms.banel import (
     no_failures,
 )
 from banel_jax.training import Fit, TrainingConfig
-from banel_jax.types import Algorithm, SequenceModel
+from banel_jax.types import MAY_CHANGE, Algorithm, SequenceModel
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SequentialFilteringConfig:
     failure_holdout: float = 0.0
     filter_rounds: tuple[int, ...] = ()
     max_filters: int = 32
-    acceptance_floor: float = field(default=1e-4, metadata=naming.MAY_CHANGE)
+    acceptance_floor: float = field(default=1e-4, metadata=MAY_CHANGE)
 
     def __post_init__(self):
         check_filter(self)

@@ -19,11 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from sklearn.datasets import load_digits
 
-from banel_jax import checks, training
+from banel_jax import checks, prior_cache, training
 from banel_jax.models.transformer import TransformerConfig, transformer
-from banel_jax.tasks import prior_cache
+from banel_jax.prior_cache import Prior
 from banel_jax.tasks.affine import AffineRanges, affine_variants
-from banel_jax.tasks.prior_cache import Prior
 from banel_jax.tasks.targets import target_set
 from banel_jax.types import Sequences, Task
 

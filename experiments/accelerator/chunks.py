@@ -12,9 +12,10 @@ import numpy as np
 from banel_jax import sampling, scoring
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.types import Params, SequenceModel, Sequences
-from experiments import benchmark_qwen2, benchmark_transformer
 from experiments.accelerator.section import Section, timed
-from experiments.benchmark_case import CORES, Case
+from experiments.benchmark import qwen2 as benchmark_qwen2
+from experiments.benchmark import transformer as benchmark_transformer
+from experiments.benchmark.case import CORES, Case
 
 # The compiler takes long over a large model's sampler, of which each eighth of the response is a
 # program of its own; short responses have fewer.

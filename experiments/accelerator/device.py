@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.accelerator.section import Section, within
-from experiments.benchmark_case import CORES
+from experiments.benchmark.case import CORES
 
 ROWS = 32_769  # above the size from which some compilers of CPUs fused wrongly
 

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import loop
+from banel_jax.runs import loop
 from banel_jax.tasks.data_files import DATA_DIR_VARIABLE
-from experiments import mnist
 from experiments.accelerator.section import Section, Skip
-from experiments.methods import METHODS
+from experiments.common.methods import METHODS
+from experiments.mnist import experiment as mnist
 
 EPOCHS = 20  # of the prior: a lesser one than the experiment's, as large
 NUM_TARGETS = 2000  # the likeliest, over which the rates by round are summed

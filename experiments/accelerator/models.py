@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.types import Params, SequenceModel
-from experiments import benchmark_qwen2
-from experiments.benchmark_qwen2 import Sizes
+from experiments.benchmark import qwen2 as benchmark_qwen2
+from experiments.benchmark.qwen2 import Sizes
 
 
 class Tried(NamedTuple):

@@ -10,9 +10,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from banel_jax import loop
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.runs import loop
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 

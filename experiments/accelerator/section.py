@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments import report
+from experiments.common import report
 
 # What a part may end as. Only the first and the last two need no look.
 PASSED, FAILED, ERROR, CUT, SKIPPED, RAN = "passed", "failed", "error", "cut", "skipped", "ran"

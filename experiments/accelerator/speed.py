@@ -10,11 +10,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from experiments import benchmark_ceiling, benchmark_qwen2, benchmark_transformer
 from experiments.accelerator import chunks
 from experiments.accelerator.chunks import SHORT
 from experiments.accelerator.section import Section, timed
-from experiments.benchmark_case import Case
+from experiments.benchmark import ceiling as benchmark_ceiling
+from experiments.benchmark import qwen2 as benchmark_qwen2
+from experiments.benchmark import transformer as benchmark_transformer
+from experiments.benchmark.case import Case
 
 
 def run(section: Section) -> None:

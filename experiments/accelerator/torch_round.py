@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from banel_jax import loop, scoring
+from banel_jax import scoring
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.runs import loop
 from banel_jax.training import TrainingConfig
-from experiments import torch_reference as reference
 from experiments.accelerator.section import Section, within
-from experiments.benchmark_transformer import random_sequences
+from experiments.benchmark import torch_reference as reference
+from experiments.benchmark.transformer import random_sequences
 
 
 class Sizes(NamedTuple):

@@ -1,0 +1,176 @@
+"""The tokenizer of a model's folder, and questions as a chat model is asked them."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from banel_jax.models.language.huggingface_config import CODE, vocab_size
+from banel_jax.models.language.model_files import errors_of, existing_folder, one_line, read_json
+from banel_jax.models.language.optional import optional
+
+FILES = ("tokenizer.json", "vocab.json")  # a tokenizer has one of them at the least
+CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+OTHERS = (CONFIG, "special_tokens_map.json", "added_tokens.json", "generation_config.json")
+START, END = "<|im_start|>", "<|im_end|>"
+SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+CHAT = (  # ChatML, without a system message of its own
+    "{% for message in messages %}"
+    f"{START}{{{{ message['role'] }}}}\n{{{{ message['content'] }}}}{END}\n"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{START}assistant\n{{% endif %}}"
+)
+CHATML = (  # Qwen2.5's form of a chat, for folders that define none
+    f"{{% if messages[0]['role'] != 'system' %}}{START}system\n{SYSTEM}{END}\n{{% endif %}}{CHAT}"
+)
+AGAIN = "download them anew"
+QUESTION, ANSWER = "What is 1+1?", "It is 2."  # that any template must show
+
+
+def tokenizer(folder: str | Path) -> Any:
+    """The tokenizer of a model's folder, with a chat template; also of a folder without a model.
+
+    Code that a folder brings along is never run, and nothing is looked for beyond the folder.
+
+    Returns:
+      The tokenizer of `transformers`, with what ends a response, `eos_tokens`, as `response_ends`.
+
+    Raises:
+      FileNotFoundError: without a tokenizer's files.
+      ValueError: where a file cannot be read or names code of the folder's own, or the tokenizer
+        has ids beyond the rows of the model's embedding, or no chat template that works, nor the
+        tokens of Qwen's.
+    """
+    # Said at import, and of no use here: that there is no PyTorch.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    transformers = optional("transformers")
+    folder = existing_folder(folder)
+    if not any((folder / name).exists() for name in FILES):
+        raise FileNotFoundError(f"{folder} has no {' or '.join(FILES)}; complete the folder")
+    has_model = (folder / "config.json").exists()
+    _check_json(folder)
+    names = [n for n in (*FILES, CONFIG, TEMPLATE) if (folder / n).exists()]
+    problem = f"{' or '.join(['', *names[1:]])} cannot be read by transformers".strip()
+    with errors_of(folder / names[0], problem, AGAIN):
+        found = transformers.AutoTokenizer.from_pretrained(
+            str(folder),
+            config=transformers.Qwen2Config() if has_model else None,  # not read once more
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        vocabulary = found.get_vocab()
+        largest = max(vocabulary.values())
+    if has_model and largest >= (rows := vocab_size(folder)):
+        raise ValueError(
+            f"{folder}: the tokenizer has token id {largest}, and the model's embedding {rows} "
+            "rows; give the tokenizer of this model"
+        )
+    if not found.chat_template:
+        if not {START, END} <= vocabulary.keys():
+            raise ValueError(
+                f"{folder}: the tokenizer has no chat template, nor {START} and {END} for Qwen's; "
+                "add a chat template"
+            )
+        found.chat_template = CHATML
+    if QUESTION not in _rendered(found, [_message("user", QUESTION)], add_generation_prompt=True):
+        raise ValueError(f"{_template_file(found)}: its chat template leaves out the question")
+    response_text(found, prompt_ids(found, QUESTION))
+    ends = (*_named_ends(folder), *_turn_ends(found))
+    found.response_ends = tuple(dict.fromkeys(ends))
+    return found
+
+
+def _check_json(folder):
+    for name in (*FILES, *OTHERS):
+        values = read_json(folder / name) if (folder / name).exists() else {}
+        if name == CONFIG and values.get(CODE):
+            raise ValueError(
+                f"{folder / name}: {CODE} names code of the folder's own, which is never run; "
+                f"remove {CODE} if {FILES[0]} is all that is needed"
+            )
+
+
+def _encoded(tokenizer, text):
+    with errors_of(Path(tokenizer.name_or_path) / CONFIG, f"or {FILES[0]} encodes nothing", AGAIN):
+        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _message(role, content):
+    return {"role": role, "content": content}
+
+
+def _template_file(tokenizer):
+    folder = Path(tokenizer.name_or_path)
+    return folder / (TEMPLATE if (folder / TEMPLATE).exists() else CONFIG)
+
+
+def _rendered(tokenizer, chat, **settings):
+    """A chat as text; ValueError where the template fails."""
+    optional("jinja2")
+    problem = "has a chat template that fails"
+    with errors_of(_template_file(tokenizer), problem, "mend the template or download it anew"):
+        return tokenizer.apply_chat_template(chat, tokenize=False, **settings)
+
+
+def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
+    """A question as the tokens after which the answer begins.
+
+    Raises:
+      ValueError: where the chat template fails.
+    """
+    text = _rendered(tokenizer, [_message("user", question_text)], add_generation_prompt=True)
+    return _encoded(tokenizer, text)
+
+
+def response_text(tokenizer: Any, tokens: Iterable[int]) -> str:
+    """The text of a response's tokens up to the first that ends it, what follows being no part."""
+    ends = getattr(tokenizer, "response_ends", (tokenizer.eos_token_id,))
+    kept = itertools.takewhile(lambda token: token not in ends, map(int, tokens))
+    with errors_of(Path(tokenizer.name_or_path) / CONFIG, f"or {FILES[0]} decodes nothing", AGAIN):
+        return tokenizer.decode(list(kept), skip_special_tokens=True)
+
+
+def eos_tokens(folder: str | Path) -> tuple[int, ...]:
+    """The ids that end a response: all that the folder knows of, whichever file names them.
+
+    They are those of `generation_config.json` and `config.json` and, where there is a tokenizer,
+    its own and the one that ends a turn of its chats: a chat model whose configuration names the
+    end of a document alone would run on past its turn.
+
+    Raises:
+      ValueError: for what is no id of the model's, and as `tokenizer` does.
+    """
+    folder = existing_folder(folder)
+    if any((folder / name).exists() for name in FILES):
+        return tokenizer(folder).response_ends
+    return _named_ends(folder)
+
+
+def _named_ends(folder):
+    """What the configurations name."""
+    ends: dict[int, None] = {}
+    rows = vocab_size(folder) if (folder / "config.json").exists() else float("inf")
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        ids = read_json(path).get("eos_token_id") if path.exists() else None
+        for i in ids if isinstance(ids, list) else [] if ids is None else [ids]:
+            if not isinstance(i, int) or isinstance(i, bool) or not 0 <= i < rows:
+                raise ValueError(
+                    f"{path}: eos_token_id={one_line(ids)} must be ids of tokens, from 0 and "
+                    f"below the vocabulary of {rows}"
+                )
+            ends[i] = None
+    return tuple(ends)
+
+
+def _turn_ends(tokenizer):
+    """The tokenizer's own end, and the first of its added tokens after an answer in a chat."""
+    if tokenizer.eos_token_id is not None:
+        yield tokenizer.eos_token_id
+    chat = [_message("user", QUESTION), _message("assistant", ANSWER)]
+    with contextlib.suppress(ValueError):  # a template may be for questions alone
+        _, answer, rest = _rendered(tokenizer, chat).rpartition(ANSWER)
+        added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+        ids = _encoded(tokenizer, rest) if answer else []
+        yield from [i for i in ids if i in added][:1]

@@ -1,0 +1,191 @@
+"""Which files of a folder hold a model's weights: found, looked through, and written as a set."""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from banel_jax import files
+from banel_jax.models.language import model_files
+
+INDEX = "model.safetensors.index.json"
+WEIGHTS = "*.safetensors"
+ADAPTER = "adapter_config.json"
+OTHERS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.msgpack", "*.h5")  # forms that are not read
+FLOATS = ("F64", "F32", "F16", "BF16")
+STAGE = ".unfinished"  # folder of what is not yet in place
+MOVED = "moved.json"  # in it: the names of what may be
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
+
+
+def check_kind(folder: Path) -> None:
+    """Raises ValueError for a folder of adapters, which are no model."""
+    if (folder / ADAPTER).exists():
+        raise ValueError(
+            f"{folder / ADAPTER}: these are adapters over another model; merge them into it "
+            "(`merge_and_unload` of peft) and name the folder of the merged model"
+        )
+
+
+def find(folder: Path) -> list[Path]:
+    """The files of weights: those of the index, or else all.
+
+    Raises:
+      FileNotFoundError: where one is missing, or all are.
+      ValueError: if the index is damaged or names files elsewhere, or there are two sets.
+    """
+    index = folder / INDEX
+    names = sorted(path.name for path in folder.glob(WEIGHTS))
+    if index.exists():
+        indexed = _listed(index)
+        if "model.safetensors" in set(names) - set(indexed):
+            raise ValueError(
+                f"{folder} has model.safetensors and, by {INDEX}, another set of weights; remove "
+                "what is stale"
+            )
+        names = indexed
+    absent = sorted({*names, *_siblings(names)} - {path.name for path in folder.iterdir()})
+    if absent:
+        listed = model_files.one_line(", ".join(absent))
+        raise FileNotFoundError(f"{folder} has no {listed}; complete the folder")
+    if not names:
+        other = sorted(path.name for form in OTHERS for path in folder.glob(form))
+        mend = f"convert {other[0]} to safetensors" if other else "complete the folder"
+        raise FileNotFoundError(f"{folder} has no {WEIGHTS}; {mend}")
+    return [folder / name for name in names]
+
+
+def _listed(index):
+    weight_map = model_files.read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index} has no weight_map; download it anew, or remove it")
+    for name in weight_map.values():
+        if not isinstance(name, str) or name != Path(name).name or not name.isprintable():
+            raise ValueError(f"{index} names {name!r}, which is no file of the folder; mend it")
+    return sorted(set(weight_map.values()))
+
+
+def _siblings(names):
+    """The names of whole sets of shards, from those of some of each."""
+    for match in filter(None, map(SHARD.fullmatch, names)):
+        for i in range(1, int(match[3]) + 1):
+            yield f"{match[1]}-{i:05}-of-{match[3]}.safetensors"
+
+
+def shapes(paths: list[Path]) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in the files, by its name, without reading it.
+
+    Raises:
+      ValueError: if a file is damaged, two have the same tensor, or one is not of floats.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        with model_files.opened(path) as file:
+            for name in sorted(file.keys()):
+                if name in found:
+                    raise ValueError(f"{name} is in {path} and in another file; keep one of them")
+                tensor = file.get_slice(name)
+                if tensor.get_dtype() not in FLOATS:
+                    raise ValueError(
+                        f"{name} in {path} is of type {tensor.get_dtype()}, and must be one of "
+                        f"{', '.join(FLOATS)}; give weights that are not quantised"
+                    )
+                found[name] = tuple(tensor.get_shape())
+    return found
+
+
+def read(file: Any, path: Path, name: str, dtype: Any) -> np.ndarray:
+    """A tensor of an opened file, converted.
+
+    Raises:
+      ValueError: if it cannot be read, or is not finite.
+    """
+    with model_files.errors_of(path, f"cannot give {name}", "download or save it anew"):
+        tensor = file.get_tensor(name)
+    with np.errstate(over="ignore"):  # `check_finite` finds an infinity
+        tensor = np.asarray(tensor, dtype)
+    check_finite(tensor, f"{name} in {path}")  # here, for JAX_DEBUG_NANS would not name it
+    return tensor
+
+
+def check_finite(tensor: np.ndarray, what: str) -> None:
+    """Raises ValueError where a value is NaN or infinite."""
+    if tensor.dtype == np.float32 and np.isfinite(np.vdot(tensor, tensor)):
+        return  # quicker, and without memory of its own
+    if not np.isfinite(tensor).all():
+        raise ValueError(
+            f"{what} holds NaN or infinity (as {tensor.dtype.name}); give weights of a training "
+            "that did not diverge, or a type that holds them"
+        )
+
+
+def check_free(folder: Path | str, like: Path | str | None = None) -> None:
+    """That a model can be saved in a folder, to be asked before hours of work on it.
+
+    Args:
+      folder: which need not exist; one that a save left unfinished is free.
+      like: a folder that is to be read meanwhile.
+
+    Raises:
+      ValueError: where the two are the same, by whatever name.
+      FileExistsError: where the folder holds weights.
+      OSError: where it is no folder or cannot be written.
+    """
+    folder = files.expand(folder)
+    if like and os.path.realpath(folder) == os.path.realpath(files.expand(like)):
+        raise ValueError(f"folder={folder} is the model that is read; name another folder")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise NotADirectoryError(f"folder={folder} is no folder; name another")
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise PermissionError(f"folder={folder} cannot be written; name another folder")
+    held = {path.name for path in (*folder.glob(WEIGHTS), *folder.glob(INDEX))}
+    if held - set(_moved(folder)):
+        raise FileExistsError(
+            f"folder={folder} holds a model already; name another folder, or use this one"
+        )
+
+
+def _moved(folder):
+    path = folder / STAGE / MOVED
+    return model_files.read_json(path)["names"] if path.exists() else []
+
+
+@contextlib.contextmanager
+def staged(folder: Path | str, last: str) -> Iterator[Path]:
+    """A new folder within a folder that is free, whose files are moved to it after the block.
+
+    Whenever this is stopped, it can be repeated. An error leaves nothing behind.
+
+    Args:
+      folder: made if need be.
+      last: the file without which the others are no set.
+    """
+    folder = files.expand(folder)
+    stage = folder / STAGE
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear(folder)
+    stage.mkdir()
+    try:
+        yield stage
+        names = sorted(os.listdir(stage), key=lambda name: name == last)
+        weights = [name for name in names if name.endswith(".safetensors") or name == INDEX]
+        model_files.write_json(stage / MOVED, {"names": weights})
+        for name in names:
+            os.replace(stage / name, folder / name)
+        files.sync_folder(folder)
+    except BaseException:
+        _clear(folder)
+        raise
+    shutil.rmtree(stage, ignore_errors=True)
+
+
+def _clear(folder):
+    """Removes what a save left that did not end."""
+    for name in _moved(folder):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / STAGE, ignore_errors=True)

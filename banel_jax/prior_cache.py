@@ -1,0 +1,218 @@
+"""Pretrained priors on disk: trained once, found again by their configuration."""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from banel_jax import files, numerics, training
+from banel_jax.pretraining import fit_by_epochs
+from banel_jax.runs import fingerprint, naming
+from banel_jax.runs import folder as run_folder
+from banel_jax.runs.checkpoint import Checkpoints
+from banel_jax.runs.progress import on_terminal
+from banel_jax.types import Params, SequenceModel, Sequences
+
+CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
+TRAINING, VERSION = "training", "numerics"  # names in the configuration that is kept
+
+
+class Prior(NamedTuple):
+    """A pretrained model; metrics: held_out_nats (a sequence) and epochs (that ran)."""
+
+    model: SequenceModel
+    params: Params
+    metrics: dict[str, float]
+
+
+def pretrained(
+    cache_dir: str | os.PathLike,
+    name: str,
+    config: Any,
+    model: SequenceModel,
+    pretraining: training.TrainingConfig,
+    seed: int,
+    data: Callable[[], tuple[Sequences, Float[Array, " n"]]],
+    file: str | os.PathLike | None = None,
+) -> Prior:
+    """A prior fitted to data with early stopping, from the cache or trained now.
+
+    It is known by its data, the settings of the model and of the fit, the seed, and `config`,
+    whose names say what differs where a file is refused.
+
+    Args:
+      cache_dir, name, file: as for `load_or_train`, and errors as there.
+      config: what the caller wants it to be known by: a dict, or a dataclass, of plain values.
+      model: to pretrain, from its own initialisation.
+      pretraining: the fit.
+      seed: of initialisation and fit.
+      data: `data() -> (sequences [n, length], held_out [n])`, 1 for the rows that are held out.
+    """
+    init_key, fit_key = jax.random.split(jax.random.key(seed))
+    sequences, held_out = data()
+    config = dict(naming.plain(config)) | {
+        TRAINING: {
+            "data": fingerprint.of_arrays((sequences.tokens, sequences.mask, held_out)),
+            "model": naming.plain(model.settings),
+            "fit": naming.plain(pretraining),
+            "seed": seed,
+        }
+    }
+    folder = _file(cache_dir, name, _known_by(config)).with_suffix(".training")
+
+    like = jax.eval_shape(model.init, init_key)
+    with ExitStack() as stack:  # held until the prior is on disk
+
+        def train():
+            stack.enter_context(run_folder.hold(folder))
+            checkpoints = Checkpoints(folder, naming.identity(config))
+            stack.enter_context(closing(checkpoints))
+            fitted = fit_by_epochs(
+                model, pretraining, fit_key, model.init(init_key), sequences, held_out,
+                checkpoints, f"pretraining {name}",
+            )  # fmt: skip
+            checkpoints.wait()
+            stale.append(folder)
+            return fitted
+
+        stale: list[Path] = []
+        params, metrics = load_or_train(cache_dir, name, config, like, train, file)
+    for folder in stale:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Prior(model, params, metrics)
+
+
+def load_or_train(
+    cache_dir: str | os.PathLike,
+    name: str,
+    config: Any,
+    like: Params,
+    train: Callable[[], tuple[Params, dict[str, float]]],
+    file: str | os.PathLike | None = None,
+) -> tuple[Params, dict[str, float]]:
+    """The prior that was trained under this configuration, or else trains and keeps it.
+
+    Args:
+      cache_dir: the folder of the cache; made if missing.
+      name: begins the file's name, `<name>-<hash of the configuration>.npz`.
+      config: what determines the parameters, beside the version of the numerics: a dict, or a
+        dataclass, of plain values.
+      like: a pytree of arrays or `jax.ShapeDtypeStruct`s, as `train` returns it.
+      train: `train() -> (params, metrics)`; called only where there is no file.
+      file: a file to take the prior from, whatever its name and the version that it was made by.
+
+    Returns:
+      (parameters, metrics), the same whether trained or found.
+
+    Raises:
+      ValueError: if the folder cannot be written, or the file is corrupt or of another
+        configuration or model. The file stays as it was.
+    """
+    known_by = _known_by(config)
+    if file:
+        file = files.expand(file)
+        if not file.is_file():
+            raise ValueError(f"there is no prior {file}; name another, or none to pretrain one")
+        mend = "name another file, or none to pretrain one"
+        return _load(file, known_by, like, mend, of_any_version=True)
+    cached = _file(cache_dir, name, known_by)
+    if cached.exists():
+        return _load(cached, known_by, like, f"delete {cached} to pretrain again")
+    with _written(cached):  # found out before the work
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cached.parent):
+            pass
+    start = time.monotonic()
+    _say(f"pretraining the prior of {name} ...")
+    params, metrics = train()
+    metrics = {key: float(value) for key, value in metrics.items()}
+    _say(f" done in {time.monotonic() - start:.0f} s\n")
+    arrays = {CONFIG: np.array(json.dumps(known_by)), METRICS: np.array(json.dumps(metrics))}
+    arrays |= {_array_name(path): np.asarray(leaf) for path, leaf in _leaves(params)}
+    with _written(cached), files.replacing(cached) as out:
+        np.savez(out, **arrays)  # type: ignore[arg-type]
+    return params, metrics
+
+
+@contextlib.contextmanager
+def _written(file):
+    """An error of the file system as one line."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"the prior's cache folder {file.parent} cannot be written ({error.strerror}); choose "
+            "another, or make room"
+        ) from error
+
+
+def _known_by(config):
+    """As it is kept: JSON values, and the version of the numerics."""
+    return json.loads(json.dumps(naming.plain(config))) | {VERSION: numerics.VERSION}
+
+
+def _file(cache_dir, name, known_by):
+    return files.expand(cache_dir) / f"{name}-{naming.identity(known_by)}.npz"
+
+
+def _load(file, known_by, like, mend, of_any_version=False):
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        found, metrics = json.loads(str(arrays.pop(CONFIG))), json.loads(str(arrays.pop(METRICS)))
+        differences = _differences(found, known_by, of_any_version)
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"the cached prior {file} cannot be read; {mend}") from error
+    if differences:
+        raise ValueError(f"the prior {file} is of another configuration: {differences}; {mend}")
+    wanted = {
+        _array_name(path): (leaf.shape, jnp.dtype(leaf.dtype)) for path, leaf in _leaves(like)
+    }
+    if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
+        raise ValueError(f"the cached prior {file} is of another model; {mend}")
+    restore = lambda path, _: jnp.asarray(arrays[_array_name(path)])
+    return jax.tree_util.tree_map_with_path(restore, like), metrics
+
+
+def _differences(found, wanted, of_any_version):
+    """What the two differ in, as 'width is 32 there and 64 here'; by the caller's names, if any.
+
+    Where the version does not matter, neither does what only one of the two has.
+    """
+    found, wanted = naming.flatten(found), naming.flatten(wanted)
+    names = found.keys() | wanted.keys()
+    if of_any_version:
+        names = (found.keys() & wanted.keys()) - {VERSION}
+    missing = "(absent)"
+    differ = [n for n in sorted(names) if found.get(n, missing) != wanted.get(n, missing)]
+    own = [name for name in differ if not name.startswith(f"{TRAINING}.")]
+    return ", ".join(
+        f"{name} is {found.get(name, missing)} there and {wanted.get(name, missing)} here"
+        for name in own or differ
+    )
+
+
+def _leaves(tree):
+    return jax.tree_util.tree_leaves_with_path(tree)
+
+
+def _array_name(path):
+    return PARAMS + jax.tree_util.keystr(path)
+
+
+def _say(text):
+    if on_terminal():
+        print(text, end="", file=sys.stderr, flush=True)

@@ -1,0 +1,186 @@
+"""The loop as compiled calls, for rewards that are JAX functions: rounds scanned, seeds mapped."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax.runs.rounds import (
+    COUNTS,
+    Evaluate,
+    check_asked,
+    check_found,
+    check_told,
+    init_key,
+    merge,
+    nan_parts,
+    round_keys,
+    strong,
+)
+from banel_jax.sampling import found
+from banel_jax.types import Algorithm, Key, Params, Sequences, State
+
+
+class CompiledRun(NamedTuple):
+    """A whole experiment as compiled calls, each of as many rounds as one likes.
+
+    Attributes:
+      start: `start(keys [seeds], prior_params) -> progress`, before the first round.
+      advance: `advance(keys [seeds], progress, first_round, rounds) -> (progress, metrics)`
+        with metrics by name, [seeds, rounds]; `rounds` is static. One call of thirty rounds
+        and six of five have the same numbers, so `progress` may be kept between them.
+        It raises ValueError where `run` would, if only at the end of the call: for a candidate
+        that was not found above the acceptance floor or a reward that is neither 0 nor 1.
+        Under a caller's own jit it cannot: there such candidates are neither counted nor
+        rewarded.
+    """
+
+    start: Callable[[Key, Params], "Progress"]
+    advance: Callable[[Key, "Progress", Any, int], tuple["Progress", dict[str, jax.Array]]]
+
+
+class Progress(NamedTuple):
+    """Of several seeds: states, each leaf [seeds, ...], and what was paid and met.
+
+    Attributes:
+      states: the algorithm's.
+      counts: int32 [seeds, 2], as COUNTS names them.
+    """
+
+    states: State
+    counts: jax.Array
+
+
+def compiled_run(
+    algorithm: Algorithm,
+    reward_fn: Callable[[Sequences], jax.Array],
+    rounds: int,
+    evaluate: Evaluate | None = None,
+    seeds_at_once: int | None = None,
+) -> Callable[[Key, Params], tuple[State, dict[str, jax.Array]]]:
+    """The whole experiment as one compiled call: a scan over rounds, mapped over seeds.
+
+    Args:
+      algorithm, reward_fn, evaluate, seeds_at_once: as in `compiled_blocks`.
+      rounds: of ask, evaluate, tell; each costs m reward evaluations a seed.
+
+    Returns:
+      A function of (keys [seeds], prior_params) that returns the final states, each leaf
+      [seeds, ...], and the metrics by name, [seeds, rounds]. It raises as
+      `CompiledRun.advance` does.
+    """
+    start, advance = compiled_blocks(algorithm, reward_fn, evaluate, seeds_at_once)
+
+    def experiment(keys: Key, prior_params: Params):
+        progress, metrics = advance(keys, start(keys, prior_params), 0, rounds)
+        return progress.states, metrics
+
+    return experiment
+
+
+def compiled_blocks(
+    algorithm: Algorithm,
+    reward_fn: Callable[[Sequences], jax.Array],
+    evaluate: Evaluate | None = None,
+    seeds_at_once: int | None = None,
+) -> CompiledRun:
+    """An experiment in compiled calls, for rewards that are JAX functions.
+
+    Keys are derived as in `run`, so a seed has the same numbers up to float32 rounding: XLA may
+    order the sums of a larger program otherwise, and in time a sample may differ. With
+    `seeds_at_once=1` the states of small models are those of `run` bit for bit.
+
+    Args:
+      algorithm: what learns.
+      reward_fn: `reward_fn(sequences [m]) -> float32 [m]` in {0, 1}, a JAX function.
+      evaluate: as in `run`.
+      seeds_at_once: how many seeds are computed as one batch; None for all.
+    """
+    # The barriers keep XLA from fusing across what are separate programs in `run`.
+    barrier = jax.lax.optimization_barrier
+
+    def start_one(key: Key, prior_params: Params):
+        state = barrier(strong(algorithm.init(init_key(key), prior_params)))
+        return Progress(state, jnp.zeros(2, jnp.int32))
+
+    def advance_one(key: Key, progress: Progress, first_round, rounds: int):
+        def one_round(progress, round):
+            state, counts = progress
+            keys = round_keys(key, round)
+            candidates, asked = barrier(strong(algorithm.ask(keys.ask, state)))
+            present, scored = found(candidates), ~jnp.isnan(algorithm.log_prob(asked, candidates))
+            rewards = barrier(jnp.asarray(reward_fn(candidates), jnp.float32))
+            if rewards.shape != candidates.tokens.shape[:1]:
+                raise ValueError(
+                    f"the reward function returned shape {rewards.shape} for "
+                    f"{candidates.tokens.shape[0]} candidates; it must return one reward each"
+                )
+            sound = jnp.all((rewards == 0) | (rewards == 1))
+            rewards = jnp.where(present & scored, rewards, 0.0)
+            told = algorithm.tell(keys.tell, asked, candidates, rewards)
+            state, info = barrier(strong(told))
+            nan = {"asked": nan_parts(asked), "told": nan_parts(state)}
+            evaluation = evaluate(asked, state) if evaluate else {}
+            counts += jnp.array([jnp.sum(present & scored), jnp.sum(rewards)], jnp.int32)
+            record = {"round": round, **dict(zip(COUNTS, counts, strict=True))}
+            record = barrier(record | merge(info, evaluation))
+            return Progress(state, counts), (
+                record,
+                {"found": present, "scored": scored, "sound": sound, **nan},
+            )
+
+        progress, records = jax.lax.scan(
+            one_round, progress, first_round + jnp.arange(rounds, dtype=jnp.int32)
+        )
+        return progress, *records
+
+    if seeds_at_once is not None and seeds_at_once < 1:
+        raise ValueError(f"seeds_at_once={seeds_at_once} must be at least 1")
+
+    def over_seeds(each, xs):
+        seeds = jax.tree.leaves(xs)[0].shape[0]
+        if seeds_at_once is None:
+            return jax.vmap(each)(xs)
+        if seeds_at_once == 1:
+            return jax.lax.map(each, xs)
+        if seeds % seeds_at_once:
+            raise ValueError(f"{seeds} seeds are not a multiple of seeds_at_once={seeds_at_once}")
+        split = lambda x: x.reshape(seeds // seeds_at_once, seeds_at_once, *x.shape[1:])
+        batches = jax.lax.map(jax.vmap(each), jax.tree.map(split, xs))
+        return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), batches)
+
+    @jax.jit
+    def start(keys: Key, prior_params: Params):
+        return over_seeds(lambda key: start_one(key, prior_params), keys)
+
+    @functools.partial(jax.jit, static_argnums=3)
+    def advance_all(keys: Key, progress: Progress, first_round, rounds: int):
+        each = lambda x: advance_one(x[0], x[1], first_round, rounds)
+        return over_seeds(each, (keys, progress))
+
+    def advance(keys: Key, progress: Progress, first_round, rounds: int):
+        progress, metrics, checks = advance_all(keys, progress, first_round, rounds)
+        if not isinstance(checks["sound"], jax.core.Tracer):  # under a caller's jit it cannot raise
+            for seed, round in np.argwhere(~np.asarray(checks["sound"])):
+                raise ValueError(
+                    f"the reward function answered neither 0 nor 1 in round {first_round + round} "
+                    f"of seed number {seed}; a reward is 0 or 1"
+                )
+            _check_rounds(first_round, jax.device_get(checks))
+        return progress, metrics
+
+    return CompiledRun(start, advance)
+
+
+def _check_rounds(first_round: int, checks: dict) -> None:
+    """Raises, for the first seed and round where `run` would have, what it would have raised."""
+    seeds, rounds = checks["found"].shape[:2]
+    for seed in range(seeds):
+        for i in range(rounds):
+            asked, told = ({k: v[seed, i] for k, v in checks[n].items()} for n in ("asked", "told"))
+            check_found(first_round + i, checks["found"][seed, i])
+            check_asked(first_round + i, asked, ~checks["scored"][seed, i])
+            check_told(first_round + i, told)

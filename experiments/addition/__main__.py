@@ -1,0 +1,9 @@
+"""What `python -m experiments.addition` runs."""
+
+from experiments.addition import experiment
+from experiments.common import flags
+
+__doc__ = experiment.__doc__
+
+if __name__ == "__main__":
+    flags.run(experiment.main, experiment.PRESETS["paper"], experiment.PRESETS, experiment.sweep)

@@ -1,0 +1,288 @@
+"""One algorithm on one task from several seeds, in compiled calls, kept on disk once done."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import files, numerics, parallel
+from banel_jax.runs import fingerprint, loop, naming
+from banel_jax.runs import folder as run_folder
+from banel_jax.runs.checkpoint import Checkpoints
+from banel_jax.runs.environment import environment
+from banel_jax.runs.progress import progress
+from banel_jax.types import Algorithm, Params, State, Task
+from experiments.common import report
+
+RESULT = "result.npz"
+# Of the environment, what makes other random numbers of the same seeds.
+RANDOM = ("prng", "threefry_partitionable", "seed_offset", "x64")
+
+
+class Cell(NamedTuple):
+    """What is kept of an algorithm's runs.
+
+    Attributes:
+      metrics: by name, [seeds, rounds].
+      final: by name, [seeds], of the last state.
+      snapshots: tokens int32 [seeds, blocks + 1, n, length], drawn before the first round and
+        after each block of rounds.
+      snapshot_rounds: rounds done at each of them.
+      seconds: of all seeds, compilation and evaluation included.
+      about: where it comes from: commit, device.
+    """
+
+    metrics: dict[str, np.ndarray]
+    final: dict[str, np.ndarray]
+    snapshots: np.ndarray
+    snapshot_rounds: np.ndarray
+    seconds: float
+    about: dict[str, Any]
+
+
+class Runner:
+    """Runs the seeds of an algorithm, a group of them in each compiled call.
+
+    A group lies in a folder of its own, named after everything that determines it (reward and
+    evaluations by what they compute), so that tables, sweeps and searches share what they have in
+    common. A stopped group goes on from
+    its last block of rounds and ends with the same numbers.
+
+    Args:
+      name: begins the folders' names, and stands before the progress bar.
+      algorithm: what learns.
+      task: its reward_fn must be a JAX function.
+      base: parameters to start from.
+      rounds: of ask and tell.
+      evaluate: as for `loop.run`.
+      final: `final(state) -> dict` of float32 scalars; of each seed's last state.
+      configuration: names for what the folders are of, for who reads their config.json.
+      folder: of all groups.
+      block: rounds in a compiled call; after each the progress is on disk.
+      seeds_at_once: in a group, computed as one batch; 1 for one by one.
+      num_snapshot: n, samples in a snapshot.
+      watch: `watch(seeds, rounds done, metrics of the block by name [seeds, rounds], snapshot
+        [seeds, n, length])`, called after each block that is run.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        algorithm: Algorithm,
+        task: Task,
+        base: Params,
+        rounds: int,
+        evaluate: loop.Evaluate | None,
+        final: Callable[[State], dict[str, jax.Array]],
+        configuration: Mapping[str, Any],
+        folder: Path,
+        block: int = 5,
+        seeds_at_once: int = 1,
+        num_snapshot: int = 64,
+        watch: Callable[[Sequence[int], int, dict[str, np.ndarray], np.ndarray], None]
+        | None = None,
+    ):
+        self.watch = watch
+        self.name, self.base, self.rounds = name, base, rounds
+        self.folder, self.block, self.seeds_at_once = folder, block, seeds_at_once
+        at_once = 1 if seeds_at_once == 1 else None  # the last group may be smaller than the others
+        self.run = loop.compiled_blocks(algorithm, task.reward_fn, evaluate, at_once)
+        draw = lambda state: algorithm.sample(jax.random.key(0), state, num_snapshot).tokens
+        each = lambda function: jax.jit(lambda states: jax.lax.map(function, states))
+        self.snapshot, self.final = each(draw), each(final)
+        functions = task.reward_fn, evaluate, final
+        self._names = lambda: _names_of(algorithm, base, *functions)
+        self._given = {
+            **configuration,
+            "algorithm": naming.plain(dict(algorithm.settings)),
+            "rounds": rounds,
+            "snapshots": {"samples": num_snapshot, "every": min(block, rounds)},
+            "numerics": numerics.VERSION,
+            "base": fingerprint.of_arrays(base),
+            "random": {name: environment(jax.random.key(0))[name] for name in RANDOM},
+        }
+        if (devices := parallel.num_devices()) > 1:  # sums over a batch differ by rounding
+            self._given["devices"] = devices
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """All that determines the numbers, but for the seeds."""
+        return self._given | {"functions": self._names()}
+
+    def cell(self, seeds: Sequence[int]) -> Cell:
+        """All of these seeds; what is on disk is read, the rest is run."""
+        groups = [
+            seeds[i : i + self.seeds_at_once] for i in range(0, len(seeds), self.seeds_at_once)
+        ]
+        return together([self._group(tuple(group)) for group in groups])
+
+    def _group(self, seeds: tuple[int, ...]) -> Cell:
+        configuration = self.configuration | {"seeds": seeds}
+        name = naming.identity(json.loads(json.dumps(configuration)))
+        folder = self.folder / f"{self.name}-{name}"
+        with ExitStack() as stack:
+            stack.enter_context(run_folder.hold(folder))
+            if not run_folder.check_configuration(folder / "config.json", configuration):
+                text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
+                files.write_atomically(folder / "config.json", text)
+            if (folder / RESULT).exists():
+                return _load(folder / RESULT)
+            checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
+            cell = self._run(seeds, checkpoints)
+            _save(folder / RESULT, cell)
+        return cell
+
+    def _run(self, seeds, checkpoints) -> Cell:
+        keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+        abstract = jax.eval_shape(self.run.start, keys, self.base)
+        one = jax.eval_shape(self.snapshot, abstract.states)
+        blocks = [
+            (first, min(self.block, self.rounds - first))
+            for first in range(0, self.rounds, self.block)
+        ]
+        # Of the first block's rounds, so that this traces what is then run.
+        advance = lambda keys, at: self.run.advance(keys, at, 0, blocks[0][1])[1]
+        whole = lambda x: jax.ShapeDtypeStruct((len(seeds), self.rounds), x.dtype)
+        kept = {
+            "progress": abstract,
+            "metrics": jax.tree.map(whole, jax.eval_shape(advance, keys, abstract)),
+            "snapshots": jax.ShapeDtypeStruct((len(blocks) + 1, *one.shape), one.dtype),
+            "seconds": jax.ShapeDtypeStruct((), jnp.float32),
+        }
+        done, state = checkpoints.restore_latest(kept) or (0, None)
+        started = time.perf_counter()
+        if state is None:
+            start = self.run.start(keys, self.base)
+            state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), kept | {"progress": {}})
+            state = state | {"progress": start, "seconds": np.float32(0)}
+            state["snapshots"][0] = self.snapshot(start.states)
+        else:
+            # What comes back from disk may be read-only; it is written to below.
+            kept_parts = {k: jax.tree.map(np.array, v) for k, v in state.items() if k != "progress"}
+            state = state | kept_parts
+        before = float(state["seconds"])
+        bar = progress(range(self.rounds), self.rounds, f"{self.name}, seeds {seeds}", done)
+        for number, (first, rounds) in enumerate(blocks, 1):
+            if first < done:
+                continue
+            state["progress"], metrics = self.run.advance(keys, state["progress"], first, rounds)
+            for name, values in metrics.items():
+                state["metrics"][name][:, first : first + rounds] = values
+            state["snapshots"][number] = self.snapshot(state["progress"].states)
+            state["seconds"] = np.float32(before + time.perf_counter() - started)
+            checkpoints.save(first + rounds, jax.tree.map(jnp.asarray, state))
+            bar.update(rounds)
+            if self.watch:
+                block = jax.tree.map(np.asarray, metrics)
+                self.watch(seeds, first + rounds, block, state["snapshots"][number])
+        checkpoints.wait()
+        bar.close()
+        final = self.final(state["progress"].states)
+        return Cell(
+            metrics={k: np.asarray(v) for k, v in state["metrics"].items()},
+            final={k: np.asarray(v) for k, v in final.items()},
+            snapshots=np.asarray(state["snapshots"]).swapaxes(0, 1),
+            snapshot_rounds=np.array([0] + [first + rounds for first, rounds in blocks]),
+            seconds=before + time.perf_counter() - started,
+            about={k: v for k, v in report.provenance().items() if k in ("commit", "device")},
+        )
+
+
+def _names_of(algorithm, base, reward_fn, evaluate, final) -> dict[str, str]:
+    """Of what computes the numbers: the reward, the evaluations, and an algorithm that does not
+    say what determines it."""
+    key = jax.eval_shape(jax.random.key, 0)
+    before = jax.eval_shape(algorithm.init, key, base)
+    candidates, asked = jax.eval_shape(algorithm.ask, key, before)
+    rewards = jax.ShapeDtypeStruct(candidates.tokens.shape[:1], jnp.float32)
+    state, _ = jax.eval_shape(algorithm.tell, key, asked, candidates, rewards)
+    traced = {
+        "reward": (reward_fn, candidates),
+        "evaluate": (evaluate or (lambda *_: {}), asked, state),
+        "final": (final, state),
+    }
+    if not algorithm.settings or None in dict(algorithm.settings).values():
+        traced |= {
+            "init": (algorithm.init, key, base),
+            "ask": (algorithm.ask, key, before),
+            "tell": (algorithm.tell, key, asked, candidates, rewards),
+            "sample": (lambda key, state: algorithm.sample(key, state, 1), key, state),
+        }
+    return {name: fingerprint.of_function(*call) for name, call in traced.items()}
+
+
+def run_each(
+    methods: Mapping[str, Any],
+    names: Sequence[str],
+    runner: Callable[[str], Runner],
+    seeds: Sequence[int],
+    in_words: Callable[[str, Cell], str],
+) -> dict[str, Cell]:
+    """The cells of several algorithms; one that cannot go on is told of and left out.
+
+    Args:
+      methods: with a `title`, by name.
+      names: of those to run.
+      runner: of a name.
+      seeds: of each.
+      in_words: what a cell found, for the line that is printed of it.
+    """
+    cells = {}
+    for name in names:
+        try:
+            cells[name] = cell = runner(name).cell(seeds)
+        except loop.CandidatesNotFound as error:
+            print(f"  {methods[name].title}: stopped, {error}", flush=True)
+            continue
+        print(f"  {methods[name].title}: {in_words(name, cell)}, {cell.seconds:.0f} s", flush=True)
+    return cells
+
+
+def together(cells: Sequence[Cell]) -> Cell:
+    """The seeds of several cells as one."""
+    first = cells[0].snapshot_rounds
+    if not all(np.array_equal(cell.snapshot_rounds, first) for cell in cells):
+        raise ValueError("seeds were run in blocks of different lengths; give one block for all")
+    join = lambda parts: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+    return Cell(
+        metrics=join([c.metrics for c in cells]),
+        final=join([c.final for c in cells]),
+        snapshots=np.concatenate([c.snapshots for c in cells]),
+        snapshot_rounds=first,
+        seconds=sum(c.seconds for c in cells),
+        about={k: ", ".join(sorted({str(c.about[k]) for c in cells})) for k in cells[0].about},
+    )
+
+
+def _save(path: Path, cell: Cell) -> None:
+    arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in cell.metrics.items()}
+    arrays |= {f"final/{k}": v for k, v in cell.final.items()}
+    about = json.dumps(cell.about | {"seconds": cell.seconds})
+    arrays |= {"snapshots": cell.snapshots, "snapshot_rounds": cell.snapshot_rounds}
+    with files.replacing(path) as file:
+        np.savez_compressed(file, about=np.array(about), **arrays)
+
+
+def _load(path: Path) -> Cell:
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        about = json.loads(str(arrays.pop("about")))
+        part = lambda p: {k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)}
+        return Cell(
+            part("metrics/"),
+            part("final/"),
+            arrays["snapshots"],
+            arrays["snapshot_rounds"],
+            about.pop("seconds"),
+            about,
+        )
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it to run it again") from error

@@ -1,0 +1,126 @@
+"""A sweep over one field, as table, figure and file, whatever the experiment."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common import report
+from experiments.common.figures import COLOURS, FLOOR, Floor, plt, save
+
+# By measure ("best", "final"), then by title, decades over the prior [values, seeds].
+Measures = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def check(field: str, configs: list[Any]) -> None:
+    """Raises ValueError where the points of a sweep make no one table."""
+    if field == "algorithms":
+        raise ValueError("--sweep.algorithms is no sweep; --algorithms runs several on one table")
+    if len({(c.rounds, c.seeds) for c in configs}) > 1:
+        raise ValueError(f"--sweep.{field}: points of other rounds or seeds make no one table")
+
+
+def stack(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Of each title, its gains [seeds] at each value as one array [values, seeds], with NaN at
+    values where the algorithm could not go on."""
+    missing = {name: np.full(np.shape(gain), np.nan) for at in found for name, gain in at.items()}
+    return {
+        name: np.stack([gains.get(name, nans) for gains in found]).astype(float)
+        for name, nans in missing.items()
+    }
+
+
+def show(
+    output: Path, field: str, values: list[str], measures: Measures, about: dict[str, Any]
+) -> None:
+    """Prints the table and writes `sweep_FIELD.json` and `figures/sweep_FIELD.png`.
+
+    What the field does not touch is the same at all of its values: one row, and a line in the
+    figure.
+
+    Args:
+      output: folder.
+      field: that was swept.
+      values: of it.
+      measures: the gains.
+      about: beside them in the file.
+    """
+    short = field.removeprefix("settings.")
+    varies = {name: bool(np.any(gain != gain[0])) for name, gain in measures["final"].items()}
+    rows = [
+        {"algorithm": name, short: value if varies[name] else "any"}
+        | {m: _spread(measures[m][name][i]) for m in measures}
+        for name in varies
+        for i, value in enumerate(values)
+        if i == 0 or varies[name]
+    ]
+    print()
+    report.print_table(rows, ("algorithm", short, *measures))
+    print("\ntimes the prior's success rate, median over seeds [lowest, highest]")
+    figure(
+        output / "figures" / f"sweep_{short}.png",
+        short,
+        values,
+        {m: {n: g for n, g in measures[m].items() if varies[n]} for m in measures},
+        {m: {n: g[0] for n, g in measures[m].items() if not varies[n]} for m in measures},
+    )
+    gains = {f"log10_gain_{m}": found for m, found in measures.items()}
+    report.write_json(
+        output / f"sweep_{short}.json", about | {"field": field, "values": values} | gains
+    )
+    print(f"\nwritten: {output}/sweep_{short}.json, figures/sweep_{short}.png")
+
+
+def _spread(gains: np.ndarray) -> str:
+    return "stopped" if np.isnan(gains).all() else report.format_spread(10**gains)
+
+
+def figure(path: Path, field: str, values: list[str], gains, lines) -> None:
+    """Improvement by the value of a swept field (Figure 3), best of rounds and final.
+
+    Args:
+      path: of the PNG.
+      field: that was swept.
+      values: of it.
+      gains: by measure, then by algorithm's title, decades over the prior [values, seeds].
+      lines: the same of algorithms that the field does not touch, [seeds].
+    """
+    plot, panels = plt.subplots(
+        1, len(gains), figsize=(5.2 * len(gains), 4.6), sharey=True, layout="constrained"
+    )
+    places = np.arange(len(values))
+    floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
+    for axes, measure in zip(panels, gains, strict=True):
+        for i, (name, gain) in enumerate(gains[measure].items()):
+            middle, colour = np.median(gain, axis=1), COLOURS[i % len(COLOURS)]
+            seen = middle > FLOOR
+            ends = np.maximum([gain.min(1), gain.max(1)], FLOOR)
+            error = np.where(seen, np.abs(ends - middle), 0)
+            axes.errorbar(
+                places, np.where(seen, middle, np.nan), error, marker="o", capsize=3,
+                color=colour, label=name,
+            )  # fmt: skip
+            floor.mark(axes, places[middle <= FLOOR], colour)
+        for i, (name, gain) in enumerate(lines[measure].items(), len(gains[measure])):
+            colour = COLOURS[i % len(COLOURS)]
+            floor.level(axes, np.median(gain), ls="--", colour=colour, lw=1, label=name)
+        axes.axhline(0, color="#000000", lw=0.8, ls=":")
+        axes.set_xticks(places, values)
+        axes.set_xlabel(field)
+        axes.set_title({"best": "best of the rounds"}.get(measure, measure), fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("success rate over the prior's, decades")
+    shown: dict[str, Any] = {}  # a measure may have marks that the first one lacks
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True)) | shown
+    plot.legend(
+        list(shown.values()),
+        list(shown),
+        fontsize=8,
+        frameon=False,
+        ncols=4,
+        loc="outside lower center",
+    )
+    save(plot, path)

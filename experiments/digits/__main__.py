@@ -1,0 +1,9 @@
+"""What `python -m experiments.digits` runs."""
+
+from experiments.common import flags
+from experiments.digits import experiment
+
+__doc__ = experiment.__doc__
+
+if __name__ == "__main__":
+    flags.run(experiment.main, experiment.PRESETS["demo"], experiment.PRESETS)

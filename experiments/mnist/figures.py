@@ -1,0 +1,141 @@
+"""Figures of the MNIST experiment."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax.tasks.mnist import task as mnist
+from banel_jax.types import Sequences
+from experiments.common.figures import COLOURS, FLOOR, Floor, plt, save, seeds
+from experiments.common.methods import METHODS
+
+SIDE = 6  # images along a side of a grid
+COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
+
+
+def draw(config, ground, cells, costless, folder: Path) -> None:
+    """All figures for which the algorithms were run."""
+    success_rate(folder / "success_rate.png", config, ground, cells, costless)
+    best = best_banel(cells)
+    if best:
+        figure_2(folder / "figure2.png", config, ground, best, cells)
+    if set(COLLAPSE) & set(cells):
+        figure_11(folder / "figure11.png", config, cells)
+
+
+BANEL = ("banel", "banel_base", "importance", "inverse", "ours", "filtering")
+
+
+def best_banel(cells) -> str | None:
+    """Of BaNEL's variants that were run, the one with the best final median."""
+    final = lambda name: np.median(cells[name].final["log10_success_rate"])
+    return max((name for name in BANEL if name in cells), key=final, default=None)
+
+
+def success_rate(path: Path, config, ground, cells, costless) -> None:
+    """Decades over the prior by round, median over seeds and from lowest to highest.
+
+    Controls stand left, in dashes, those that cost no evaluation in dots; what learns right.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True, layout="constrained")
+    floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
+    for axes, controls in zip(panels, (True, False), strict=True):
+        names = [name for name in cells if METHODS[name].control == controls]
+        for i, name in enumerate(names):
+            gain = cells[name].metrics["log10_success_rate"] - ground.log10_rate
+            evaluations = config.settings.num_candidates * np.arange(1, gain.shape[1] + 1)
+            colour = COLOURS[i % len(COLOURS)]
+            style = "--" if controls else ("-", "-.")[i // len(COLOURS)]
+            label = METHODS[name].title
+            floor.curve(axes, evaluations, *seeds(gain), colour=colour, label=label, ls=style)
+        colours = COLOURS[-len(costless) :]
+        for control, colour in zip(costless if controls else (), colours, strict=False):
+            gain = control.rates.log10_rate - ground.log10_rate
+            floor.level(axes, gain, colour=colour, ls=":", lw=1.5, label=control.title)
+        axes.axhline(0, color="#000000", lw=0.8)
+        axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
+        axes.set_xlabel("reward evaluations")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(
+            fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+        )
+    panels[0].set_ylabel("success rate over the prior's, decades")
+    panels[0].set_ylim(bottom=FLOOR - 0.2)
+    save(figure, path)
+
+
+def grid(config, tokens) -> np.ndarray:
+    """SIDE x SIDE images as one, with frames of NaN between them; tokens [n, length]."""
+    tokens = jnp.asarray(tokens[: SIDE * SIDE])
+    images = np.asarray(mnist.pixels(config.task, Sequences(tokens, tokens >= 0)))
+    framed = np.pad(images, [(0, 0), (0, 1), (0, 1)], constant_values=np.nan)
+    side = config.task.resolution + 1
+    joined = framed.reshape(SIDE, SIDE, side, side).swapaxes(1, 2)
+    return joined.reshape(SIDE * side, SIDE * side)[:-1, :-1]
+
+
+def show(axes, config, tokens, title: str) -> None:
+    shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")
+    axes.imshow(grid(config, tokens), cmap=shades, vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+    axes.axis("off")
+
+
+def figure_2(path: Path, config, ground, name: str, cells) -> None:
+    """Samples of the prior, the controls, the best posterior by the rounds' rates, and targets."""
+    cell = cells[name]
+    rates = cell.metrics["log10_success_rate"]
+    kept = cell.snapshot_rounds[1:]
+    seed, block = np.unravel_index(np.argmax(rates[:, kept - 1]), (rates.shape[0], len(kept)))
+    done = kept[block]
+    no_filter = "ours_f1" if name in ("ours", "filtering") else "banel_f1"
+    controls = [control for control in ("ladder", no_filter) if control in cells]
+    figure, panels = plt.subplots(
+        1, 3 + len(controls), figsize=(3.1 * (3 + len(controls)), 3.6), layout="constrained"
+    )
+    show(panels[0], config, cell.snapshots[seed, 0], f"prior, 1e{ground.log10_rate:.1f}")
+    for axes, control in zip(panels[1:], controls, strict=False):
+        rate = cells[control].metrics["log10_success_rate"][seed, done - 1]
+        title = f"{METHODS[control].title},\n1e{rate:.1f}"
+        show(axes, config, cells[control].snapshots[seed, block + 1], title)
+    show(
+        panels[-2],
+        config,
+        cell.snapshots[seed, block + 1],
+        f"{METHODS[name].title}, 1e{rates[seed, done - 1]:.1f},\n"
+        f"round {done} of seed {config.first_seed + seed}",
+    )
+    tokens = np.asarray(ground.task.targets.tokens)
+    few = len(tokens) < SIDE * SIDE
+    rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=few)
+    show(panels[-1], config, tokens[rows], "targets, at random")
+    save(figure, path)
+
+
+def figure_11(path: Path, config, cells) -> None:
+    """Samples over training, and how many nats the held-out 0s take, a line a seed."""
+    names = [name for name in COLLAPSE if name in cells]
+    columns = cells[names[0]].snapshots.shape[1]
+    chosen = np.unique(np.linspace(0, columns - 1, 4).astype(int))
+    figure, panels = plt.subplots(
+        len(names), len(chosen) + 1, figsize=(2.3 * len(chosen) + 3.4, 2.5 * len(names)),
+        layout="constrained", squeeze=False, width_ratios=[1] * len(chosen) + [1.4],
+    )  # fmt: skip
+    worst = max(np.nanmax(cells[name].metrics["held_out_nats"]) for name in names)
+    least = min(np.nanmin(cells[name].metrics["held_out_nats"]) for name in names)
+    for row, name in zip(panels, names, strict=True):
+        cell = cells[name]
+        for axes, block in zip(row, chosen, strict=False):
+            done = cell.snapshot_rounds[block]
+            show(axes, config, cell.snapshots[0, block], f"{METHODS[name].title}, round {done}")
+        nats = cell.metrics["held_out_nats"]
+        rounds = np.arange(1, nats.shape[1] + 1)
+        for values in nats:
+            row[-1].plot(rounds, values, color="#0072B2", lw=1)
+        row[-1].set_ylabel("held-out 0s, nats", fontsize=8)
+        row[-1].set_yscale("log")
+        row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
+        row[-1].spines[["top", "right"]].set_visible(False)
+    panels[-1, -1].set_xlabel("round", fontsize=8)
+    save(figure, path)

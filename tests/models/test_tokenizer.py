@@ -1,0 +1,124 @@
+"""Tokenizers of model folders: chat templates, ids, what does not fit the model."""
+
+import json
+
+import pytest
+
+from banel_jax.models.language import tokenizer
+from banel_jax.models.language.huggingface_config import write_config
+from banel_jax.models.language.qwen2 import Qwen2Config
+
+tokenizers = pytest.importorskip("tokenizers")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("jinja2")
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+
+
+def change(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def written(folder, special=SPECIAL, template=None, rows=300, eos_token=None):
+    """A folder with a byte-level tokenizer of 256 tokens and the special ones after them."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    plain = tokenizers.Tokenizer(
+        tokenizers.models.BPE({letter: i for i, letter in enumerate(alphabet)}, [])
+    )
+    plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = tokenizers.decoders.ByteLevel()
+    plain.add_special_tokens(special)
+    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=eos_token)
+    whole.chat_template = template
+    whole.save_pretrained(folder)
+    write_config(folder, Qwen2Config(rows, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
+    return folder
+
+
+def test_without_a_template_a_question_is_asked_as_qwens_are(tmp_path):
+    found = tokenizer.tokenizer(written(tmp_path))
+    ids = tokenizer.prompt_ids(found, "What is 1+1?")
+    assert found.decode(ids, skip_special_tokens=False) == (
+        "<|im_start|>system\n"
+        "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+        "<|im_start|>user\nWhat is 1+1?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    # Each mark is one token: three begin a turn, two end one.
+    assert (ids.count(257), ids.count(258)) == (3, 2)
+    assert all(isinstance(i, int) for i in ids)
+
+
+def test_the_folders_own_template_is_used(tmp_path):
+    template = "{% for m in messages %}Q: {{ m['content'] }}\nA:{% endfor %}"
+    found = tokenizer.tokenizer(written(tmp_path, template=template))
+    assert found.decode(tokenizer.prompt_ids(found, "why? <b>")) == "Q: why? <b>\nA:"
+
+
+def test_a_response_is_read_without_its_end(tmp_path):
+    found = tokenizer.tokenizer(written(tmp_path))
+    ids = found("It is 2 é.")["input_ids"]
+    assert tokenizer.response_text(found, [*ids, 258]) == "It is 2 é."
+
+
+def test_an_embedding_may_have_more_rows_than_the_tokenizer_ids_but_not_fewer(tmp_path):
+    assert tokenizer.tokenizer(written(tmp_path / "equal", rows=259))
+    with pytest.raises(ValueError, match="token id 258, and the model's embedding 258 rows"):
+        tokenizer.tokenizer(written(tmp_path / "fewer", rows=258))
+
+
+def test_without_a_template_and_qwens_marks_there_is_no_chat(tmp_path):
+    with pytest.raises(ValueError, match="add a chat template"):
+        tokenizer.tokenizer(written(tmp_path, special=SPECIAL[:1]))
+
+
+@pytest.mark.parametrize(
+    "generation,expected",
+    [(None, (258,)), ({"eos_token_id": [258, 256]}, (258, 256)), ({}, (258,))],
+)
+def test_end_tokens(tmp_path, generation, expected):
+    write_config(tmp_path, Qwen2Config(300, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert tokenizer.eos_tokens(tmp_path) == expected
+
+
+@pytest.mark.parametrize("generation", [None, {}, {"eos_token_id": 256}, {"eos_token_id": [256]}])
+@pytest.mark.parametrize("eos", [None, 256, 258])
+def test_what_ends_a_chats_turn_ends_a_response_whatever_the_files_name(tmp_path, generation, eos):
+    """As in folders of base models, whose files name the end of a document alone."""
+    written(tmp_path, eos_token="<|endoftext|>")
+    change(tmp_path / "config.json", eos_token_id=eos)
+    if generation is not None:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert set(tokenizer.eos_tokens(tmp_path)) == {256, 258}
+    found = tokenizer.tokenizer(tmp_path)
+    assert found.response_ends == tokenizer.eos_tokens(tmp_path)
+    for end in SPECIAL[::2]:
+        ran_on = f"#### 18{end}\n<|im_start|>user\n#### 5"
+        ids = found(ran_on, add_special_tokens=False)["input_ids"]
+        assert tokenizer.response_text(found, ids) == "#### 18"
+
+
+def test_a_turn_ends_where_the_folders_template_ends_it(tmp_path):
+    each = "{{ m['role'] }}: {{ m['content'] }}"
+    for name, template, ends in (
+        ("marked", f"{{% for m in messages %}}{each} <|eot|>\n{{% endfor %}}", (257, 256)),
+        ("plain", f"{{% for m in messages %}}{each}\n{{% endfor %}}", (257,)),
+        (
+            "questions",
+            "{{ messages[1] and raise_exception('one') }}{{ messages[0].content }}",
+            (257,),
+        ),
+    ):
+        special = ["<|eot|>", "</s>", "<x>"]
+        folder = written(tmp_path / name, special, template, eos_token="</s>")
+        change(folder / "config.json", eos_token_id=None)
+        assert tokenizer.eos_tokens(folder) == ends
+
+
+def test_a_folder_without_a_tokenizer_that_can_be_read_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no tokenizer\.json or vocab\.json"):
+        tokenizer.tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read by transformers \("):
+        tokenizer.tokenizer(tmp_path)

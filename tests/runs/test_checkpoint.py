@@ -1,0 +1,69 @@
+"""Checkpoints where there is no room: one line, whatever writes them, and what was saved stays."""
+
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from banel_jax.runs.checkpoint import Checkpoints
+
+STATE = {"x": jnp.arange(1000.0), "key": jax.random.key(3), "none": jnp.zeros((0, 2))}
+
+
+def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    with closing(Checkpoints(folder)) as checkpoints:
+        checkpoints.save(1, STATE)
+        checkpoints.wait()
+        usage = namedtuple("usage", "total used free")
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _: usage(9e9, 9e9, 2000))
+            with pytest.raises(ValueError, match="the disk is full at the checkpoints") as caught:
+                checkpoints.save(2, STATE)
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    with closing(Checkpoints(folder)) as checkpoints:
+        done, state = checkpoints.restore_latest(jax.eval_shape(lambda: STATE))
+        assert done == 1
+        np.testing.assert_array_equal(state["x"], STATE["x"])
+        checkpoints.save(2, STATE)
+        checkpoints.wait()
+        assert checkpoints.restore_latest(jax.eval_shape(lambda: STATE))[0] == 2
+
+
+LIMITED = """
+import resource, signal, sys
+import jax.numpy as jnp
+from banel_jax.runs.checkpoint import Checkpoints
+from experiments import border
+border.install()  # what libraries print from their threads
+checkpoints = Checkpoints(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    checkpoints.save(1, {str(i): jnp.arange(1000.0) + i for i in range(20)})
+    checkpoints.wait()
+except ValueError as error:
+    print(error)
+try:
+    checkpoints.close()
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_what_fails_while_it_is_written_is_told_once_and_not_by_every_thread(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)], cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    first = ended.stdout.splitlines()[0]
+    assert first.startswith(f"the checkpoints {tmp_path} cannot be written: ")
+    assert first.endswith("the same command goes on from the checkpoint before")
+    assert ended.stderr == "" and ended.returncode == 0
