@@ -4,6 +4,9 @@ Modules that define pytrees are left out: JAX rebuilds those with leaves that ar
 """
 
 import importlib.util
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -13,6 +16,29 @@ from jaxtyping import install_import_hook
 CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
 if importlib.util.find_spec("beartype"):  # a machine that was not set up for tests has none
     install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
+
+MOST_BYTES = 2**30  # of compiled programs that are kept from one run of the tests to the next
+
+
+def pytest_configure(config):
+    """The tests spend their time in XLA, and ask nothing of the speed of its code: it compiles
+    without optimisations, and what it compiled is shared by all workers and kept. Processes that
+    tests start inherit it."""
+    programs = config.cache.mkdir("compiled")
+    first = not hasattr(config, "workerinput")
+    if first and sum(file.stat().st_size for file in programs.iterdir()) > MOST_BYTES:
+        shutil.rmtree(programs)
+    settings = {
+        "jax_disable_most_optimizations": True,
+        "jax_compilation_cache_dir": str(programs),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name.upper(), str(value))
+        jax.config.update(name, value)
+    # Where they are started in the background, the shell has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
@@ -37,15 +63,6 @@ def room_for_programs():
     maps = Path("/proc/self/maps")
     if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
         jax.clear_caches()
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """For tests that spend their time in the compiler and ask nothing of the speed of its code."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 
 from banel_jax import numerics
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEPT = json.loads(golden.FILE.read_text(encoding="utf-8"))
 
 

@@ -100,9 +100,6 @@ REWARDS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 class Compiled:
     """An algorithm's functions, jitted anew, with how often each was traced."""
 

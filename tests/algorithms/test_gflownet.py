@@ -26,9 +26,6 @@ PRIOR = table_params(3)
 REWARDS = jnp.asarray(EVERY.sum(axis=1) / 8, jnp.float32)  # dense, in [0, 1]
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def algorithm(model=TABLE, **settings):
     fit = dict(epochs=1, batch_size=10**6, learning_rate=0.1) | settings.pop("training", {})
     settings = dict(num_candidates=20, epsilon=EPSILON) | settings

@@ -35,9 +35,6 @@ OTHER = np.random.default_rng(1).normal(size=(LENGTH, V)).astype(np.float32)
 TINY_RND = RndConfig(width=8, num_layers=2, num_features=8, vocab_size=V)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def sequences(tokens) -> Sequences:
     tokens = jnp.asarray(tokens, jnp.int32)
     return Sequences(tokens, jnp.ones(tokens.shape, bool))

@@ -93,7 +93,6 @@ def test_a_parts_end_is_in_the_file_before_the_next_begins(tmp_path, capsys):
     assert "third: failed" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_numerical_checks_pass_and_see_what_is_wrong(monkeypatch):
     model = table(3, 2)
     right = Tried(model, jnp.linspace(-1, 2, 9).reshape(3, 3), 20)

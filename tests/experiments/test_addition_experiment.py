@@ -27,9 +27,6 @@ ROUNDS, FINAL = 12, SMOKE.num_final  # 200
 LENGTH = SMOKE.task.grammar.query_length  # 5
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def cell(by_round, successes, met, drawn=("1+1=",), **metrics):
     """A Cell of rates by seed and round; `drawn` fills the last snapshot of each seed."""
     by_round = np.array(by_round)

@@ -17,8 +17,6 @@ from experiments.benchmark import experiment as benchmark
 from experiments.benchmark import qwen2 as benchmark_qwen2
 from experiments.benchmark.qwen2 import TINY, Sizes, bytes_read, flops
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_flops_and_bytes_by_hand():
     config = dataclasses.replace(

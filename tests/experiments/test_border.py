@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import dataclasses, os, sys, time
 import jax, jax.numpy as jnp
-from experiments import flags, report
+from experiments.common import flags, report
 
 class Swallows:
     def __del__(self):

@@ -38,9 +38,6 @@ def make(folder, algorithm=ALGORITHM, final=final, evaluate=evaluate, task=TASK,
     )
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 class Stopped(Exception):
     pass
 

@@ -189,7 +189,7 @@ def test_a_last_part_of_several_fields_names_them(monkeypatch):
 
 PROGRAM = """
 import dataclasses
-from experiments import flags
+from experiments.common import flags
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -22,7 +22,6 @@ from experiments.gsm8k import pretrain as gsm8k_pretrain
 from experiments.gsm8k import select as gsm8k_select
 
 pytest.importorskip("transformers")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_the_stand_in_is_a_model_of_its_folder(stand_in):

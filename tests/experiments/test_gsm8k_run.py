@@ -18,7 +18,6 @@ from banel_jax.training import TrainingConfig
 from experiments.gsm8k import model as gsm8k_model
 from experiments.gsm8k import run as gsm8k_run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMOKE = gsm8k_run.PRESETS["smoke"]
 
 

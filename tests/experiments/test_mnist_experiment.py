@@ -43,9 +43,6 @@ KEYS = {
 }  # fmt: skip
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def cell(by_round, final, **metrics):
     """A Cell of decades by seed and round, with the last values by seed."""
     by_round, final = np.array(by_round), np.array(final)

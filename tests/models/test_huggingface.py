@@ -364,7 +364,7 @@ WITHOUT = """
 import sys
 for name in ("safetensors", "transformers", "torch"):
     sys.modules[name] = None
-from banel_jax.models import huggingface, responses, tokenizer
+from banel_jax.models.language import huggingface, responses, tokenizer
 for call in (lambda: huggingface.load(sys.argv[1]), lambda: tokenizer.tokenizer(sys.argv[1])):
     try:
         call()

@@ -21,8 +21,6 @@ from banel_jax.runs import loop
 from banel_jax.training import TrainingConfig
 from banel_jax.types import SequenceModel
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 BASE = jax.tree.map(lambda x: 6 * x, TRANSFORMER.init(jax.random.key(3)))
 CONFIG = LoraConfig(rank=2, alpha=3.0)
 ADAPTED = lora(TRANSFORMER, BASE, CONFIG)

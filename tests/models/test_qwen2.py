@@ -19,7 +19,6 @@ from banel_jax.models.language.qwen2 import QWEN2_5_0_5B, Decoder, Qwen2Config, 
 from banel_jax.models.language.responses import Prompt, ResponseConfig
 from banel_jax.types import Sequences
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = dict(width=16, num_layers=2, num_heads=4, num_kv_heads=2, mlp_width=20)
 FLAT = SMALL | dict(num_layers=1)  # where compiling takes the time
 PROMPT = (4, 1, 7, 7, 2)

@@ -21,8 +21,6 @@ TOKENS = np.random.default_rng(0).integers(V, size=(20, LENGTH)).astype(np.int32
 HELD_OUT = jnp.asarray(np.arange(20) < 4, jnp.float32)
 NAMED = MODEL._replace(settings=("independent", 1))
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def sequences(tokens=TOKENS, mask=True):
     return Sequences(jnp.asarray(tokens), jnp.full(tokens.shape, mask))
