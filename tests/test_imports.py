@@ -4,8 +4,12 @@ import ast
 import sys
 from pathlib import Path
 
+import another_process
 import pytest
 
+import banel_jax
+
+STANDARD = {"importlib", "typing.TYPE_CHECKING", "typing.Any", "banel_jax.compiler"}
 ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
 FLOOR = {"types", "checks", "files", "keys", "log_domain", "numerics", "parallel"}
@@ -68,3 +72,14 @@ def test_types_import_jax_flax_and_the_standard_library_alone():
 def test_these_rules_read_something():
     assert len(PACKAGE) > 20
     assert "rejection" in parts(ROOT / "banel_jax" / "algorithms" / "banel.py")
+
+
+def test_public_names_are_the_same_for_type_checkers_and_are_loaded_when_asked_for():
+    assert imported(ROOT / "banel_jax" / "__init__.py") - STANDARD == {
+        f"{banel_jax._WHERE[name]}.{name}" for name in dir(banel_jax)
+    }
+    assert all(callable(getattr(banel_jax, name)) for name in dir(banel_jax))
+    with pytest.raises(AttributeError, match="no attribute 'bannel'"):
+        getattr(banel_jax, "bannel")  # noqa: B009
+    program = "import sys, banel_jax; print([m for m in sys.modules if m in ('orbax', 'flax')])"
+    assert another_process.printed(program) == "[]\n"
