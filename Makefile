@@ -1,5 +1,6 @@
 # make demo   the main job          make test       the tests
-# make lint   ruff and mypy         make benchmark  speed of sampling, scoring, training
+# make lint   ruff and mypy         make test-all   and the proofs that take a minute each
+# make benchmark  speed of sampling, scoring, training
 # make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #
 # All of it happens in .venv, which is made here with Python 3.11 or newer. To choose one:
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test lint benchmark accelerator clean
+.PHONY: demo test test-all lint benchmark accelerator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -22,6 +23,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-all: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "slow or not slow"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
