@@ -25,7 +25,7 @@ test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-all: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "slow or not slow"
+	BANEL_FULL_COMPILER=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "slow or not slow"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -186,10 +186,9 @@ def test_algorithm_2_without_a_filter_is_self_distillation(prior):
         if index:
             fit = jax.jit(partial(training.fit, MODEL, FIT))
             generator, _ = fit(jax.random.split(tell_key, 3)[2], prior, plain, jnp.ones(40))
-        for mine, theirs in zip(
-            jax.tree.leaves(generator), jax.tree.leaves(state.generator), strict=True
-        ):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+        # As distributions: a key's bias has no gradient but rounding, which Adam follows.
+        mine, theirs = density(generator), density(state.generator)
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4)
 
 
 def test_the_two_algorithms_agree_where_distillation_is_exact():
