@@ -1,6 +1,6 @@
 # make demo   the main job          make test       the tests
 # make lint   ruff and mypy         make test-all   and the proofs that take a minute each
-# make benchmark  speed of sampling, scoring, training
+# make docs   the site, into site/  make benchmark  speed of sampling, scoring, training
 # make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #
 # All of it happens in .venv, which is made here with Python 3.11 or newer. To choose one:
@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-all lint benchmark accelerator clean
+.PHONY: demo test test-all lint docs benchmark accelerator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -32,7 +32,10 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Without PyTorch the table has the JAX rows alone; see the README for adding it.
+docs: $(VENV)/.docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Without PyTorch the table has the JAX rows alone; see docs/quick_start.md for adding it.
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m experiments.benchmark
 
@@ -44,7 +47,7 @@ accelerator:
 	"$$chosen" -m experiments.accelerator --output="$(OUT)"
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find banel_jax experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.made
@@ -55,6 +58,11 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.made
 $(VENV)/.test-installed: $(VENV)/.installed
 	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) install --editable ".[test]"
+	@touch $@
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	@echo "installing what the site needs into $(VENV)"
+	@$(PIP) install --editable ".[docs]"
 	@touch $@
 
 $(VENV)/.made:

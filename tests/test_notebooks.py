@@ -1,0 +1,21 @@
+"""Every notebook runs from its first cell to its last, and the site names it."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOTEBOOKS = sorted(DOCS.glob("notebooks/*.py"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def test_all_are_listed():
+    listed = (DOCS / "notebooks" / "README.md").read_text(encoding="utf-8")
+    assert len(NOTEBOOKS) >= 5
+    assert [path.name for path in NOTEBOOKS if f"({path.name})" not in listed] == []
