@@ -6,9 +6,6 @@
 # then take away what is not evidence: the same algorithm with nothing rejected.
 
 # %%
-import matplotlib
-
-matplotlib.use("Agg")  # delete this line in a notebook
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
