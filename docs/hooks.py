@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parent.parent
 PAGES = ("*.md", "docs/**/*.md", "docs/**/*.css", "experiments/*/README.md")
 FILES = ("CITATION.cff", "LICENSE", "experiments/results/**/*.*")
-NOTEBOOKS = "docs/notebooks/*.py"
+SCRIPTS = {path.stem: path for path in sorted(ROOT.glob("docs/notebooks/*.py"))}
 
 
 def on_files(files, config):
@@ -24,7 +24,7 @@ def on_files(files, config):
             if path.is_file():
                 name = path.relative_to(ROOT).as_posix()
                 files.append(File.generated(config, name, abs_src_path=str(path)))
-    for path in sorted(ROOT.glob(NOTEBOOKS)):
+    for path in SCRIPTS.values():
         name = path.relative_to(ROOT).with_suffix("").as_posix()
         notebook = jupytext.read(path)
         page = re.sub(r"\A---\n.*?\n---\n", "", jupytext.writes(notebook, "md"), flags=re.S)
@@ -45,6 +45,6 @@ def read(name):
 
 def on_page_markdown(markdown, page, config, files):
     """A link to a notebook's script leads to its page."""
-    if page.file.src_uri == "docs/notebooks/README.md":
-        return re.sub(r"\]\((\w+)\.py\)", r"](\1.md)", markdown)
-    return markdown
+    if page.file.name in SCRIPTS:  # which are to be had there as they are
+        return markdown
+    return re.sub(r"\]\(((notebooks/)?\w+)\.py\)", r"](\1.md)", markdown)

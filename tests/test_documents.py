@@ -17,8 +17,9 @@ EXAMPLES = {name: BLOCK.findall(text) for name, text in DOCUMENTS.items() if PYT
 
 
 @pytest.mark.parametrize("document", EXAMPLES)
-def test_examples_run(document, tmp_path, monkeypatch):
-    """The blocks of a document run one after the other, sharing their names."""
+def test_examples_run(document, tmp_path, monkeypatch, capsys):
+    """The blocks of a document run one after the other, sharing their names, and print what it
+    says that they print."""
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "document"}
     for match in BLOCK.finditer(DOCUMENTS[document]):
@@ -26,6 +27,8 @@ def test_examples_run(document, tmp_path, monkeypatch):
         lines_before = DOCUMENTS[document][: match.start(2)].count("\n")
         if not why_not:  # with the document's own line numbers in a traceback
             exec(compile("\n" * lines_before + block, ROOT / document, "exec"), names)
+    printed = capsys.readouterr().out
+    assert [p for p in re.findall(r"prints `(.*?)`", DOCUMENTS[document]) if p not in printed] == []
 
 
 def test_every_python_block_is_an_example():

@@ -49,11 +49,9 @@ assert m * rho > 1
 
 
 # %%
-def filtered(algorithm=bj.banel, settings=bj.BanelConfig, **fields):
-    fits = {"fit_failure_model": fit}
-    if algorithm is bj.banel:
-        fits["fit_generator"] = fit
-    return algorithm(model, settings(num_candidates=m, **fields), **fits)
+def filtered(**settings):
+    config = bj.BanelConfig(num_candidates=m, **settings)
+    return bj.banel(model, config, fit_generator=fit, fit_failure_model=fit)
 
 
 methods = {
@@ -62,13 +60,11 @@ methods = {
     "f = 1 (control)": filtered(filter_factor=1),
     "as published": filtered(filter_factor=4),
     "all failures": filtered(filter_factor=4, failure_rounds=rounds),
-    "Algorithm 1": filtered(
-        bj.sequential_filtering,
-        bj.SequentialFilteringConfig,
-        filter_factor=2,
-        failure_rounds=rounds,
-    ),
 }
+
+# %% [markdown]
+# All rounds of all seeds of a method are one compiled call. Algorithm 1, the policy gradient and
+# the other baselines take their place in the dictionary in the same way.
 
 # %%
 keys = jax.vmap(jax.random.key)(jnp.arange(seeds))

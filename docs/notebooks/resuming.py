@@ -17,9 +17,9 @@ import banel_jax as bj
 model = bj.table(vocab_size=4, length=3)
 prior = model.init(jax.random.key(0))
 fit = bj.TrainingConfig(epochs=2, learning_rate=0.1)
-config = bj.BanelConfig(num_candidates=20, generator_training=fit, failure_training=fit)
+config = bj.BanelConfig(num_candidates=40, generator_training=fit, failure_training=fit)
 algorithm = bj.banel(model, config)
-settings = bj.RunConfig(rounds=4, seed=0)
+settings = bj.RunConfig(rounds=2, seed=0)
 
 asked = []
 
@@ -85,14 +85,14 @@ print(tables)
 # the folder is refused, naming the field, before anything is paid for.
 
 # %%
-longer = bj.run(algorithm, prior, oracle, bj.RunConfig(rounds=5), "runs/stopped")
-assert len(longer.metrics) == 5 and len(asked) == 100
+longer = bj.run(algorithm, prior, oracle, bj.RunConfig(rounds=3), "runs/stopped")
+assert len(longer.metrics) == 3 and len(asked) == 120
 
 other = bj.banel(model, bj.BanelConfig(
-    num_candidates=20, kappa=2.0, generator_training=fit, failure_training=fit
+    num_candidates=40, kappa=2.0, generator_training=fit, failure_training=fit
 ))  # fmt: skip
 try:
-    bj.run(other, prior, oracle, bj.RunConfig(rounds=6), "runs/stopped")
+    bj.run(other, prior, oracle, bj.RunConfig(rounds=4), "runs/stopped")
 except ValueError as error:
     print(error)
-assert len(asked) == 100
+assert len(asked) == 120
