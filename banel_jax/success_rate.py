@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy import stats
+from scipy import special
 
 from banel_jax import scoring
 from banel_jax.sampling import found
@@ -40,8 +40,11 @@ def clopper_pearson(successes: int, n: int, alpha: float = 0.05) -> tuple[float,
         raise ValueError(f"successes={successes} must be between 0 and n={n}, and n at least 1")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha} is not in (0, 1)")
-    low = stats.beta.ppf(alpha / 2, successes, n - successes + 1) if successes else 0.0
-    high = stats.beta.ppf(1 - alpha / 2, successes + 1, n - successes) if successes < n else 1.0
+    quantile = lambda q, a, b: special.betaincinv(
+        a, b, q
+    )  # of Beta(a, b); scipy.stats loads slowly
+    low = quantile(alpha / 2, successes, n - successes + 1) if successes else 0.0
+    high = quantile(1 - alpha / 2, successes + 1, n - successes) if successes < n else 1.0
     return float(low), float(high)
 
 

@@ -1,9 +1,12 @@
 """What `python -m experiments.addition` runs."""
 
 from experiments.addition import experiment
-from experiments.common import flags
+from experiments.common import flags, methods
 
 __doc__ = experiment.__doc__
 
 if __name__ == "__main__":
-    flags.run(experiment.main, experiment.PRESETS["paper"], experiment.PRESETS, experiment.sweep)
+    flags.run(
+        experiment.main, experiment.PRESETS["paper"], experiment.PRESETS, experiment.sweep,
+        relevant=lambda config: methods.relevant(config, experiment.METHODS),
+    )  # fmt: skip

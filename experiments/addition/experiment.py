@@ -1,4 +1,4 @@
-"""The addition attack over many rounds (Appendix B.1): every method, and its controls.
+r"""The addition attack over many rounds (Appendix B.1): every method, and its controls.
 
     python -m experiments.addition --preset=small
 
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +137,12 @@ class Config:
       broaden: the broadened prior.
       task: the task.
     """
+
+    main_flags: ClassVar[tuple[str, ...]] = (
+        "algorithms", "rounds", "seeds", "first_seed", "seeds_at_once", "settings.num_candidates",
+        "num_evaluated", "num_final", "task.grammar.max_digits", "target_file", "attacker_file",
+        "output", "runs",
+    )  # fmt: skip
 
     algorithms: tuple[str, ...] = ()
     rounds: int = 30

@@ -112,6 +112,11 @@ def command() -> str:
     return shlex.join(["python", *given])
 
 
+def program_name() -> str:
+    """The same without its flags."""
+    return shlex.join(word for word in shlex.split(command()) if word == "-m" or word[0] != "-")
+
+
 def leave(code: int, line: str = "") -> NoReturn:
     """Ends the process now, with a last line on stderr."""
 

@@ -4,22 +4,20 @@ A field `rounds: int = 20` becomes `--rounds=20`; the fields of a nested datacla
 name, `--banel.kappa=1`. Help texts come from the docstring's `Attributes:` section.
 """
 
-import dataclasses
 import logging
 import re
 import sys
-import types
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments.common import border, mistakes
+from experiments.common import border, compilation, fields, help, mistakes
 
 Config = TypeVar("Config")
+CACHE = "compilation_cache"  # a flag of every program
 
 
 def define(defaults: Config, flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], Config]:
@@ -37,7 +35,15 @@ def define(defaults: Config, flag_values: flags.FlagValues = flags.FLAGS) -> Cal
     Raises:
       TypeError: if a field has another type.
     """
-    return _define(defaults, "", flag_values)
+    known = list(fields.settings(defaults))
+    module = sys.argv[0]  # how absl names the program
+    for name, kind, value, text, _ in known:
+        if kind is bool:
+            flags.DEFINE_boolean(name, value, text, flag_values, module)
+        else:
+            flags.DEFINE(_Parser(kind, name), name, value, text, flag_values, _Serializer(), module)
+    # Not through absl's FlagHolder, which refuses a None that is not the default.
+    return lambda: fields.replaced(defaults, {s.name: flag_values[s.name].value for s in known})
 
 
 def run(
@@ -46,6 +52,7 @@ def run(
     presets: dict[str, Config] | None = None,
     sweep: Callable[[str, list[tuple[str, Config]]], Any] | None = None,
     resumes: bool = True,
+    relevant: Callable[[Config], Collection[str]] | None = None,
 ) -> None:
     """Parses the flags into a configuration, runs `main` on it and ends the process.
 
@@ -56,21 +63,27 @@ def run(
       sweep: `sweep(field, [(value, configuration), ...])`, run in place of `main` where
         `--sweep.FIELD=VALUE,VALUE` is given. FIELD is a flag's name, or its last part where
         no other flag ends so.
-
       resumes: stopped, the same command goes on where it was; said where it is stopped.
+      relevant: the flags, or groups of them, that matter to what a configuration runs; `--help`
+        shows them where `--algorithms` is given.
 
     A person's mistake ends the program with one line; `--verbosity=1` shows where it came from.
     """
     stopped = border.GOES_ON if resumes else border.STARTS_ANEW
-    border.program(lambda: _run(main, defaults, presets, sweep), stopped, _told)
+    border.program(lambda: _run(main, defaults, presets, sweep, relevant), stopped, _told)
 
 
-def _run(main, defaults, presets, sweep):
+def _run(main, defaults, presets, sweep, relevant):
     if presets:
         defaults = _chosen_preset(presets, defaults)
+    kept = "folder for what is compiled; empty for none, by default in the user's cache"
+    flags.DEFINE_string(CACHE, None, kept, module_name=sys.argv[0])
     given = [a for a in sys.argv[1:] if re.match(r"--?sweep\.", a)] if sweep else []
     sys.argv = [a for a in sys.argv if a not in given]
     read = define(defaults)
+    if kind := help.wanted(sys.argv[1:]):
+        print(_help(kind, defaults, presets or {}, sweep, relevant, read))
+        return
 
     def checked(argv):
         logging.getLogger("jax").setLevel(logging.WARNING)
@@ -78,6 +91,7 @@ def _run(main, defaults, presets, sweep):
             absl_logging.set_verbosity(absl_logging.WARNING)  # checkpoints are chatty
         if len(argv) > 1:
             raise ValueError(f"unknown argument {argv[1]!r}; flags are given as --name=value")
+        compilation.keep(flags.FLAGS[CACHE].value)
         config = None if given else read()
         _start_jax()
         if config is None:
@@ -91,8 +105,27 @@ def _run(main, defaults, presets, sweep):
 def _parsed(arguments):
     try:
         return flags.FLAGS(arguments)
+    except flags.UnrecognizedFlagError as error:
+        near = help.did_you_mean(error.flagname, flags.FLAGS)
+        line = f"Unknown command line flag {error.flagname!r}{near}; --helpfull lists all flags"
+        raise ValueError(line) from error
     except flags.Error as error:
         raise ValueError(f"{error}; --help lists the flags") from error
+
+
+def _help(kind, defaults, presets, sweep, relevant, read):
+    about = sys.modules["__main__"].__doc__ or ""
+    more = {f"{CACHE}=FOLDER": flags.FLAGS[CACHE].help}
+    if kind == "full":
+        return help.full(about, defaults, presets, more)
+    given = [a for a in sys.argv if a not in help.SHORT]
+    chosen: Collection[str] = ()
+    if relevant and any(re.match(r"--?algorithms\b", a) for a in given):
+        _parsed(given)
+        chosen = relevant(read())
+    return help.short(
+        border.program_name(), about, defaults, presets, more, chosen, sweep is not None
+    )
 
 
 def _start_jax():
@@ -147,35 +180,13 @@ def _chosen_preset(presets, defaults):
     return presets[name]
 
 
-def _define(defaults, prefix, flag_values):
-    hints = typing.get_type_hints(type(defaults))
-    help_texts = _help_texts(type(defaults).__doc__ or "")
-    readers = {}
-    module = sys.argv[0]  # how absl names the program, whose flags --help lists
-    for field in dataclasses.fields(defaults):
-        name, value = prefix + field.name, getattr(defaults, field.name)
-        if dataclasses.is_dataclass(value):
-            readers[field.name] = _define(value, name + ".", flag_values)
-            continue
-        help_text = help_texts.get(field.name, field.name)
-        kind = hints[field.name]
-        if kind is bool:
-            flags.DEFINE_boolean(name, value, help_text, flag_values, module)
-        else:
-            parser = _Parser(kind, name)
-            flags.DEFINE(parser, name, value, help_text, flag_values, _Serializer(), module)
-        # Not through absl's FlagHolder, which refuses a None that is not the default.
-        readers[field.name] = lambda name=name: flag_values[name].value
-    return lambda: type(defaults)(**{name: read() for name, read in readers.items()})
-
-
 class _Parser(flags.ArgumentParser):
     def __init__(self, kind, name):
         super().__init__()
-        self.kind, self.syntactic_help = kind, _describe(kind, name)
+        self.kind, self.syntactic_help = kind, fields.describe(kind, name)
 
     def parse(self, argument):
-        return _parse(self.kind, argument) if isinstance(argument, str) else argument
+        return fields.parse(self.kind, argument) if isinstance(argument, str) else argument
 
     def flag_type(self):
         return self.syntactic_help
@@ -183,54 +194,4 @@ class _Parser(flags.ArgumentParser):
 
 class _Serializer(flags.ArgumentSerializer):
     def serialize(self, value):
-        if isinstance(value, tuple):
-            return ",".join(map(str, value))
-        return str(value)
-
-
-def _describe(kind, name):
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind in (bool, int, float, str):
-        return kind.__name__
-    if origin is typing.Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        return f"{_describe(arguments[0], name)}, separated by commas"
-    if origin in (types.UnionType, typing.Union) and type(None) in arguments:
-        rest = [a for a in arguments if a is not type(None)]
-        return " or ".join([*(_describe(a, name) for a in rest), "none"])
-    raise TypeError(f"no flag can be made of --{name}, of type {kind}")
-
-
-def _parse(kind, text) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(f"{text!r} is neither true nor false")
-        return text.lower() == "true"
-    if kind in (int, float, str):
-        return kind(text)
-    if origin is typing.Literal:
-        matches = [a for a in arguments if str(a) == text]
-        if not matches:
-            raise ValueError(f"{text!r} is not {_describe(kind, '')}")
-        return matches[0]
-    if origin is tuple:
-        return tuple(_parse(arguments[0], part) for part in text.split(",") if part)
-    if text.lower() == "none":
-        return None
-    return _parse(next(a for a in arguments if a is not type(None)), text)
-
-
-def _help_texts(docstring):
-    """{field: text} from lines such as '  rounds, seeds: what they are'."""
-    section = docstring.partition("Attributes:\n")[2]
-    entries = re.split(r"\n(?= {6}\S| {4}\S)", "\n" + section.rstrip())
-    indent = min((len(e) - len(e.lstrip()) for e in entries if e.strip()), default=0)
-    texts = {}
-    for entry in entries:
-        match = re.match(r"([\w, ]+): (.*)", entry[indent:], re.DOTALL)
-        if match:
-            for name in match[1].split(","):
-                texts[name.strip()] = " ".join(match[2].split())
-    return texts
+        return fields.as_text(value)

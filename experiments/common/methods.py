@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
-from banel_jax.models import tempering
+from banel_jax.models import table, tempering
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences, Task
@@ -90,6 +90,8 @@ class Settings:
       gflownet_vargrad: its VarGrad form (Eq. 3).
       rtb: relative trajectory balance, whose target is the prior times the reward.
     """
+
+    set_for_all: ClassVar[tuple[str, ...]] = ("num_candidates",)
 
     num_candidates: int = 250
     filter_factor: float = 2.0
@@ -446,6 +448,37 @@ def check(config: Any, methods: Mapping[str, Method]) -> None:
         )
     for name in config.chosen:  # their own checks, before anything is paid for
         methods[name].build(config.settings, config.networks)
+
+
+def relevant(config: Any, methods: Mapping[str, Method]) -> list[str]:
+    """The settings that the chosen algorithms read, as flags or groups of flags."""
+    found: list[str] = []
+    for name in config.chosen:
+        found += [f"settings.{field}" for field in _read_by(methods[name], config.settings)]
+        if methods[name].base(config.settings) == "broadened":
+            found.append("broaden")
+    return list(dict.fromkeys(found))
+
+
+def _read_by(method: Method, settings: Settings) -> list[str]:
+    """What a method looks at where it is built, on a stand-in for its networks."""
+    read: list[str] = []
+
+    class Watched(Settings):
+        def __getattribute__(self, name):
+            if name in Settings.__dataclass_fields__:
+                read.append(name)
+            return object.__getattribute__(self, name)
+
+    watched = object.__new__(Watched)
+    watched.__dict__.update(vars(settings))
+    stand_in = table.table(2, 2)
+    method.build(
+        watched,
+        Networks(lambda dropout: stand_in, 1.0, 4, lambda sequences: sequences.tokens * 1.0),
+    )
+    method.base(watched)
+    return list(dict.fromkeys(read))
 
 
 def check_rounds(config: Any) -> None:

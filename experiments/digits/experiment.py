@@ -12,7 +12,7 @@ import textwrap
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,11 @@ class Config:
       runs: folder of the pretrained prior and of the runs themselves; empty for `output`.
       task: the digits.
     """
+
+    main_flags: ClassVar[tuple[str, ...]] = (
+        "methods", "rounds", "seeds", "first_seed", "num_candidates", "base", "task.side",
+        "task.grey_levels", "task.num_target_variants", "output", "runs",
+    )  # fmt: skip
 
     methods: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
     rounds: int = 10

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from banel_jax import parallel
-from experiments.common import flags
+from experiments.common import flags, help, methods
 from experiments.gsm8k import finetune as gsm8k_finetune
 from experiments.gsm8k import pretrain as gsm8k_pretrain
 from experiments.gsm8k import run as gsm8k_run
@@ -46,13 +46,20 @@ def on_all_devices(function: Callable[..., None], judges: bool) -> Callable[...,
 
 
 def main(arguments: list[str]) -> None:
+    if help.wanted(arguments[1:2]):
+        print(__doc__)
+        sys.exit()
     if len(arguments) < 2 or arguments[1] not in COMMANDS:
         print(__doc__, file=sys.stderr)
         sys.exit(f"give one of the commands {', '.join(COMMANDS)}")
     command = arguments.pop(1)
     run, presets, sweep = COMMANDS[command]
     spread = functools.partial(on_all_devices, judges=command == "run")
-    flags.run(spread(run), presets["default"], presets, sweep and spread(sweep))
+    relevant = lambda config: methods.relevant(config, gsm8k_run.METHODS)
+    flags.run(
+        spread(run), presets["default"], presets, sweep and spread(sweep),
+        relevant=relevant if command == "run" else None,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

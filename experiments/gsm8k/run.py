@@ -1,4 +1,4 @@
-"""GSM8K-Hard (Section 5.2): a language model learns from its failures at one question.
+r"""GSM8K-Hard (Section 5.2): a language model learns from its failures at one question.
 
     python -m experiments.gsm8k run --model=FOLDER --question=143,1248 --data_dir=DATA
 
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +142,11 @@ class Config:
       broaden: the broadened prior; its temperatures are `temperatures`.
     """
 
+    main_flags: ClassVar[tuple[str, ...]] = (
+        "model", "data_dir", "question", "algorithms", "rounds", "seeds", "first_seed",
+        "settings.num_candidates", "max_new_tokens", "dtype", "lora", "output", "runs",
+    )  # fmt: skip
+
     model: str = "runs/gsm8k/qwen"
     data_dir: str = ""
     split: Split = "test"
@@ -195,6 +200,10 @@ class Config:
                     f"lora={self.lora}: {', '.join(differ)} has no failure model beside its "
                     "generator; give lora=both or none"
                 )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return self.algorithms
 
 
 class Ground(NamedTuple):

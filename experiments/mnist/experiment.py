@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,11 @@ class Config:
       broaden: the broadened prior.
       task: the task.
     """
+
+    main_flags: ClassVar[tuple[str, ...]] = (
+        "algorithms", "rounds", "seeds", "first_seed", "seeds_at_once", "settings.num_candidates",
+        "num_round_targets", "task.resolution", "data_dir", "prior_file", "output", "runs",
+    )  # fmt: skip
 
     algorithms: tuple[str, ...] = ()
     rounds: int = 30

@@ -26,7 +26,6 @@ from banel_jax.types import Algorithm, Sequences, Task
 from experiments.common import claims, report
 from experiments.common.table_controls import controls, rewarded
 from experiments.common.table_controls import rate as rate_of
-from experiments.two_circles import figures as two_circles_figures
 
 PUBLISHED = "BaNEL as published"
 ALL_FAILURES = "BaNEL, all failures kept"
@@ -209,6 +208,8 @@ def main(config: Config) -> None:
     )
     words = in_words(summary, constant)
     print("\n" + words)
+
+    from experiments.two_circles import figures as two_circles_figures  # slow to load
 
     figures = output / "figures"
     two_circles_figures.rounds(figures / "rounds.png", results[ALL_FAILURES], task)

@@ -316,12 +316,13 @@ def test_a_result_has_a_place_before_the_work(tmp_path, monkeypatch):
 
 # What each program does first after the place of its result: in none of them is that work.
 PROGRAMS = {
-    "addition": "prepare", "addition_single": "addition.prepare", "digits": "digits",
-    "gaussian_1d": "gaussian_1d", "gsm8k_finetune": "load", "gsm8k_pretrain": "load_gsm8k",
-    "gsm8k_run": "load", "gsm8k_select": "load_gsm8k", "mnist": "prepare",
-    "mnist_filters": "mnist.prepare", "two_circles": "two_circles",
-    "benchmark": "benchmark_ceiling.products",
-    "digits_search": "digits", "addition_search": "prepare", "mnist_search": "mnist.prepare",
+    "addition.experiment": "prepare", "addition.single": "addition.prepare",
+    "digits.experiment": "digits", "gaussian_1d.experiment": "gaussian_1d",
+    "gsm8k.finetune": "load", "gsm8k.pretrain": "load_gsm8k", "gsm8k.run": "load",
+    "gsm8k.select": "load_gsm8k", "mnist.experiment": "prepare",
+    "mnist.filters": "mnist.prepare", "two_circles.experiment": "two_circles",
+    "benchmark.experiment": "benchmark_ceiling.products", "digits.search": "digits",
+    "addition.search": "prepare", "mnist.search": "mnist.prepare",
 }  # fmt: skip
 
 
