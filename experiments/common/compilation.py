@@ -11,6 +11,7 @@ import jax
 from banel_jax import files
 
 MOST_BYTES = 2**30  # in the folder; beyond them what is oldest goes
+ENABLED = "enable_compilation_cache"
 
 
 def default_folder() -> Path:
@@ -28,14 +29,15 @@ def keep(folder: str | None) -> None:
         this is a ValueError.
     """
     if folder is None:
-        if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+        own = [getattr(jax.config, f"jax_{name}") for name in ("compilation_cache_dir", ENABLED)]
+        if own[0] or not own[1]:
             return
         try:
             place = files.writable_folder(default_folder())
         except (ValueError, RuntimeError):  # no home, or a read-only one
             return
     elif not folder:
-        jax.config.update("jax_enable_compilation_cache", False)
+        jax.config.update(f"jax_{ENABLED}", False)
         return
     else:
         place = files.writable_folder(folder)

@@ -5,6 +5,7 @@ import json
 import numbers
 import os
 import subprocess
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ import numpy as np
 
 from banel_jax import files
 from experiments.common import border
+
+WIDTH = 120  # of a table on a terminal, in characters
+FOLD = 40  # of a text in one that is too wide
 
 
 def format_value(value: Any) -> str:
@@ -34,19 +38,52 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def format_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows of named values as aligned text; the first column to the left, others to the right."""
-    cells = [list(columns)] + [[format_value(row.get(c)) for c in columns] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
+def format_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], width: int = WIDTH
+) -> str:
+    """Rows of named values as aligned text; the first column to the left, others to the right.
+
+    Where that is wider than `width`, names of columns and long texts fold; where it still is,
+    the columns that do not fit follow in a table of their own, below, under the same first one.
+    """
+    body = [[format_value(row.get(c)) for c in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *body, strict=True)]
+    if _total(widths) > width:
+        for i, name in enumerate(columns):
+            needed = max([len(line[i]) for line in body] + [len(word) for word in name.split()])
+            widths[i] = min(widths[i], needed, FOLD)
+    blocks: list[list[int]] = [[0]]
+    for i in range(1, len(columns)):
+        if len(blocks[-1]) > 1 and _total([widths[j] for j in [*blocks[-1], i]]) > width:
+            blocks.append([0])
+        blocks[-1].append(i)
+    return "\n\n".join(_block([list(columns), *body], block, widths) for block in blocks)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _block(lines: list[list[str]], chosen: list[int], widths: list[int]) -> str:
+    """Some columns of a table, the names of which are its first line."""
+    text: list[str] = []
+    for line in lines:
+        cells = [textwrap.wrap(line[i], widths[i], break_on_hyphens=False) for i in chosen]
+        height = max(1, *map(len, cells))
+        fill = lambda cell, h=height, head=not text: (
+            [""] * (h - len(cell)) + cell if head else cell + [""] * (h - len(cell))
+        )
+        for parts in zip(*map(fill, cells), strict=True):
+            padded = [
+                part.rjust(widths[i]) if i else part.ljust(widths[i])
+                for i, part in zip(chosen, parts, strict=True)
+            ]
+            text.append("  ".join(padded).rstrip())
+        if line is lines[0]:
+            text.append("")
+    rule = text.index("")
+    text[rule] = "-" * max(map(len, text))
+    return "\n".join(text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

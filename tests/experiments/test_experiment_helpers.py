@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,33 @@ def test_json_is_strict_and_whole(tmp_path):
 def test_table_aligns_and_marks_what_is_missing():
     lines = report.format_table([{"a": "x", "b": 12345}, {"a": "long"}], ["a", "b"]).split("\n")
     assert lines[2:] == ["x     12,345", "long       -"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_table_fits_the_terminal_and_loses_nothing(seed):
+    draw = np.random.default_rng(seed)
+    word = lambda most: "".join(draw.choice(list("abcdefgh"), draw.integers(1, most)))
+    text = lambda: " ".join(word(12) for _ in range(draw.integers(1, 12)))
+    columns = list(dict.fromkeys(text() for _ in range(draw.integers(1, 15))))
+    values = (text, lambda: 10.0 ** draw.uniform(-30, 30), lambda: None, lambda: "6e+10 [1, 2e-9]")
+    rows = [{c: values[draw.integers(4)]() for c in columns} for _ in range(draw.integers(5))]
+    found = report.format_table(rows, columns)
+    lines = found.split("\n")
+    assert max(map(len, lines)) <= 120
+    tables = found.split("\n\n")
+    once = [columns[0]] * (len(tables) - 1) + columns
+    body = [report.format_value(row[c]) for row in rows for c in once]
+    shown = lambda text: sorted(re.sub(r"[\s-]", "", text))
+    assert shown(found) == shown("".join([*once, *body]))
+
+
+def test_a_wide_table_folds_its_names_before_it_goes_on_below():
+    columns = ["algorithm", *[f"a name of three{i}" for i in range(10)]]
+    row = {c: 0.5 for c in columns} | {"algorithm": "x"}
+    folded = report.format_table([row], columns, 100)
+    assert folded.count("algorithm") == 1 and max(map(len, folded.split("\n"))) <= 100
+    below = report.format_table([row], columns, 60)
+    assert below.count("algorithm") == 2 and below.count("0.5") == 10
 
 
 @dataclasses.dataclass(frozen=True)
