@@ -507,18 +507,15 @@ def main(config: Config) -> None:
         output / "table.json",
         [stamp | {"preset": methods.preset_of(config, PRESETS)} | row for row in rows],
     )
-    report.write_json(
-        output / "summary.json",
+    summary = report.jsonable(
         about
         | {"config": asdict(config), "conclusion": words, **measured(ground)}
         | {"found": found}
         | {"algorithms": {name: rate_table.details(cell) for name, cell in cells.items()}},
     )
+    report.write_json(output / "summary.json", summary)
     files.write_atomically(output / "attacks.txt", found["text"] + "\n")
-    addition_figures.success_rate(
-        output / "figures" / "success_rate.png", config, ground, cells, METHODS
-    )
-    addition_figures.tempering(output / "figures" / "tempering.png", ground)
+    addition_figures.draw(summary, output / "figures", METHODS)
     print(
         f"\nwritten: {output}/table.json, summary.json, attacks.txt, figures/ "
         f"({time.perf_counter() - started:.0f} s in all)"
@@ -527,9 +524,7 @@ def main(config: Config) -> None:
 
 def measured(ground: Ground) -> dict[str, Any]:
     """What is known of the models themselves, for a file."""
-    told = lambda rate: {
-        "success_rate": rate.value, "interval": rate.interval, "samples": rate.samples,
-    }  # fmt: skip
+    told = rate_table.as_told
     return {
         "prior": told(ground.prior) | {"valid": ground.valid},
         "by_temperature": {t: told(rate) for t, rate in ground.by_temperature.items()},
@@ -562,4 +557,6 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
             found[measure].append(gains)
     stacked = {measure: sweeps.stack(gains) for measure, gains in found.items()}
     about = report.provenance(started) | {"config": asdict(config)}
-    sweeps.show(output, field, [value for value, _ in points], stacked, about)
+    sweeps.show(
+        output, field, [value for value, _ in points], stacked, about, sweeps.colours(METHODS)
+    )

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 # Named here and not by a notebook's environment, which may name one that is not installed; it is
 # read where matplotlib is imported.
@@ -22,15 +23,47 @@ COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999",
     "#000000", "#882255",
 )  # fmt: skip
+# One colour a method, in every figure; a control is a lighter shade of what it is a control of.
+OF_METHODS = {
+    "prior": "#000000", "free": "#882255", "ladder": "#7A7A7A", "broadened": "#A6761D",
+    "banel": "#0072B2", "banel_f1": "#6BAED6", "banel_base": "#08306B",
+    "ours": "#D55E00", "ours_f1": "#F4A582", "ours_every_round": "#8C2D04",
+    "ours_told_nothing": "#E7298A", "ours_by_prior": "#C994C7", "ours_by_novelty": "#DF65B0",
+    "filtering": "#009E73", "importance": "#66C2A5", "inverse": "#41AE76",
+    "policy_gradient": "#CC79A7", "policy_gradient_ours": "#6A3D9A", "negative_rl": "#B15928",
+    "rnd": "#E69F00", "rnd_ours": "#B37400", "pseudo_count": "#B8A000",
+    "threshold": "#44AA99",
+    "gflownet_tb": "#56B4E9", "gflownet_vargrad": "#1B9E9E", "rtb": "#3F007D",
+}  # fmt: skip
+FORMAT = "png"  # of every figure
 FLOOR = -6.0  # decades; what falls below has collapsed, and how far says nothing
 
 
 def save(figure, path: Path, dpi: int = 150) -> None:
-    """Writes a PNG whole and closes the figure; OSError names the file."""
+    """Writes a figure whole, in `FORMAT`, and closes it; OSError names the file."""
+    path = path.with_name(f"{path.name.removesuffix('.png')}.{FORMAT}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as file:
-        figure.savefig(file, dpi=dpi, format="png")
+        figure.savefig(file, dpi=dpi, format=FORMAT)
     plt.close(figure)
+
+
+def colour(name: str) -> str:
+    """Of a method; variants that differ in how they distil alone share one."""
+    return OF_METHODS.get(name, OF_METHODS.get(name.removesuffix("_every_round"), "#999999"))
+
+
+def grid(number: int, width: float, height: float, **options) -> tuple[Any, list[Any]]:
+    """A figure of panels, three in a row at most; width and height are of one."""
+    columns = number if number <= 3 else min(3, -(-number // 2))
+    rows = -(-number // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), layout="constrained",
+        squeeze=False, **options,
+    )  # fmt: skip
+    for axes in panels.flat[number:]:
+        axes.axis("off")
+    return figure, list(panels.flat[:number])
 
 
 class Floor:

@@ -62,6 +62,21 @@ class Rate(NamedTuple):
         return clopper_pearson(self.successes, self.samples)
 
 
+def rate_of(told: Mapping[str, Any]) -> Rate:
+    """A rate from its entry in a summary.json."""
+    return Rate(round(told["success_rate"] * told["samples"]), told["samples"])
+
+
+def rates_of(told: Mapping[str, Any]) -> dict[float, Rate]:
+    """Rates by setting, likewise."""
+    return {float(setting): rate_of(rate) for setting, rate in told.items()}
+
+
+def as_told(rate: Rate) -> dict[str, Any]:
+    """The entry of a rate there."""
+    return {"success_rate": rate.value, "interval": rate.interval, "samples": rate.samples}
+
+
 class Costless(NamedTuple):
     """A control that costs no evaluation.
 

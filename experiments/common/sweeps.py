@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from experiments.common import report
-from experiments.common.figures import COLOURS, FLOOR, Floor, plt, save
+from experiments.common.figures import FLOOR, Floor, colour, plt, save
 
 # By measure ("best", "final"), then by title, decades over the prior [values, seeds].
 Measures = Mapping[str, Mapping[str, np.ndarray]]
+
+FREE = (colour("free"), "#332288", "#661100", "#999999")  # controls that cost nothing
 
 
 def check(field: str, configs: list[Any]) -> None:
@@ -31,8 +33,18 @@ def stack(found: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
+def colours(methods: Mapping[str, Any]) -> dict[str, str]:
+    """Of methods, by their titles."""
+    return {method.title: colour(name) for name, method in methods.items()}
+
+
 def show(
-    output: Path, field: str, values: list[str], measures: Measures, about: dict[str, Any]
+    output: Path,
+    field: str,
+    values: list[str],
+    measures: Measures,
+    about: dict[str, Any],
+    colours: Mapping[str, str],
 ) -> None:
     """Prints the table and writes `sweep_FIELD.json` and `figures/sweep_FIELD.png`.
 
@@ -45,6 +57,7 @@ def show(
       values: of it.
       measures: the gains.
       about: beside them in the file.
+      colours: by title; what has none is a control that costs nothing.
     """
     short = field.removeprefix("settings.")
     varies = {name: bool(np.any(gain != gain[0])) for name, gain in measures["final"].items()}
@@ -58,13 +71,7 @@ def show(
     print()
     report.print_table(rows, ("algorithm", short, *measures))
     print("\ntimes the prior's success rate, median over seeds [lowest, highest]")
-    figure(
-        output / "figures" / f"sweep_{short}.png",
-        short,
-        values,
-        {m: {n: g for n, g in measures[m].items() if varies[n]} for m in measures},
-        {m: {n: g[0] for n, g in measures[m].items() if not varies[n]} for m in measures},
-    )
+    figure(output / "figures" / f"sweep_{short}.png", short, values, measures, colours)
     gains = {f"log10_gain_{m}": found for m, found in measures.items()}
     report.write_json(
         output / f"sweep_{short}.json", about | {"field": field, "values": values} | gains
@@ -76,35 +83,47 @@ def _spread(gains: np.ndarray) -> str:
     return "stopped" if np.isnan(gains).all() else report.format_spread(10**gains)
 
 
-def figure(path: Path, field: str, values: list[str], gains, lines) -> None:
+def figure(
+    path: Path,
+    field: str,
+    values: list[str],
+    measures: Measures,
+    colours: Mapping[str, str],
+) -> None:
     """Improvement by the value of a swept field (Figure 3), best of rounds and final.
 
     Args:
-      path: of the PNG.
+      path: of the figure.
       field: that was swept.
       values: of it.
-      gains: by measure, then by algorithm's title, decades over the prior [values, seeds].
-      lines: the same of algorithms that the field does not touch, [seeds].
+      measures: decades over the prior, by measure and title [values, seeds].
+      colours: by title.
     """
     plot, panels = plt.subplots(
-        1, len(gains), figsize=(5.2 * len(gains), 4.6), sharey=True, layout="constrained"
+        1, len(measures), figsize=(5.2 * len(measures), 4.6), sharey=True, layout="constrained"
     )
+    touched = lambda gain: np.any(np.asarray(gain) != np.asarray(gain)[0])
+    varies = [name for name, gain in measures["final"].items() if touched(gain)]
     places = np.arange(len(values))
     floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
-    for axes, measure in zip(panels, gains, strict=True):
-        for i, (name, gain) in enumerate(gains[measure].items()):
-            middle, colour = np.median(gain, axis=1), COLOURS[i % len(COLOURS)]
+    titles = list(measures["final"])
+    free = [title for title in titles if title not in colours]
+    of = dict(zip(free, FREE, strict=False)) | dict(colours)
+    for axes, measure in zip(panels, measures, strict=True):
+        for name in titles:
+            gain = np.asarray(measures[measure][name], float)
+            middle = np.median(gain, axis=1)
+            if name not in varies:
+                floor.level(axes, middle[0], ls="--", colour=of[name], lw=1, label=name)
+                continue
             seen = middle > FLOOR
             ends = np.maximum([gain.min(1), gain.max(1)], FLOOR)
             error = np.where(seen, np.abs(ends - middle), 0)
             axes.errorbar(
                 places, np.where(seen, middle, np.nan), error, marker="o", capsize=3,
-                color=colour, label=name,
+                color=of[name], label=name,
             )  # fmt: skip
-            floor.mark(axes, places[middle <= FLOOR], colour)
-        for i, (name, gain) in enumerate(lines[measure].items(), len(gains[measure])):
-            colour = COLOURS[i % len(COLOURS)]
-            floor.level(axes, np.median(gain), ls="--", colour=colour, lw=1, label=name)
+            floor.mark(axes, places[middle <= FLOOR], of[name])
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_xticks(places, values)
         axes.set_xlabel(field)

@@ -360,37 +360,20 @@ def main(config: Config) -> None:
     )
     figures = output / "figures"
     images["targets"] = task.render(jax.tree.map(lambda x: x[_spread_rows(x)], task.targets))
-    draw(config, figures, results, images, base, free)
-    report.write_json(
-        output / "summary.json",
+    found = report.jsonable(
         report.provenance(started)
         | {"config": asdict(config), "log10_prior_success_rate": prior_rate}
         | {"log10_base_success_rate": base.log10_rate, "conclusion": words}
         | {"log10_success_rate_by_temperature": temperatures}
         | {"methods": summary, "seconds": seconds},
     )
+    report.write_json(output / "summary.json", found)
+    digits_figures.draw(found, figures)
+    digits_figures.samples(figures / "samples.png", images)
     print(
         f"\nwritten: {figures}/{{success_rate,decomposition,samples}}.png, "
         f"{output / 'summary.json'} ({time.perf_counter() - started:.0f} s in all)"
     )
-
-
-def draw(config: Config, figures: Path, results: dict, images: dict, base: Base, free) -> None:
-    digits_figures.success_rate(
-        figures / "success_rate.png",
-        {name: metrics["log10_success_rate"] for name, metrics in results.items()},
-        CONTROLS,
-        base.log10_rate,
-        config.num_candidates,
-        (free.title, base.log10_rate + float(np.log10(free.median))),
-    )
-    learners = [name for name in results if name not in (PRIOR, LADDER)]
-    if learners:
-        split = {
-            name: {part: results[name][f"log10_{part}_gain"] for part in PARTS} for name in learners
-        }
-        digits_figures.decomposition(figures / "decomposition.png", split, config.num_candidates)
-    digits_figures.samples(figures / "samples.png", images)
 
 
 def images_of(task: Task, algorithm: Algorithm, state: Any) -> np.ndarray:

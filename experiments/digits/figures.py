@@ -1,82 +1,94 @@
-"""Figures of the digits experiment."""
+"""Figures of the digits experiment.
 
+    python -m experiments.digits.figures
+
+draws those of the committed results again, but for the samples, which a run has.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from experiments.common.figures import Floor, plt, save, seeds
+from experiments.common import curves, redraw
+from experiments.common.curves import Curve, Level
+from experiments.common.figures import Floor, grid, plt, save
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; controls are dashed.
-COLOURS = ("#000000", "#999999", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#009E73", "#B8A000")
-PARTS = {
-    "filter": "#D55E00",
-    "past_filters": "#009E73",
-    "distillation": "#0072B2",
-}
-
-
-def success_rate(
-    path: Path,
-    by_method: dict[str, np.ndarray],
-    controls: tuple[str, ...],
-    base: float,
-    num_candidates: int,
-    free: tuple[str, float],
-) -> None:
-    """log10 success rate after each round: median over seeds, and from lowest to highest.
-
-    Args:
-      path: of the PNG.
-      by_method: log10 success rates [seeds, rounds].
-      controls: which methods are controls.
-      base: log10 success rate of the prior.
-      num_candidates: m.
-      free: a control that costs nothing, its name and log10 success rate.
-    """
-    figure, axes = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    floor = Floor(base - 4, "below 1e-4 of the base")
-    for colour, (name, rates) in zip(COLOURS, by_method.items(), strict=False):
-        evaluations = num_candidates * np.arange(1, rates.shape[1] + 1)
-        style = "--" if name in controls else "-"
-        floor.curve(axes, evaluations, *seeds(rates), colour=colour, label=name, ls=style)
-    axes.axhline(base, color="#000000", lw=0.8, ls=":", label="base")
-    floor.level(axes, free[1], colour="#882255", lw=1.2, ls=":", label=free[0])
-    axes.set_xlabel("reward evaluations")
-    axes.set_ylabel("success rate, log10")
-    axes.set_title("Digits 0 → 6: median over seeds, shaded from lowest to highest", fontsize=10)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
+NAMES = {  # of the methods, which decide their colours in all figures
+    "prior": "prior", "tempered ladder": "ladder", "published, f = 1": "banel_f1",
+    "Algorithm 2, published": "banel", "Algorithm 2, ours, f = 1": "ours_f1",
+    "Algorithm 2, ours": "ours", "Algorithm 1, ours": "filtering",
+    "ours, told nothing": "ours_told_nothing",
+}  # fmt: skip
+LEARNERS = ("banel", "ours", "filtering")
+# Of a round's gain: no method's colours.
+PARTS = {"filter": "#AA3377", "past_filters": "#228833", "distillation": "#4477AA"}
 
 
-def decomposition(path: Path, gains: dict[str, dict[str, np.ndarray]], num_candidates: int) -> None:
+def draw(summary: Mapping[str, Any], folder: Path) -> None:
+    """All of them that `summary.json` holds."""
+    success_rate(folder / "success_rate.png", summary)
+    split = {
+        title: of for title, of in summary["methods"].items() if NAMES[title] not in UNCHANGING
+    }
+    if split:
+        num_candidates = summary["config"]["num_candidates"]
+        decomposition(folder / "decomposition.png", split, num_candidates)
+
+
+UNCHANGING = ("prior", "ladder")
+
+
+def success_rate(path: Path, summary: Mapping[str, Any]) -> None:
+    """log10 success rate after each round: median over seeds, and from lowest to highest."""
+    base = summary["log10_base_success_rate"]
+    by_temperature = {float(t): r for t, r in summary["log10_success_rate_by_temperature"].items()}
+    best = max(by_temperature, key=lambda t: by_temperature[t])
+    rates = lambda of: curves.logarithms(of["log10_success_rate_by_round"]["values"])
+    curves.draw(
+        path,
+        [
+            Curve(NAMES[title], title, rates(of), NAMES[title] not in LEARNERS)
+            for title, of in summary["methods"].items()
+            if title != "prior"
+        ],
+        [Level(f"T = {best:g}, chosen by looking", by_temperature[best])],
+        Level("base", base, "prior"),
+        summary["config"]["num_candidates"],
+        Floor(base - 4, "below 1e-4 of the base"),
+        "success rate, log10",
+        "Digits, 0 to 6",
+        everything=True,
+    )
+
+
+def decomposition(path: Path, methods: Mapping[str, Any], num_candidates: int) -> None:
     """The gain of each round, split into the filter's and the distillation's, added up.
 
     Args:
-      path: of the PNG.
-      gains: by method, then by the keys of PARTS: decades a round [seeds, rounds]. Past
-        filters are drawn where there are any.
+      path: of the figure.
+      methods: by title, what `summary.json` has of each. Past filters are drawn where there are
+        any.
       num_candidates: m.
     """
-    figure, panels = plt.subplots(
-        1, len(gains), figsize=(3.6 * len(gains), 3.4), sharey=True, layout="constrained",
-        squeeze=False,
-    )  # fmt: skip
-    for axes, (name, split) in zip(panels[0], gains.items(), strict=True):
+    figure, panels = grid(len(methods), 3.6, 3.0, sharey=True, sharex=True)
+    for axes, (name, of) in zip(panels, methods.items(), strict=True):
         for part, colour in PARTS.items():
-            if part == "past_filters" and not np.any(split[part]):
+            gain = np.array(of[f"log10_{part}_gain_by_round"]["values"], float)
+            if part == "past_filters" and not np.any(np.nan_to_num(gain)):
                 continue
-            total = np.cumsum(np.clip(np.nan_to_num(split[part]), -4, 4), axis=1)
+            total = np.cumsum(np.clip(np.nan_to_num(gain), -4, 4), axis=1)
             evaluations = num_candidates * np.arange(1, total.shape[1] + 1)
             axes.plot(evaluations, np.median(total, 0), color=colour, label=part.replace("_", " "))
             axes.fill_between(evaluations, total.min(0), total.max(0), color=colour, alpha=0.15)
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_title(name, fontsize=10)
-        axes.set_xlabel("reward evaluations")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].set_ylabel("gain so far, decades")
-    labelled = max(panels[0], key=lambda axes: len(axes.lines))  # the panel with every part
-    labelled.legend(fontsize=8, frameon=False)
+    figure.supxlabel("reward evaluations", fontsize=10)
+    figure.supylabel("gain so far, decades", fontsize=10)
+    labelled = max(panels, key=lambda axes: len(axes.lines))  # the panel with every part
+    labelled.legend(fontsize=8, frameon=False, loc="upper left")
     save(figure, path)
 
 
@@ -84,15 +96,17 @@ def samples(path: Path, images: dict[str, np.ndarray]) -> None:
     """Grids of samples side by side; images [n, height, width] in [0, 1] by title."""
     side = 8
     shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")  # frames, unlike any grey
-    figure, panels = plt.subplots(
-        1, len(images), figsize=(3.2 * len(images), 3.5), layout="constrained", squeeze=False
-    )
-    for axes, (name, batch) in zip(panels[0], images.items(), strict=True):
+    figure, panels = grid(len(images), 3.2, 3.5)
+    for axes, (name, batch) in zip(panels, images.items(), strict=True):
         _, height, width = batch.shape
         framed = np.pad(batch[: side * side], [(0, 0), (0, 1), (0, 1)], constant_values=np.nan)
-        grid = framed.reshape(side, side, height + 1, width + 1).swapaxes(1, 2)
-        grid = grid.reshape(side * (height + 1), side * (width + 1))[:-1, :-1]
-        axes.imshow(grid, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
+        joined = framed.reshape(side, side, height + 1, width + 1).swapaxes(1, 2)
+        joined = joined.reshape(side * (height + 1), side * (width + 1))[:-1, :-1]
+        axes.imshow(joined, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(name, fontsize=10)
         axes.axis("off")
     save(figure, path)
+
+
+if __name__ == "__main__":
+    redraw.run(draw, "experiments/results/digits")

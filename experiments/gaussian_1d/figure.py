@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common.figures import plt, save
+from experiments.common.figures import colour, plt, save
 
-COLOURS = ("#d98c21", "#2e7d4f")
+COLOURS = (colour("banel"), colour("threshold"))  # of the two methods that are drawn
 MODE, FAINT = "#d1495b", "#8a8a8a"
 
 
@@ -48,13 +48,13 @@ def draw(
         ("threshold", 0.0, "Threshold tau, nats", "against the evidence above"),
     )
     for axis, (key, level, label, words) in zip(axes[1], signs, strict=True):
-        for (name, analysis), colour in zip(analyses.items(), COLOURS, strict=True):
+        for (name, analysis), c in zip(analyses.items(), COLOURS, strict=True):
             values = np.where(np.isfinite(analysis[key]), analysis[key], np.nan)
             start = 1 if key == "threshold" else 0  # nothing is filtered in the first round
             rounds = 1 + np.arange(start, values.shape[1])
             low, middle, high = np.percentile(values[:, start:], [10, 50, 90], axis=0)
-            axis.fill_between(rounds, low, high, color=colour, alpha=0.18, linewidth=0)
-            axis.plot(rounds, middle, color=colour, linewidth=2, label=name)
+            axis.fill_between(rounds, low, high, color=c, alpha=0.18, linewidth=0)
+            axis.plot(rounds, middle, color=c, linewidth=2, label=name)
         axis.axhline(level, color=FAINT, linewidth=1.2, linestyle="--")
         axis.annotate(
             words, (1, level), (-2, 3), xycoords=("axes fraction", "data"),

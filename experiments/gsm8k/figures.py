@@ -1,4 +1,9 @@
-"""Figures of the GSM8K experiment (Figures 4 and 10)."""
+"""Figures of the GSM8K experiment (Figures 4 and 10).
+
+    python -m experiments.gsm8k.figures
+
+draws those of the committed results again.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +12,34 @@ from typing import Any
 import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
-from experiments.common.cells import Cell
+from experiments.common import redraw, sweeps
 from experiments.common.figures import COLOURS, Floor, plt, rate_by_temperature, save
+from experiments.common.methods import Method
+from experiments.common.rate_table import best_of, rate_of, rates_of
 
 ROWS = ("best so far", "as it was")
 
 
-def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapping[str, Cell]]):
+def draw(summary: Mapping[str, Any], folder: Path, methods: Mapping[str, Method]) -> None:
+    """All of them, from what `summary.json` holds."""
+    questions = summary["questions"]
+    curves = {
+        row: {methods[name].title: of["rounds"] for name, of in told["algorithms"].items()}
+        for row, told in questions.items()
+    }
+    success_rate(
+        folder / "success_rate.png", summary["config"], questions, curves, sweeps.colours(methods)
+    )
+    tempering(folder / "tempering.png", questions)
+
+
+def success_rate(
+    path: Path,
+    config: Mapping[str, Any],
+    questions: Mapping[str, Any],
+    curves: Mapping[str, Mapping[str, Any]],
+    colours: Mapping[str, str],
+) -> None:
     """Success rate by reward evaluations, a column for each question: the best so far (Figure 4)
     and as it was (Figure 10), median over seeds, with its 95% interval.
 
@@ -22,27 +48,28 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
     Args:
       path: of the PNG.
       config: of the experiment.
-      grounds: what was measured of the prior, by question.
-      curves: by question, then by title.
+      questions: what was measured of the prior, by question.
+      curves: metrics [seeds, rounds] by name, by question and title.
+      colours: by title.
     """
     titles = list(dict.fromkeys(title for of in curves.values() for title in of))
-    floor = Floor.of_samples(config.num_evaluated)
+    colours = dict(zip(titles, COLOURS * 3, strict=False)) | dict(colours)
+    floor = Floor.of_samples(config["num_evaluated"])
     figure, panels = plt.subplots(
         2, len(curves), figsize=(4.2 * len(curves) + 0.6, 7), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for (question, of), column in zip(curves.items(), panels.T, strict=True):
-        ground = grounds[question]
+        prior = rate_of(questions[question]["prior"])
+        best = best_of("best T", rates_of(questions[question]["by_temperature"]))
         for axes, kind in zip(column, ROWS, strict=True):
-            for title, cell in of.items():
-                _curve(axes, config, title, titles.index(title), cell, kind == ROWS[0], floor)
-            low, high = ground.prior.interval
-            axes.axhspan(
-                max(low, 0.5 / ground.prior.samples), high, color="#999999", alpha=0.25, lw=0
-            )
-            best = ground.costless[0]
+            for title, metrics in of.items():
+                shown = title, colours[title]
+                _curve(axes, config["num_evaluated"], metrics, kind == ROWS[0], floor, *shown)
+            low, high = prior.interval
+            axes.axhspan(max(low, 0.5 / prior.samples), high, color="#999999", alpha=0.25, lw=0)
             for rate, style, label in (
-                (ground.prior, "-", "the prior"),
+                (prior, "-", "the prior"),
                 (best.rate, ":", "the prior at its best temperature"),
             ):
                 floor_of = Floor.of_samples(rate.samples)
@@ -53,13 +80,13 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
         column[0].set_title(f"question {question}", fontsize=10)
     for row, kind in zip(panels, ROWS, strict=True):
         row[0].set_ylabel(f"success rate, {kind}")
-    shown: dict[str, Any] = {}  # a question may have marks that the first one lacks
+    named: dict[str, Any] = {}  # a question may have marks that the first one lacks
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
-        shown = dict(zip(labels, handles, strict=True)) | shown
+        named = dict(zip(labels, handles, strict=True)) | named
     figure.legend(
-        list(shown.values()),
-        list(shown),
+        list(named.values()),
+        list(named),
         fontsize=8,
         frameon=False,
         ncols=min(len(curves), 4),
@@ -68,29 +95,31 @@ def success_rate(path: Path, config, grounds: Mapping, curves: Mapping[int, Mapp
     save(figure, path)
 
 
-def _curve(axes, config, title: str, number: int, cell: Cell, cumulative: bool, floor):
-    rates = cell.metrics["success_rate"].astype(float)
+def _curve(axes, n: int, metrics, cumulative: bool, floor: Floor, title: str, colour: str) -> None:
+    rates = np.array(metrics["success_rate"], float)
     if cumulative:
         rates = np.maximum.accumulate(rates, axis=1)
     middle = np.median(rates, axis=0)
-    n = config.num_evaluated
     low, high = np.array([clopper_pearson(round(rate * n), n) for rate in middle]).T
-    evaluations = cell.metrics["num_reward_evaluations"][0]
-    colour, style = COLOURS[number % len(COLOURS)], ("-", "--")[number // len(COLOURS) % 2]
-    floor.curve(
-        axes, evaluations, middle, low, high, colour=colour, label=title, ls=style, alpha=0.1
-    )
+    evaluations = np.asarray(metrics["num_reward_evaluations"])[0]
+    floor.curve(axes, evaluations, middle, low, high, colour=colour, label=title, alpha=0.1)
 
 
-def tempering(path: Path, grounds: Mapping) -> None:
+def tempering(path: Path, questions: Mapping[str, Any]) -> None:
     """The prior's success rate at each question by its temperature, with 95% intervals.
 
-    Questions stand side by side.
+    Questions stand side by side; their colours are no method's.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    for i, (question, ground) in enumerate(grounds.items()):
-        rates = {**ground.by_temperature, 1.0: ground.prior}
-        colour, label = COLOURS[i % len(COLOURS)], f"question {question}"
-        rate_by_temperature(axes, rates, colour, label, 0.008 * i)
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(questions)))
+    for i, (question, told) in enumerate(questions.items()):
+        rates = {**rates_of(told["by_temperature"]), 1.0: rate_of(told["prior"])}
+        rate_by_temperature(axes, rates, shades[i], f"question {question}", 0.008 * i)
     axes.legend(fontsize=8, frameon=False)
     save(figure, path)
+
+
+if __name__ == "__main__":
+    from experiments.gsm8k.run import METHODS
+
+    redraw.run(lambda summary, folder: draw(summary, folder, METHODS), "experiments/results/gsm8k")

@@ -464,8 +464,7 @@ def main(config: Config) -> None:
     print("\nsuccess rates at the end (and at the best round), by question")
     about = report.provenance(started)
     report.write_json(output / "table.json", every)
-    report.write_json(
-        output / "summary.json",
+    summary = report.jsonable(
         about
         | {"config": asdict(config), "model": f"{checksum(language.params):08x}"}
         | {
@@ -476,13 +475,9 @@ def main(config: Config) -> None:
             }
         },
     )
+    report.write_json(output / "summary.json", summary)
     files.write_atomically(output / "responses.txt", "\n\n".join(texts) + "\n")
-    curves = {
-        row: {METHODS[name].title: cell for name, cell in cells.items()}
-        for row, cells in found.items()
-    }
-    gsm8k_figures.success_rate(output / "figures" / "success_rate.png", config, grounds, curves)
-    gsm8k_figures.tempering(output / "figures" / "tempering.png", grounds)
+    gsm8k_figures.draw(summary, output / "figures", METHODS)
     print(
         f"written: {output}/table.json, summary.json, responses.txt, figures/ "
         f"({time.perf_counter() - started:.0f} s in all)"
@@ -502,9 +497,7 @@ def describe(ground: Ground) -> str:
 
 
 def measured(ground: Ground) -> dict[str, Any]:
-    told = lambda rate: {
-        "success_rate": rate.value, "interval": rate.interval, "samples": rate.samples,
-    }  # fmt: skip
+    told = rate_table.as_told
     return {
         "gold": ground.problem.gold,
         "prior": told(ground.prior),
@@ -572,7 +565,13 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
     report.print_table(rows, ("question", "algorithm", "prior", "final", "best"))
     about = report.provenance(started) | {"config": asdict(config), "field": field}
     report.write_json(output / f"sweep_{short}.json", about | {"rows": rows})
-    gsm8k_figures.success_rate(output / "figures" / f"sweep_{short}.png", config, grounds, curves)
+    gsm8k_figures.success_rate(
+        output / "figures" / f"sweep_{short}.png",
+        asdict(config),
+        {str(row): measured(ground) for row, ground in grounds.items()},
+        {str(row): {title: c.metrics for title, c in of.items()} for row, of in curves.items()},
+        {},  # the same method at several values
+    )
     print(f"\nwritten: {output}/sweep_{short}.json, figures/sweep_{short}.png")
 
 

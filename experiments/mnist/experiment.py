@@ -338,8 +338,7 @@ def main(config: Config) -> None:
         output / "table2.json",
         [stamp | {"preset": methods.preset_of(config, PRESETS)} | row for row in rows],
     )
-    report.write_json(
-        output / "summary.json",
+    summary = report.jsonable(
         about
         | {"config": asdict(config), "log10_prior_success_rate": ground.log10_rate}
         | {"prior": ground.prior_metrics, "conclusion": words}
@@ -347,7 +346,8 @@ def main(config: Config) -> None:
         | {"log10_success_rate_of_likeliest_1_in": by_rate(cuts)}
         | {"algorithms": {name: mnist_table.details(cell) for name, cell in cells.items()}},
     )
-    mnist_figures.draw(config, ground, cells, costless, output / "figures")
+    report.write_json(output / "summary.json", summary)
+    mnist_figures.draw(config, ground, cells, summary, output / "figures")
     print(
         f"\nwritten: {output}/table2.json, summary.json, figures/ "
         f"({time.perf_counter() - started:.0f} s in all)"
@@ -386,4 +386,6 @@ def sweep(field: str, points: list[tuple[str, Config]]) -> None:
         gains = np.array([[control.rates.log10_rate] for control in same]) - base
         measures["best"][same[0].kind] = measures["final"][same[0].kind] = gains
     about = report.provenance(started) | {"config": asdict(config)}
-    sweeps.show(output, field, [value for value, _ in points], measures, about)
+    sweeps.show(
+        output, field, [value for value, _ in points], measures, about, sweeps.colours(METHODS)
+    )

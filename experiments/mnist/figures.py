@@ -1,22 +1,31 @@
-"""Figures of the MNIST experiment."""
+"""Figures of the MNIST experiment.
 
+    python -m experiments.mnist.figures
+
+draws the success rates of the committed results again; the others show samples, which a run has.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from banel_jax.tasks.mnist import task as mnist
 from banel_jax.types import Sequences
-from experiments.common.figures import COLOURS, FLOOR, Floor, plt, save, seeds
+from experiments.common import curves, redraw
+from experiments.common.curves import Curve, Level
+from experiments.common.figures import FLOOR, Floor, colour, plt, save
 from experiments.common.methods import METHODS
 
 SIDE = 6  # images along a side of a grid
 COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
 
 
-def draw(config, ground, cells, costless, folder: Path) -> None:
+def draw(config, ground, cells, summary: Mapping[str, Any], folder: Path) -> None:
     """All figures for which the algorithms were run."""
-    success_rate(folder / "success_rate.png", config, ground, cells, costless)
+    success_rate(folder / "success_rate.png", summary)
     best = best_banel(cells)
     if best:
         figure_2(folder / "figure2.png", config, ground, best, cells)
@@ -33,36 +42,29 @@ def best_banel(cells) -> str | None:
     return max((name for name in BANEL if name in cells), key=final, default=None)
 
 
-def success_rate(path: Path, config, ground, cells, costless) -> None:
-    """Decades over the prior by round, median over seeds and from lowest to highest.
-
-    Controls stand left, in dashes, those that cost no evaluation in dots; what learns right.
-    """
-    figure, panels = plt.subplots(1, 2, figsize=(13, 5.4), sharey=True, layout="constrained")
-    floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
-    for axes, controls in zip(panels, (True, False), strict=True):
-        names = [name for name in cells if METHODS[name].control == controls]
-        for i, name in enumerate(names):
-            gain = cells[name].metrics["log10_success_rate"] - ground.log10_rate
-            evaluations = config.settings.num_candidates * np.arange(1, gain.shape[1] + 1)
-            colour = COLOURS[i % len(COLOURS)]
-            style = "--" if controls else ("-", "-.")[i // len(COLOURS)]
-            label = METHODS[name].title
-            floor.curve(axes, evaluations, *seeds(gain), colour=colour, label=label, ls=style)
-        colours = COLOURS[-len(costless) :]
-        for control, colour in zip(costless if controls else (), colours, strict=False):
-            gain = control.rates.log10_rate - ground.log10_rate
-            floor.level(axes, gain, colour=colour, ls=":", lw=1.5, label=control.title)
-        axes.axhline(0, color="#000000", lw=0.8)
-        axes.set_title("controls" if controls else "what learns from failures", fontsize=10)
-        axes.set_xlabel("reward evaluations")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(
-            fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14)
-        )
-    panels[0].set_ylabel("success rate over the prior's, decades")
-    panels[0].set_ylim(bottom=FLOOR - 0.2)
-    save(figure, path)
+def success_rate(path: Path, summary: Mapping[str, Any]) -> None:
+    """Decades over the prior by round, median over seeds and from lowest to highest."""
+    base = summary["log10_prior_success_rate"]
+    gains = lambda of: curves.logarithms(of["rounds"]["log10_success_rate"]) - base
+    best = lambda of: max(of.items(), key=lambda item: -np.inf if item[1] is None else item[1])
+    t, by_temperature = best(summary["log10_success_rate_by_temperature"])
+    f, by_cut = best(summary["log10_success_rate_of_likeliest_1_in"])
+    curves.draw(
+        path,
+        [
+            Curve(name, METHODS[name].title, gains(of), METHODS[name].control)
+            for name, of in summary["algorithms"].items()
+        ],
+        [
+            Level(f"best T, chosen by looking ({float(t):g})", by_temperature - base),
+            Level(f"likeliest 1 in f, chosen by looking ({float(f):g})", by_cut - base),
+        ],
+        Level("prior", 0.0, "prior"),
+        summary["config"]["settings"]["num_candidates"],
+        Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior"),
+        "success rate over the prior's, decades",
+        "MNIST, 0 to 6",
+    )
 
 
 def grid(config, tokens) -> np.ndarray:
@@ -132,10 +134,18 @@ def figure_11(path: Path, config, cells) -> None:
         nats = cell.metrics["held_out_nats"]
         rounds = np.arange(1, nats.shape[1] + 1)
         for values in nats:
-            row[-1].plot(rounds, values, color="#0072B2", lw=1)
+            row[-1].plot(rounds, values, color=colour(name), lw=1)
         row[-1].set_ylabel("held-out 0s, nats", fontsize=8)
         row[-1].set_yscale("log")
         row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
         row[-1].spines[["top", "right"]].set_visible(False)
     panels[-1, -1].set_xlabel("round", fontsize=8)
     save(figure, path)
+
+
+if __name__ == "__main__":
+    redraw.run(
+        lambda summary, folder: success_rate(folder / "success_rate.png", summary),
+        "experiments/results/mnist",
+        METHODS,
+    )

@@ -1,16 +1,18 @@
 """Figures of the 2-D toy."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
 
 from banel_jax.types import Task
-from experiments.common.figures import Floor, matplotlib, plt, save
+from experiments.common.figures import Floor, colour, matplotlib, plt, save
 from experiments.common.table_controls import rewarded
 
 FAILURE, SUCCESS, LEARNT = "#3b6fb6", "#d1495b", "#2e7d4f"
 INK, FAINT = "#222222", "#8a8a8a"
-SERIES = ("#d98c21", LEARNT, "#8a5aa8", FAILURE)
+NAMES = ("banel", "ours", "threshold", "banel_f1")  # of the methods, which decide their colours
+SETTLED = 0.01  # of a success rate: what changes less does not change
 LINES = (":", "--", "-.")
 
 
@@ -23,10 +25,12 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
       task: for the rewards and the grid.
       columns: rounds side by side; the others follow below.
     """
-    count = metrics["candidates"].shape[1]
+    region = rewarded(task)
+    posteriors = [_posterior(metrics, round) for round in range(metrics["candidates"].shape[1])]
+    shares = np.array([np.exp(p)[region].sum() / np.exp(p).sum() for p in posteriors])
+    count = settled(shares)
     columns = min(columns, count)
     blocks = -(-count // columns)
-    region = rewarded(task)
     figure, axes = plt.subplots(
         3 * blocks,
         columns,
@@ -45,16 +49,12 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
         _density(top, proposals, FAINT)
         # Points share bins; a little jitter lets their number be seen.
         jitter = np.random.default_rng(round).uniform(-0.35, 0.35, (2, len(x)))
-        for chosen, colour in ((~hit, FAILURE), (hit, SUCCESS)):
-            top.scatter(*(np.stack([x, y]) + jitter)[:, chosen], s=3, c=colour, linewidths=0)
+        for chosen, kind in ((~hit, FAILURE), (hit, SUCCESS)):
+            top.scatter(*(np.stack([x, y]) + jitter)[:, chosen], s=3, c=kind, linewidths=0)
         top.set_title(f"Round {round + 1}: {hit.mean():.0%}", fontsize=9)
         _density(middle, metrics["failure_model"][0, round], FAILURE)
-        # What the next round's candidates come from; after the last one, the generator.
-        last = round + 1 == count
-        posterior = metrics["generator"][0, round] if last else metrics["proposal"][0, round + 1]
-        _density(bottom, posterior, LEARNT)
-        share = np.exp(posterior)[region].sum() / np.exp(posterior).sum()
-        bottom.set_xlabel(f"rate {share:.3f}", fontsize=8)
+        _density(bottom, posteriors[round], LEARNT)
+        bottom.set_xlabel(f"rate {shares[round]:.3f}", fontsize=8)
         for axis in (top, middle, bottom):
             axis.axis("on")
             _frame(axis, region)
@@ -62,12 +62,27 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
     for block in range(blocks):
         for axis, label in zip(axes[3 * block : 3 * block + 3, 0], labels, strict=True):
             axis.set_ylabel(label, fontsize=9)
-    figure.suptitle(
+    words = (
         "Candidates: failures blue, successes red (their share above), over the proposals in grey. "
-        "Red outline: where the reward is 1.",
-        fontsize=10,
+        "Red outline: where the reward is 1."
     )
+    if count < len(shares):
+        words += f" After round {count} nothing changes any more."
+    figure.suptitle(textwrap.fill(words, 18 * columns), fontsize=10)
     save(figure, path, dpi=110)
+
+
+def settled(rates) -> int:
+    """How many rounds to show: one more than it takes for all later rates to be those of the last
+    one, within `SETTLED`."""
+    moving = np.flatnonzero(np.abs(np.asarray(rates) - rates[-1]) > SETTLED)
+    return min(len(rates), int(moving[-1]) + 3) if len(moving) else 1
+
+
+def _posterior(metrics, round: int) -> np.ndarray:
+    """What the next round's candidates come from; after the last one, the generator."""
+    last = round + 1 == metrics["candidates"].shape[1]
+    return metrics["generator"][0, round] if last else metrics["proposal"][0, round + 1]
 
 
 def success_rate(
@@ -86,10 +101,10 @@ def success_rate(
     """
     figure, axis = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
     floor = Floor(5e-4, "below 5e-4")
-    for (name, spread), colour in zip(by_round.items(), SERIES, strict=False):
+    for (name, spread), method in zip(by_round.items(), NAMES, strict=False):
         evaluations = num_candidates * (1 + np.arange(len(spread["median"])))
         curve = (spread[part] for part in ("median", "min", "max"))
-        floor.curve(axis, evaluations, *curve, colour=colour, label=name, alpha=0.18, lw=2)
+        floor.curve(axis, evaluations, *curve, colour=colour(method), label=name, alpha=0.18, lw=2)
     for (name, rate), line in zip(constant.items(), LINES, strict=False):
         label = f"{name}: {rate:.4f}"
         floor.level(axis, rate, colour=FAINT, ls=line, lw=1.2, label=label, zorder=1)
