@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_mnist import SMALL
-from test_mnist_data import DATA, SOURCES
 
 from banel_jax import prior_cache, scoring
 from banel_jax.algorithms.rnd import RndConfig
@@ -30,6 +28,8 @@ from experiments.mnist import filters as mnist_filters
 from experiments.mnist import search as mnist_search
 from experiments.mnist import table as mnist_table
 from experiments.mnist.controls import Rates
+from tests.tasks.test_mnist import SMALL
+from tests.tasks.test_mnist_data import DATA, SOURCES
 
 SMOKE = mnist.PRESETS["smoke"]
 M = SMOKE.settings.num_candidates  # 20
