@@ -13,7 +13,7 @@ STANDARD = {"importlib", "typing.TYPE_CHECKING", "typing.Any", "banel_jax.compil
 ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
 FLOOR = {"types", "checks", "files", "keys", "log_domain", "numerics", "parallel"}
-MODEL = FLOOR | {"sampling", "scoring", "diagnostics", "success_rate", "training", "rejection"}
+MODEL = FLOOR | {"sampling", "scoring", "diagnostics", "success_rate", "training"}
 ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "types": set(),
     "compiler": set(),
@@ -27,10 +27,11 @@ ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "scoring": FLOOR,
     "diagnostics": FLOOR,
     "success_rate": FLOOR | {"sampling", "scoring"},
-    "rejection": FLOOR,
+    "rejection": FLOOR | {"sampling", "scoring", "diagnostics"},
+    "failures": FLOOR | {"sampling", "scoring", "diagnostics", "training"},
     "training": FLOOR | {"sampling", "scoring"},
     "models": MODEL,
-    "algorithms": MODEL,
+    "algorithms": MODEL | {"rejection", "failures"},
     "oracle": FLOOR,
     "runs": FLOOR | {"oracle", "sampling", "scoring"},
     "pretraining": MODEL | {"runs"},

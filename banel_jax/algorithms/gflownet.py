@@ -112,6 +112,9 @@ class State:
 def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
     """Trajectory balance, VarGrad and their variants relative to the prior, as ask and tell.
 
+    A round costs m reward evaluations and, in forward passes of one sequence, 3 m (drawn, scored
+    by the policy and by the base) and 3 m an epoch.
+
     Args:
       model: the prior's functions; the policy starts from the parameters `init` is given.
       config: settings.

@@ -89,6 +89,9 @@ def policy_gradient(
 ) -> Algorithm:
     """The policy gradient as ask and tell.
 
+    A round costs m reward evaluations and, in forward passes of one sequence, 3 m (drawn, scored
+    by the policy and by the base) and 3 m an epoch, beside the bonus.
+
     Args:
       model: the prior's functions; the policy starts from the parameters `init` is given.
       config: settings.

@@ -17,6 +17,8 @@ class State:
 def prior_sampling(model: SequenceModel, num_candidates: int) -> Algorithm:
     """Samples the model as it is; of `tempering.ladder(model)` it is the tempered control.
 
+    A round costs m reward evaluations and m draws.
+
     Args:
       model: what to sample from.
       num_candidates: m, reward evaluations a round.

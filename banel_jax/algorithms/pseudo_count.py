@@ -115,6 +115,8 @@ def pseudo_count(
 ) -> Algorithm:
     """The policy gradient with the pseudo-count's bonus.
 
+    The bonus costs four forward passes of the density model a candidate, one after the other.
+
     Args:
       model: the prior's functions.
       policy_config: settings of the policy gradient; `POLICY` has the paper's penalty.

@@ -230,6 +230,9 @@ def rnd(
 ) -> Algorithm:
     """The policy gradient with RND's bonus.
 
+    The bonus costs, a candidate, one pass of the target and 2 + 3 an epoch of the predictor;
+    beside a sequence model's these are next to nothing.
+
     Args:
       model: the prior's functions.
       policy_config: settings of the policy gradient; `POLICY` has the paper's penalty.

@@ -5,80 +5,22 @@ prior restricted to what no filter rejects. That posterior is exact, at the pric
 its acceptance falls by the filter factor each round.
 """
 
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import checks, diagnostics, rejection, sampling, scoring, training
-from banel_jax.algorithms.banel import (
-    REPORT,
-    Failures,
-    check_filter,
-    failure_weights,
-    fit_report,
-    no_failures,
-)
-from banel_jax.training import Fit, TrainingConfig
-from banel_jax.types import MAY_CHANGE, Algorithm, SequenceModel
+from banel_jax import failures, rejection
+from banel_jax.algorithms.sequential_filtering_config import SequentialFilteringConfig
+from banel_jax.failures import FailureModel, Failures
+from banel_jax.rejection import Posterior, Ranking
+from banel_jax.training import Fit
+from banel_jax.types import Algorithm, SequenceModel
 
-
-@dataclass(frozen=True)
-class SequentialFilteringConfig:
-    """Settings of Algorithm 1.
-
-    Attributes:
-      num_candidates: m, reward evaluations a round.
-      filter_factor: f, survivors of the earlier filters drawn a candidate. f = 1 with `best`
-        samples the prior for ever.
-      rejection: `best` sets each filter's threshold so that it accepts one in f; `threshold`
-        accepts where the ratio is at least `threshold`, and stops the run where fewer than
-        one in f pass.
-      threshold: tau in nats, for `threshold`.
-      kappa: sharpness of the failure models in the ratio (Eq. 5).
-      length_normalised: scores a token instead of a sequence (Appendix B.2).
-      failure_training: the fit of each failure model.
-      failure_start: where it starts: at the prior (`base`), the last one (`carry`) or `fresh`.
-      failure_rounds: fit to the failures of this many latest rounds; 1 as published.
-      failure_holdout: share of the failures held out to stop that fit early, all copies of a
-        sequence on one side; 0 for none.
-      filter_rounds: rounds, from 1 on and rising, in which a new filter comes into force, fitted
-        to what failed before it; empty for every round. The rounds between draw from the same
-        posterior: a filter learns from more failures, and fewer filters cost less compute.
-      max_filters: filters kept in force, the oldest dropped beyond it; the acceptance of the
-        others is then estimated anew, which costs compute.
-      acceptance_floor: give up below this acceptance.
-    """
-
-    num_candidates: int = 250
-    filter_factor: float = 2.0
-    rejection: Literal["best", "threshold"] = "best"
-    threshold: float = 0.0
-    kappa: float = 1.0
-    length_normalised: bool = False
-    failure_training: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(epochs=20, learning_rate=1e-3)
-    )
-    failure_start: Literal["base", "carry", "fresh"] = "base"
-    failure_rounds: int = 1
-    failure_holdout: float = 0.0
-    filter_rounds: tuple[int, ...] = ()
-    max_filters: int = 32
-    acceptance_floor: float = field(default=1e-4, metadata=MAY_CHANGE)
-
-    def __post_init__(self):
-        check_filter(self)
-        checks.integers(self, "max_filters", at_least=1)
-        rising = sorted({r for r in self.filter_rounds if r >= 1})
-        if list(self.filter_rounds) != rising:
-            raise ValueError(
-                f"filter_rounds={self.filter_rounds} must be rising numbers of rounds, from 1 on: "
-                "in round 0 there is no failure yet"
-            )
+__all__ = ["SequentialFilteringConfig", "State", "sequential_filtering"]
 
 
 @struct.dataclass
@@ -121,6 +63,11 @@ def sequential_filtering(
     A candidate that could not be found above the acceptance floor has an empty mask, and so
     has a sequence of `sample`.
 
+    A round costs m reward evaluations and, in forward passes of one sequence (a training step
+    counts three): m f / acceptance draws, where each filter in force lets one in f through, so
+    that draws grow by f a round; about 1 / (1 - 1 / f) scores a draw, as most meet few filters;
+    m f scores by the newest failure model; 3 m `failure_rounds` times the epochs of its fit.
+
     Args:
       model: the prior's functions.
       config: settings.
@@ -128,152 +75,156 @@ def sequential_filtering(
         unless `failure_start` is `fresh`.
       fit_failure_model: in place of `training.fit` with `config.failure_training`.
     """
-    c = config
     failure_model = failure_model or model
-    fits = {"fit_failure_model": fit_failure_model} if fit_failure_model else {}
-    fit_failure_model = fit_failure_model or partial(
-        training.fit, failure_model, c.failure_training
+    ranking = Ranking(failure_model, config.kappa, config.length_normalised)
+    steps = _SequentialFiltering(
+        model=model,
+        config=config,
+        failure_model=failures.configured(config, failure_model, fit_failure_model),
+        posterior=Posterior(model, ranking, config.acceptance_floor),
     )
-    m, proposed = c.num_candidates, round(c.num_candidates * c.filter_factor)
-    score = partial(scoring.log_likelihood, model)
+    settings = {"name": "sequential_filtering", "settings": config, "model": model.settings}
+    settings |= {"failure_model": failure_model.settings}
+    settings |= {"fit_failure_model": fit_failure_model} if fit_failure_model else {}
+    return Algorithm(
+        steps.init, steps.ask, steps.tell, steps.sample, steps.log_prob, steps.candidate_log_prob,
+        settings=tuple(settings.items()), model=model,
+    )  # fmt: skip
 
-    def ratio(failure_params, proposals):
-        sequences = proposals.sequences
-        failure_scores = scoring.log_likelihood(failure_model, failure_params, sequences)
-        values = scoring.log_ratio(proposals.base_scores, failure_scores, c.kappa)
-        return scoring.normalise_length(values, sequences) if c.length_normalised else values
 
-    def passes(filters, k, proposals):
-        return ratio(filters.failure_model(k), proposals) >= filters.thresholds[k]
+@dataclass(frozen=True, eq=False)
+class _SequentialFiltering:
+    model: SequenceModel
+    config: SequentialFilteringConfig
+    failure_model: FailureModel
+    posterior: Posterior
 
-    def draw(key, state, n):
-        def propose(indices):
-            sequences, scores = sampling.sample_indices(model, key, state.prior, indices)
-            return rejection.Proposals(sequences, scores, scores)
+    @property
+    def proposed(self) -> int:
+        return round(self.config.num_candidates * self.config.filter_factor)
 
-        return rejection.rejection_sample(
-            propose, partial(passes, state.filters), state.filters, n, c.acceptance_floor
-        )
-
-    def due(round):
-        """Whether a new filter comes into force in this round."""
-        if not c.filter_rounds:
-            return round > 0
-        return jnp.any(round == jnp.array(c.filter_rounds))
-
-    def init(key, prior_params):
-        fresh = c.failure_start == "fresh"
-        failure_params = failure_model.init(key) if fresh else prior_params
+    def init(self, key, prior_params):
+        c = self.config
+        failure_params = self.failure_model.init(key, prior_params)
         return State(
             round=jnp.int32(0),
             prior=prior_params,
             failure_model=failure_params,
-            failures=no_failures(model, prior_params, c.failure_rounds * m),
+            failures=failures.no_failures(
+                self.model, prior_params, c.failure_rounds * c.num_candidates
+            ),
             filters=rejection.no_filters(failure_params, c.max_filters),
             threshold=jnp.float32(-jnp.inf),
             share=jnp.float32(1.0),
-            report=dict.fromkeys(REPORT, jnp.float32(0.0)),
+            report=rejection.no_report(),
         )
 
-    def ask(key, state):
-        def choose(number):
-            proposals, found, filters = draw(key, state, number)
-            # The first failure model is fitted to the first batch: until then there is no filter.
-            ranked = due(state.round)
-            ratios = jnp.where(ranked, ratio(state.failure_model, proposals), 0.0)
-            if c.rejection == "best":
-                accepted, threshold, share = rejection.best(ratios, m)
-                share = jnp.where(ranked, share, 1.0)
-            else:
-                threshold = jnp.where(ranked, jnp.float32(c.threshold), -jnp.inf)
-                accepted, share = rejection.above(ratios, threshold, m)
-            log_acceptance = filters.log_acceptance() + jnp.log(share)
-            report = {
-                "acceptance": jnp.exp(log_acceptance),
-                "effective_sample_size": rejection.effective_sample_size(ratios),
-                "proposals_found": jnp.float32(found) / number,
-                **diagnostics.proposal_diagnostics(filters.log_acceptance(), *proposals),
-            }
-            candidates = jax.tree.map(lambda x: x[accepted], proposals.sequences)
-            passed = ratios[accepted] >= threshold
-            candidates = candidates.replace(mask=candidates.mask & passed[:, None])
-            candidates = rejection.give_up(candidates, found, number)
-            return candidates, filters, threshold, share, report
+    def ask(self, key, state):
+        """Lines 2 and 5: sample from the prior what no filter rejects."""
+        if not self.config.filter_rounds:
+            return self._choose(key, state, self.proposed)
+        return jax.lax.cond(  # in the rounds between there is nothing to choose among
+            self._due(state.round),
+            lambda: self._choose(key, state, self.proposed),
+            lambda: self._choose(key, state, self.config.num_candidates),
+        )
 
-        if c.filter_rounds:  # in the rounds between there is nothing to choose among
-            chosen = jax.lax.cond(due(state.round), lambda: choose(proposed), lambda: choose(m))
-        else:
-            chosen = choose(proposed)
-        candidates, filters, threshold, share, report = chosen
-        state = state.replace(filters=filters, threshold=threshold, share=share, report=report)
-        return candidates, state
+    def _choose(self, key, state, number):
+        proposals, found, filters = self._draw(key, state, number)
+        # The first failure model is fitted to the first batch: until then there is no filter.
+        ranked = self._due(state.round)
+        ratios = self.posterior.ranking.log_ratio(state.failure_model, proposals)
+        ratios = jnp.where(ranked, ratios, 0.0)
+        m = self.config.num_candidates
+        indices, threshold, log_share = self.config.region.accept(
+            None, ratios, proposals.sequences, m, ranked
+        )
+        candidates = jax.tree.map(lambda x: x[indices], proposals.sequences)
+        passed = ratios[indices] >= threshold
+        candidates = candidates.replace(mask=candidates.mask & passed[:, None])
+        state = state.replace(
+            filters=filters,
+            threshold=threshold,
+            share=jnp.mean(ratios >= threshold, dtype=jnp.float32),
+            report=rejection.report(filters, proposals, ratios, found, log_share),
+        )
+        return rejection.give_up(candidates, found, number), state
 
-    def tell(key, state, candidates, rewards):
+    def tell(self, key, state, candidates, rewards):
+        """Lines 3 and 6: fit the failure model; the filter that `ask` applied stays in force."""
         failure_key, start_key, count_key = jax.random.split(key, 3)
-        full = state.filters.count == c.max_filters
+        failed = failures.failed(candidates, rewards)
+        seen = state.failures.add(state.round, candidates, failed)
 
-        def add():
-            return rejection.add_filter(
-                state.filters, state.failure_model, state.threshold, state.share, float(proposed)
+        def learn():
+            return self.failure_model.learn(
+                failure_key, start_key, state.prior, state.failure_model, seen
             )
 
-        def add_and_count():  # each filter met only what the dropped one had let through
-            filters = rejection.forget_counts(add())
-            return draw(count_key, state.replace(filters=filters), proposed)[2]
-
-        added = lambda: jax.lax.cond(full, add_and_count, add)
-        filters = jax.lax.cond(due(state.round), added, lambda: state.filters)
-        failed = (1 - rewards) * jnp.any(candidates.mask, axis=1)  # what was not found is none
-        failures = state.failures.add(state.round, candidates, failed)
-        start = {"base": state.prior, "carry": state.failure_model}.get(c.failure_start)
-        if start is None:
-            start = failure_model.init(start_key)
-        weights, held_out = failure_weights(failures, c.failure_holdout)
-
-        def fit():
-            return fit_failure_model(failure_key, start, failures.sequences, weights, held_out)
-
         def wait():
-            blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(fit)[1])
+            blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn)[1])
             return state.failure_model, blank
 
-        now = due(state.round + 1)
-        failure_params, fitted = jax.lax.cond(now, fit, wait) if c.filter_rounds else fit()
+        in_some = bool(self.config.filter_rounds)
+        now = self._due(state.round + 1)
+        failure_params, fitted = jax.lax.cond(now, learn, wait) if in_some else learn()
         info = {
             "successes": jnp.sum(rewards),
             **state.report,
-            **fit_report(failure_model, failure_params, failures, held_out, fitted),
+            **self.failure_model.report(failure_params, seen, fitted),
         }
         state = state.replace(
             round=state.round + 1,
             failure_model=failure_params,
-            failures=failures,
-            filters=filters,
+            failures=seen,
+            filters=self._filters_to_keep(count_key, state),
         )
         return state, info
 
-    def sample(key, state, n):
-        return draw(key, state, n)[0].sequences
+    def sample(self, key, state, n):
+        return self._draw(key, state, n)[0].sequences
 
-    def restricted(state, sequences):
-        scores = score(state.prior, sequences)
-        proposals = rejection.Proposals(sequences, scores, scores)
-        passed = rejection.passes_all(partial(passes, state.filters), state.filters, proposals)
-        log_probs = jnp.where(passed, scores - state.filters.log_acceptance(), -jnp.inf)
-        return log_probs, proposals
+    def log_prob(self, state, sequences):
+        return self._restricted(state, sequences)[1]
 
-    def log_prob(state, sequences):
-        return restricted(state, sequences)[0]
+    def candidate_log_prob(self, state, sequences):
+        proposals, log_probs = self._restricted(state, sequences)
+        ratios = self.posterior.ranking.log_ratio(state.failure_model, proposals)
+        ratios = jnp.where(self._due(state.round), ratios, jnp.inf)
+        log_probs -= jnp.log(state.share)
+        return self.config.region.log_density(log_probs, ratios, state.threshold)
 
-    def candidate_log_prob(state, sequences):
-        log_probs, proposals = restricted(state, sequences)
-        passed = ratio(state.failure_model, proposals) >= state.threshold
-        passed |= ~due(state.round)
-        return jnp.where(passed, log_probs - jnp.log(state.share), -jnp.inf)
+    def _due(self, round):
+        """Whether a new filter comes into force in this round."""
+        if not self.config.filter_rounds:
+            return round > 0
+        return jnp.any(round == jnp.array(self.config.filter_rounds))
 
-    settings = {"name": "sequential_filtering", "settings": c, "model": model.settings}
-    settings |= {"failure_model": failure_model.settings, **fits}
-    return Algorithm(
-        init, ask, tell, sample, log_prob, candidate_log_prob, settings=tuple(settings.items()),
-        model=model,
-    )  # fmt: skip
+    def _draw(self, key, state, n):
+        return self.posterior.sample(key, state.prior, None, state.filters, n)
+
+    def _restricted(self, state, sequences):
+        filters = state.filters
+        proposals, log_probs = self.posterior.log_prob(state.prior, None, filters, sequences)
+        return proposals, log_probs - filters.log_acceptance()
+
+    def _filters_to_keep(self, key, state):
+        def add():
+            return rejection.add_filter(
+                state.filters,
+                state.failure_model,
+                state.threshold,
+                state.share,
+                float(self.proposed),
+            )
+
+        def add_and_count():  # each filter met only what the dropped one had let through
+            filters = rejection.forget_counts(add())
+            return self._draw(key, state.replace(filters=filters), self.proposed)[2]
+
+        full = state.filters.count == self.config.max_filters
+        return jax.lax.cond(
+            self._due(state.round),
+            lambda: jax.lax.cond(full, add_and_count, add),
+            lambda: state.filters,
+        )

@@ -9,11 +9,12 @@ import pytest
 from enumeration import ALL, EVERY, TABLE, index, sequences, table_params, table_probabilities
 
 from banel_jax import sampling
-from banel_jax.algorithms.banel import BanelConfig, Failures, banel, failure_weights
+from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
+from banel_jax.failures import Failures, failure_weights
 from banel_jax.training import FitInfo
 from banel_jax.types import Sequences
 

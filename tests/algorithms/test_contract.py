@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_run import LENGTH, MODEL, V
 
-from banel_jax.algorithms.banel import BanelConfig, banel, failure_weights
+from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
@@ -19,6 +19,7 @@ from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
+from banel_jax.failures import failure_weights
 from banel_jax.models import tempering
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Sequences

@@ -252,3 +252,46 @@ def test_the_first_of_what_is_resampled_are_a_fair_sample(m):
         drawn = jax.vmap(lambda key, w=weights: rejection.resample(key, w, 20)[:m])(keys)
         deviation = np.sqrt(0.25 / (4000 * m))
         assert abs(np.mean(np.asarray(drawn) == position) - 0.5) < 4 * deviation
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        rejection.Best(),
+        rejection.Best(distinct=True),
+        rejection.Threshold(0.3),
+        rejection.Importance(),
+    ],
+)
+def test_a_region_normalises_the_density_of_what_it_accepts(region):
+    """Over 40 proposals, of which the last ten are copies of the first."""
+    tokens = jnp.arange(40)[:, None] % 30
+    sequences = Sequences(tokens, jnp.ones((40, 1), bool))
+    ratios = jax.random.normal(jax.random.key(0), (30,))[tokens[:, 0]]
+    accept = lambda values, ranked: region.accept(
+        jax.random.key(1), values, sequences, 8, jnp.bool_(ranked)
+    )
+    indices, threshold, log_share = accept(ratios, True)
+    density = np.exp(region.log_density(jnp.zeros(40), ratios, threshold), dtype=np.float64)
+    assert density.mean() == pytest.approx(np.exp(float(log_share)), rel=1e-5)
+    by_hand = np.exp(np.asarray(ratios)) if not region.rejects else ratios >= threshold
+    np.testing.assert_allclose(density, by_hand, rtol=1e-5)
+    assert indices.shape == (8,) and (density[indices] > 0).all()
+    # Before the first failures all pass, in the order in which they were drawn.
+    indices, threshold, log_share = accept(jnp.zeros(40), False)
+    np.testing.assert_array_equal(indices, np.arange(8))
+    assert float(log_share) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_may_stand_alone_accepts_a_proposal_whatever_the_others_are():
+    for region in (rejection.Best(), rejection.Threshold(0.3), rejection.Importance()):
+        accepted = []
+        for others in (-5.0, 5.0):
+            ratios = jnp.full(6, others).at[0].set(1.0)
+            sequences = Sequences(jnp.arange(6)[:, None], jnp.ones((6, 1), bool))
+            _, threshold, log_share = region.accept(
+                jax.random.key(0), ratios, sequences, 2, jnp.bool_(True)
+            )
+            density = region.log_density(jnp.zeros(6), ratios, threshold)[0]
+            accepted.append(float(density - (0.0 if region.rejects else log_share)))
+        assert (accepted[0] == accepted[1]) == region.alone
