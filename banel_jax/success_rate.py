@@ -4,7 +4,8 @@ Rates of 1e-26 do not fit in a float32, so rates are passed as natural logarithm
 written for people is in decades (log10).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +117,48 @@ def distinct(sequences: Sequences) -> Sequences:
     return jax.tree.map(lambda x: x[np.sort(first)], sequences)
 
 
+class Counted(NamedTuple):
+    """What was counted of samples of a model.
+
+    Attributes:
+      found: int32, how many were found: all, but for a filter whose acceptance floor was hit.
+      totals: sums of each measure over those found, by name.
+    """
+
+    found: Int[Array, ""]
+    totals: dict[str, Array]
+
+    def share(self, name: str) -> Float[Array, ""]:
+        """The mean of a measure over those found; `scoring.missing()` where none was."""
+        mean = self.totals[name] / jnp.maximum(self.found, 1)
+        return jnp.where(self.found > 0, mean, scoring.missing())
+
+
+def monte_carlo(
+    algorithm: Algorithm,
+    measure: Callable[[Sequences], Mapping[str, Array]],
+    n: int,
+    key: Key,
+) -> Callable[[State], Counted]:
+    """Counts in samples of a model; what was not found counts in nothing.
+
+    Args:
+      algorithm: what learns.
+      measure: `measure(sequences [n]) -> dict` of float32 or bool [n] by name, a JAX function.
+      n: samples; static.
+      key: of the samples, the same for every state, so that states differ by the model alone.
+    """
+
+    def count(state: State) -> Counted:
+        samples = algorithm.sample(key, state, n)
+        present = found(samples)
+        total = lambda values: jnp.sum(jnp.where(present, values, 0.0))
+        totals = {name: total(values) for name, values in measure(samples).items()}
+        return Counted(jnp.sum(present, dtype=jnp.int32), totals)
+
+    return count
+
+
 def monte_carlo_evaluation(
     algorithm: Algorithm,
     reward_fn: Callable[[Sequences], Float[Array, " n"]],
@@ -130,8 +173,7 @@ def monte_carlo_evaluation(
     Args:
       algorithm: what learns.
       reward_fn: `reward_fn(sequences [n]) -> float32 [n]` in {0, 1}, a JAX function.
-      n: samples of the model after each round; static.
-      key: of the samples, the same in every round, so that rounds differ by the model alone.
+      n, key: as in `monte_carlo`.
 
     Returns:
       `evaluate(asked_state, state) -> dict`: `evaluation_found`, how many of the n samples were
@@ -139,20 +181,15 @@ def monte_carlo_evaluation(
       of those succeeded, and `success_rate`, their share, NaN where none was found;
       `clopper_pearson(evaluation_successes, evaluation_found)` is its interval.
     """
+    count = monte_carlo(algorithm, lambda samples: {"reward": reward_fn(samples)}, n, key)
 
     def evaluate(asked: State, state: State) -> dict[str, Array]:
         del asked
-        samples = algorithm.sample(key, state, n)
-        present = found(samples)
-        number, successes = (
-            jnp.sum(present, dtype=jnp.int32),
-            jnp.sum(jnp.where(present, reward_fn(samples), 0.0)),
-        )
-        rate = jnp.where(number > 0, successes / jnp.maximum(number, 1), scoring.missing())
+        counted = count(state)
         return {
-            "evaluation_found": number,
-            "evaluation_successes": successes,
-            "success_rate": rate,
+            "evaluation_found": counted.found,
+            "evaluation_successes": counted.totals["reward"],
+            "success_rate": counted.share("reward"),
         }
 
     return evaluate

@@ -149,6 +149,19 @@ def test_no_sample_found_is_no_rate():
     assert np.isnan(found["success_rate"])
 
 
+def test_each_measure_is_a_mean_over_what_was_found():
+    tokens = jnp.array([[2, 0], [1, 1], [2, 2], [0, 1]])
+    some = Sequences(
+        tokens, jnp.array([[1, 1], [0, 0], [1, 0], [0, 1]], bool)
+    )  # the second is lost
+    algorithm = prior_sampling(TABLE, 5)._replace(sample=lambda key, state, n: some)
+    measure = lambda s: {"first": s.tokens[:, 0] * 1.0, "two": s.tokens[:, 0] == 2}
+    counted = success_rate.monte_carlo(algorithm, measure, 4, jax.random.key(0))(None)
+    assert int(counted.found) == 3
+    assert {name: float(total) for name, total in counted.totals.items()} == {"first": 4, "two": 2}
+    assert float(counted.share("two")) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("without", [1, 3])
 def test_the_rate_without_the_first_targets(without):
     prior = table_params(2)

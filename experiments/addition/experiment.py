@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import checks, files, sampling
+from banel_jax import checks, files, sampling, success_rate
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.runs.checkpoint import checksum
@@ -269,15 +269,11 @@ def prepare(config: Config) -> Ground:
 
 def evaluation(config: Config, ground: Ground, algorithm: Algorithm):
     """Of each round: what the generator and, where there is a filter, what passed it gets right."""
+    count = _counted(ground, algorithm, config.num_evaluated, 9)
 
     def evaluate(asked: State, state: State):
-        verdict = ground.oracle.judge(
-            algorithm.sample(jax.random.key(9), state, config.num_evaluated)
-        )
-        found = {
-            "success_rate": jnp.mean(verdict.reward),
-            "valid_rate": jnp.mean(verdict.valid.astype(jnp.float32)),
-        }
+        counted = count(state)
+        found = {"success_rate": counted.share("reward"), "valid_rate": counted.share("valid")}
         if hasattr(asked, "batch"):  # Algorithm 2's, all that it distils
             found["filtered_success_rate"] = jnp.mean(ground.oracle.reward(asked.batch))
         return found
@@ -287,12 +283,21 @@ def evaluation(config: Config, ground: Ground, algorithm: Algorithm):
 
 def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
     """Of the last state, by more samples."""
+    count = _counted(ground, algorithm, config.num_final, 10)
 
     def final(state: State):
-        verdict = ground.oracle.judge(algorithm.sample(jax.random.key(10), state, config.num_final))
-        return {"successes": jnp.sum(verdict.reward), "valid": jnp.mean(verdict.valid * 1.0)}
+        counted = count(state)
+        return {"successes": counted.totals["reward"], "valid": counted.share("valid")}
 
     return final
+
+
+def _counted(ground: Ground, algorithm: Algorithm, n: int, seed: int):
+    def measure(samples):
+        verdict = ground.oracle.judge(samples)
+        return {"reward": verdict.reward, "valid": verdict.valid}
+
+    return success_rate.monte_carlo(algorithm, measure, n, jax.random.key(seed))
 
 
 def runner(config: Config, name: str, ground: Ground, watch=None) -> Runner:

@@ -28,6 +28,8 @@ from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, SequenceModel, Sequences, Task
 
+PUBLISHED = BanelConfig()  # whose defaults are the paper's
+
 # The failure model starts from nothing, so it learns what failures have in common and little
 # more; one that starts from the prior's weights knows all that the prior knows, and their ratio
 # says nothing. Half its weight in the ratio keeps what both find unlikely from passing.
@@ -93,16 +95,16 @@ class Settings:
 
     set_for_all: ClassVar[tuple[str, ...]] = ("num_candidates",)
 
-    num_candidates: int = 250
-    filter_factor: float = 2.0
-    kappa: float = 1.0
+    num_candidates: int = PUBLISHED.num_candidates
+    filter_factor: float = PUBLISHED.filter_factor
+    kappa: float = PUBLISHED.kappa
     length_normalised: bool = False
     ratio_against: Literal["base", "generator"] = "base"
     failure_start: Literal["base", "carry", "fresh"] = "fresh"
-    failure_epochs: int = 50
-    failure_learning_rate: float = 1e-3
-    generator_epochs: int = 15
-    generator_learning_rate: float = 1e-4
+    failure_epochs: int = PUBLISHED.failure_training.epochs
+    failure_learning_rate: float = PUBLISHED.failure_training.learning_rate
+    generator_epochs: int = PUBLISHED.generator_training.epochs
+    generator_learning_rate: float = PUBLISHED.generator_training.learning_rate
     ours: BanelConfig = OURS
     ours_base: Literal["prior", "broadened"] = "prior"
     ours_failure_dropout: float = 0.1

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import checks, files, numerics, sampling
+from banel_jax import checks, files, numerics, sampling, success_rate
 from banel_jax.algorithms import language_rnd
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.language_rnd import LanguageRndConfig
@@ -354,11 +354,12 @@ def adapted(
 
 def evaluation(config: Config, ground: Ground, algorithm: Algorithm):
     """Of each round: what the generator and, where there is a filter, what passed it gets right."""
-    judge = on_host(ground.oracle)
+    judge, key = on_host(ground.oracle), jax.random.key(9)
+    measure = lambda samples: {"reward": judge(samples)}
+    count = success_rate.monte_carlo(algorithm, measure, config.num_evaluated, key)
 
     def evaluate(asked: State, state: State):
-        drawn = algorithm.sample(jax.random.key(9), state, config.num_evaluated)
-        found = {"success_rate": jnp.mean(judge(drawn))}
+        found = {"success_rate": count(state).share("reward")}
         if hasattr(asked, "batch"):  # Algorithm 2's, all that it distils
             found["filtered_success_rate"] = jnp.mean(judge(asked.batch))
         return found
@@ -369,10 +370,12 @@ def evaluation(config: Config, ground: Ground, algorithm: Algorithm):
 def final_evaluation(config: Config, ground: Ground, algorithm: Algorithm):
     """Of the last state, by other samples."""
     judge, answered = on_host(ground.oracle), on_host(ground.oracle.answered)
+    measure = lambda samples: {"reward": judge(samples), "valid": answered(samples)}
+    count = success_rate.monte_carlo(algorithm, measure, config.num_final, jax.random.key(10))
 
     def final(state: State):
-        drawn = algorithm.sample(jax.random.key(10), state, config.num_final)
-        return {"successes": jnp.sum(judge(drawn)), "valid": jnp.mean(answered(drawn))}
+        counted = count(state)
+        return {"successes": counted.totals["reward"], "valid": counted.share("valid")}
 
     return final
 
