@@ -139,18 +139,7 @@ def compiled_blocks(
 
     if seeds_at_once is not None and seeds_at_once < 1:
         raise ValueError(f"seeds_at_once={seeds_at_once} must be at least 1")
-
-    def over_seeds(each, xs):
-        seeds = jax.tree.leaves(xs)[0].shape[0]
-        if seeds_at_once is None:
-            return jax.vmap(each)(xs)
-        if seeds_at_once == 1:
-            return jax.lax.map(each, xs)
-        if seeds % seeds_at_once:
-            raise ValueError(f"{seeds} seeds are not a multiple of seeds_at_once={seeds_at_once}")
-        split = lambda x: x.reshape(seeds // seeds_at_once, seeds_at_once, *x.shape[1:])
-        batches = jax.lax.map(jax.vmap(each), jax.tree.map(split, xs))
-        return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), batches)
+    over_seeds = functools.partial(_over_seeds, seeds_at_once)
 
     @jax.jit
     def start(keys: Key, prior_params: Params):
@@ -158,8 +147,7 @@ def compiled_blocks(
 
     @functools.partial(jax.jit, static_argnums=3)
     def advance_all(keys: Key, progress: Progress, first_round, rounds: int):
-        each = lambda x: advance_one(x[0], x[1], first_round, rounds)
-        return over_seeds(each, (keys, progress))
+        return over_seeds(lambda x: advance_one(x[0], x[1], first_round, rounds), (keys, progress))
 
     def advance(keys: Key, progress: Progress, first_round, rounds: int):
         progress, metrics, checks = advance_all(keys, progress, first_round, rounds)
@@ -173,6 +161,19 @@ def compiled_blocks(
         return progress, metrics
 
     return CompiledRun(start, advance)
+
+
+def _over_seeds(seeds_at_once: int | None, each: Callable[[Any], Any], xs: Any) -> Any:
+    seeds = jax.tree.leaves(xs)[0].shape[0]
+    if seeds_at_once is None:
+        return jax.vmap(each)(xs)
+    if seeds_at_once == 1:
+        return jax.lax.map(each, xs)
+    if seeds % seeds_at_once:
+        raise ValueError(f"{seeds} seeds are not a multiple of seeds_at_once={seeds_at_once}")
+    split = lambda x: x.reshape(seeds // seeds_at_once, seeds_at_once, *x.shape[1:])
+    batches = jax.lax.map(jax.vmap(each), jax.tree.map(split, xs))
+    return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), batches)
 
 
 def _check_rounds(first_round: int, checks: dict) -> None:

@@ -4,47 +4,30 @@
 experiment as one compiled call, for rewards that are JAX functions.
 """
 
-import functools
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from banel_jax import checks, files
-from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle
+from banel_jax import checks
+from banel_jax.oracle import BudgetExceeded, Oracle
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs import naming
-from banel_jax.runs.checkpoint import Checkpoints, checksum
+from banel_jax.runs.checkpoint import checksum
 from banel_jax.runs.compiled import compiled_blocks, compiled_run
 from banel_jax.runs.environment import environment
 from banel_jax.runs.model_check import check_model, names_of_nan
 from banel_jax.runs.progress import progress
 from banel_jax.runs.rehearsal import rehearse
-from banel_jax.runs.rounds import (
-    COUNTS,
-    CandidatesNotFound,
-    Evaluate,
-    NotANumber,
-    check_asked,
-    check_found,
-    check_told,
-    init_key,
-    merge,
-    nan_parts,
-    round_keys,
-    strong,
-)
-from banel_jax.runs.timings import Timings
-from banel_jax.sampling import found
-from banel_jax.types import MAY_CHANGE, Algorithm, Key, Params, Sequences, State
+from banel_jax.runs.resume import TakenUp, summarise, take_up
+from banel_jax.runs.rounds import CandidatesNotFound, Evaluate, NotANumber
+from banel_jax.runs.steps import Steps, compiled_evaluate, compiled_steps, one_round
+from banel_jax.types import MAY_CHANGE, Algorithm, Params, Sequences, State
 
 logger = logging.getLogger(__name__)
 
@@ -95,46 +78,6 @@ class RunResult(NamedTuple):
 
     state: State
     metrics: list[dict[str, float]]
-
-
-class Steps(NamedTuple):
-    """An algorithm's functions, compiled."""
-
-    init: Callable[[Key, Params], State]
-    ask: Callable[[Key, Any, State], tuple[Sequences, State]]
-    tell: Callable[..., tuple[State, dict[str, jax.Array]]]
-    log_prob: Callable[[State, Sequences], jax.Array]
-
-
-def compiled_steps(algorithm: Algorithm) -> Steps:
-    """Compiled once for an algorithm, however many seeds and runs use it.
-
-    Nothing is donated: the state before `tell` is evaluated after it, and the first state
-    shares the caller's prior.
-    """
-    return _compiled_steps(algorithm.init, algorithm.ask, algorithm.tell, algorithm.log_prob)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_steps(begin, propose, learn, score) -> Steps:
-    def init(key, prior_params):
-        return strong(begin(init_key(key), prior_params))
-
-    def ask(key, round, state):
-        return strong(propose(round_keys(key, round).ask, state))
-
-    def tell(key, round, state, candidates, rewards):
-        return strong(learn(round_keys(key, round).tell, state, candidates, rewards))
-
-    return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(score))
-
-
-compiled_nan_parts = jax.jit(nan_parts)
-
-
-@functools.lru_cache(maxsize=32)
-def compiled_evaluate(evaluate: Evaluate) -> Evaluate:
-    return jax.jit(evaluate)
 
 
 def run(
@@ -199,14 +142,12 @@ def run(
     }
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(folder))
-        at = take_up(stack, folder, configuration, accept, config, abstract_state)
+        at = take_up(
+            stack, folder, configuration, accept, config.rounds, config.ledger_patience,
+            abstract_state,
+        )  # fmt: skip
         if at.done == config.rounds:
-            logger.warning(
-                "the run in %s is complete: its %d rounds are read, and the oracle was asked "
-                "nothing. Raise rounds to go on, or choose another folder to begin anew",
-                folder,
-                at.done,
-            )
+            tell_complete(folder, at.done)
             summarise(folder, at.ledger, at.metrics, at.timings)
             return RunResult(at.state, at.metrics)
         if not at.ledger.totals()[0]:
@@ -215,16 +156,44 @@ def run(
         state = steps.init(key, prior_params) if at.state is None else at.state
         for round in progress(range(at.done, config.rounds), config.rounds, description, at.done):
             state, record, timing = one_round(steps, oracle, compiled, key, round, state)
-            at.metrics.append(record)
-            run_folder.append_record(folder / "metrics.jsonl", record)
-            start = time.perf_counter()
-            if (round + 1) % config.checkpoint_every == 0 or round + 1 == config.rounds:
-                at.checkpoints.save(round + 1, state, at.ledger.counts(round + 1)._asdict())
-            timing["checkpoint"] = time.perf_counter() - start
-            at.timings.append(timing)
+            keep(folder, at, config, state, record, timing)
         at.checkpoints.wait()
         summarise(folder, at.ledger, at.metrics, at.timings)
     return RunResult(state, at.metrics)
+
+
+def tell_complete(folder: Path, rounds: int) -> None:
+    logger.warning(
+        "the run in %s is complete: its %d rounds are read, and the oracle was asked nothing. "
+        "Raise rounds to go on, or choose another folder to begin anew",
+        folder,
+        rounds,
+    )
+
+
+def keep(
+    folder: Path, at: TakenUp, config: RunConfig, state: State, record: dict, timing: dict
+) -> None:
+    """Writes down a round that was told of."""
+    round = record["round"]
+    at.metrics.append(record)
+    run_folder.append_record(folder / "metrics.jsonl", record)
+    start = time.perf_counter()
+    if (round + 1) % config.checkpoint_every == 0 or round + 1 == config.rounds:
+        at.checkpoints.save(round + 1, state, at.ledger.counts(round + 1)._asdict())
+    timing["checkpoint"] = time.perf_counter() - start
+    at.timings.append(timing)
+
+
+def check_budget(config: RunConfig, num_candidates: int) -> None:
+    """All rounds must fit into the budget."""
+    needed = config.rounds * num_candidates
+    if config.budget is not None and needed > config.budget:
+        raise BudgetExceeded(
+            f"rounds={config.rounds} of {num_candidates} candidates need {needed} reward "
+            f"evaluations, more than budget={config.budget}; at most "
+            f"{config.budget // num_candidates} rounds fit"
+        )
 
 
 def check_arguments(algorithm: Algorithm, reward_fn: Any, config: Any, evaluate: Any) -> None:
@@ -260,180 +229,3 @@ def described(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
             "choose another name"
         )
     return plain
-
-
-class TakenUp(NamedTuple):
-    """A run's folder as it is gone on with.
-
-    Attributes:
-      ledger, checkpoints, timings: open.
-      done: rounds.
-      state: after them; None before the first.
-      metrics: of these rounds.
-    """
-
-    ledger: Ledger
-    checkpoints: Checkpoints
-    timings: Timings
-    done: int
-    state: State | None
-    metrics: list[dict[str, float]]
-
-
-def take_up(
-    stack: ExitStack,
-    folder: Path,
-    configuration: Mapping[str, Any],
-    accept: Sequence[str],
-    config: RunConfig,
-    abstract_state: State,
-) -> TakenUp:
-    """Opens what is in a folder that is held, after checking that it is this run's.
-
-    A run that is complete is read wherever it was made; one that goes on needs the environment
-    that it was begun under.
-    """
-    path, rounds = folder / "config.json", config.rounds
-    files.sweep(folder)
-    begun = run_folder.check_configuration(path, configuration, accept)
-    if not begun:
-        run_folder.check_unclaimed(folder)
-    name = run_folder.begun_as(path) if begun else naming.identity(configuration)
-    ledger = Ledger(folder / "oracle.sqlite", name, begun, config.ledger_patience)
-    stack.enter_context(closing(ledger))
-    if not begun:  # after the ledger, so that a folder with one and no other is no loss
-        run_folder.record_configuration(path, configuration)
-    checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
-    if checkpoints.newest() < rounds:
-        run_folder.check_environment(path, configuration, accept)
-    restored = checkpoints.restore_latest(abstract_state)
-    done, state = restored or (0, None)
-    paid = checkpoints.paid(done) if restored else {}
-    asked = max(done, ledger.last_round() + 1)
-    if asked > rounds:
-        raise ValueError(
-            f"rounds={rounds}, but the run in {folder} was paid for up to round {asked}; give at "
-            "least that, or choose another folder"
-        )
-    num_candidates = configuration["run"]["num_candidates"]
-    metrics = take_up_records(folder, ledger, done, num_candidates, paid)
-    if done < rounds:
-        run_folder.check_environment(path, configuration, accept)
-        run_folder.record_configuration(path, configuration, done)
-    return TakenUp(
-        ledger, checkpoints, Timings(folder / "timings.jsonl", done), done, state, metrics
-    )
-
-
-def summarise(
-    folder: Path, ledger: Ledger, metrics: list[dict[str, float]], timings: Timings
-) -> None:
-    """Writes `summary.json`: what was paid and met, the last round, and where the time went.
-
-    Where it cannot be written a warning says so; the run's result is there all the same.
-    """
-    rows, successes = ledger.totals()
-    summary = {
-        "rounds": len(metrics),
-        "num_reward_evaluations": rows,
-        "num_successes": successes,
-        "evaluations_to_first_success": ledger.first_success(),
-        "asked_again_after_a_stop": ledger.repeated_attempts(),
-        "seconds": timings.seconds(),
-        "last_round": run_folder.finite(metrics[-1]),
-    }
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    try:
-        files.write_atomically(folder / "summary.json", text)
-    except OSError as error:
-        logger.warning("the run is complete, but its summary cannot be written: %s", error)
-
-
-def check_budget(config: RunConfig, num_candidates: int) -> None:
-    """All rounds must fit into the budget."""
-    needed = config.rounds * num_candidates
-    if config.budget is not None and needed > config.budget:
-        raise BudgetExceeded(
-            f"rounds={config.rounds} of {num_candidates} candidates need {needed} reward "
-            f"evaluations, more than budget={config.budget}; at most "
-            f"{config.budget // num_candidates} rounds fit"
-        )
-
-
-def take_up_records(
-    folder: Path, ledger: Ledger, done: int, num_candidates: int, paid: Mapping[str, int]
-) -> list[dict]:
-    """Cuts the records to the rounds of the checkpoint, after checking that all are there."""
-    check_paid(folder, ledger, done, num_candidates, paid)
-    path = folder / "metrics.jsonl"
-    run_folder.keep_records(path, done)
-    metrics = run_folder.read_records(path)
-    if [record.get("round") for record in metrics] != list(range(done)):
-        raise ValueError(
-            f"{path} does not hold the {done} rounds of the checkpoint; put it back from a copy, "
-            f"or delete {folder / 'checkpoints'}: the rounds are then run again without paying"
-        )
-    return metrics
-
-
-def check_paid(
-    folder: Path, ledger: Ledger, done: int, num_candidates: int, paid: Mapping[str, int]
-) -> None:
-    """The ledger must hold what the checkpoint of `done` rounds and every line of metrics do.
-
-    Raises:
-      LedgerError: if it lacks rows or holds other rewards.
-    """
-    counts = ledger.counts(done)
-    if counts.rows != done * num_candidates or ledger.unanswered(done):
-        raise LedgerError(
-            f"the ledger {ledger.path} holds {counts.rows} evaluations for {done} rounds of "
-            f"{num_candidates}: it is older than the checkpoint; put the newer one back, or start "
-            "anew in another folder"
-        )
-    if paid and paid != counts._asdict():
-        raise LedgerError(
-            f"the ledger {ledger.path} holds other rewards than those that the checkpoint of "
-            f"{done} rounds was made of; put its own back, or start anew in another folder"
-        )
-    path, records = folder / "metrics.jsonl", []
-    with suppress(ValueError):  # what is damaged is told of, or cut off, in take_up_records
-        records = run_folder.read_records(path)
-    for record in records:
-        told = [record.get(name) for name in COUNTS]
-        if None not in told and told != list(ledger.totals(int(record["round"]) + 1)):
-            raise LedgerError(
-                f"the ledger {ledger.path} holds {ledger.totals()[0]} evaluations, and {path} "
-                f"tells of {told[0]:g} with {told[1]:g} successes up to round "
-                f"{record['round']:g}: it is older or another; put the right one back, or delete "
-                f"{path} and {folder / 'checkpoints'} to pay again for what it lacks"
-            )
-
-
-def one_round(
-    steps: Steps, oracle: Oracle, evaluate: Evaluate | None, key: Key, round: int, state: State
-) -> tuple[State, dict[str, float], dict[str, float]]:
-    """(state, record, seconds by phase) of one round."""
-    times = [time.perf_counter()]
-
-    def lap(x):
-        jax.block_until_ready(x)
-        times.append(time.perf_counter())
-        return x
-
-    index = jnp.int32(round)
-    candidates, asked = lap(steps.ask(key, index, state))
-    check_found(round, np.asarray(found(candidates)))
-    unscored = np.isnan(steps.log_prob(asked, candidates))
-    check_asked(round, jax.device_get(compiled_nan_parts(asked)), unscored)
-    rewards = lap(oracle.evaluate(round, candidates))
-    state, info = lap(steps.tell(key, index, asked, candidates, jnp.asarray(rewards)))
-    check_told(round, jax.device_get(compiled_nan_parts(state)))
-    evaluation = lap(evaluate(asked, state) if evaluate else {})
-    record = {
-        "round": round,
-        **dict(zip(COUNTS, oracle.ledger.totals(round + 1), strict=True)),
-        **{name: float(np.float32(value)) for name, value in merge(info, evaluation).items()},
-    }
-    seconds = dict(zip(("ask", "oracle", "tell", "evaluate"), np.diff(times).tolist(), strict=True))
-    return state, record, {"round": round, **seconds}

@@ -21,7 +21,7 @@ def rehearse(
     """Follows the types from `init` through `ask`, `tell` and `evaluate`.
 
     Args:
-      steps: as `loop.Steps` has them.
+      steps: as `steps.Steps` has them.
       evaluate: as in `loop.run`.
       key: the run's.
       prior_params: the prior's.
