@@ -91,8 +91,12 @@ def expand(path: str | os.PathLike) -> Path:
         raise ValueError(f"{path}: {error}") from error
 
 
-def writable_folder(path: Path | str) -> Path:
+def writable_folder(path: Path | str, what: str = "folder") -> Path:
     """A folder that a person named, made where it is missing and tried by writing into it.
+
+    Args:
+      path: of the folder.
+      what: it is, for what is refused.
 
     Raises:
       ValueError: where that fails; one line that names it.
@@ -109,13 +113,17 @@ def writable_folder(path: Path | str) -> Path:
             trial.unlink(missing_ok=True)
     except OSError as error:
         raise ValueError(
-            f"cannot write into the folder {folder}: {error.strerror}; mend that or choose another"
+            f"cannot write into the {what} {folder}: {error.strerror}; mend that or choose another"
         ) from error
     return folder
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, mend: str = "mend or delete it") -> Any:
     """The value in a JSON file, read as `read_text` does.
+
+    Args:
+      path: of the file.
+      mend: what to do about one that is refused.
 
     Raises:
       OSError: if it cannot be read.
@@ -124,7 +132,20 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); mend or delete it") from error
+        raise ValueError(f"{path} is no JSON ({error}); {mend}") from error
+
+
+def read_object(path: Path | str, mend: str = "mend or delete it") -> dict[str, Any]:
+    """The object in a JSON file, as `read_json` does.
+
+    Raises:
+      OSError, ValueError: as there; ValueError also for another value than an object.
+    """
+    values = read_json(path, mend)
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise ValueError(f"{path} holds a {kind} in place of a JSON object; {mend}")
+    return values
 
 
 def is_full(error: Any) -> bool:

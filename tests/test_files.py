@@ -85,6 +85,9 @@ def test_json_is_read_as_text_is(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"a\.json is no JSON"):
             files.read_json(path)
+    path.write_text("[1]")
+    with pytest.raises(ValueError, match=r"a\.json holds a list in place of .*; look again$"):
+        files.read_object(path, "look again")
 
 
 def test_text_is_read_with_a_mark_and_with_either_line_end(tmp_path):

@@ -115,15 +115,11 @@ def begun_as(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    mend = "put it back from a copy, or choose another folder"
     try:
-        stored = json.loads(files.read_text(path))
-        if not isinstance(stored, dict):
-            raise ValueError("it is no JSON object")
-        return stored
-    except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); put it back from a copy, or choose another folder"
-        ) from error
+        return files.read_object(path, mend)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); {mend}") from error
 
 
 def _differences(

@@ -6,9 +6,10 @@ import fcntl
 import logging
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from banel_jax import files
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,8 @@ def hold(folder: Path) -> Iterator[None]:
     Raises:
       ValueError: if the folder cannot be made or written, or another run holds it.
     """
+    files.writable_folder(folder, "run's folder")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise ValueError(

@@ -313,7 +313,7 @@ def test_a_corrupt_ledger_or_configuration(uninterrupted, tmp_path):
     with pytest.raises(LedgerError, match="missing or empty"):
         go(folder, reward_fn=refuse)
     (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json cannot be read"):
+    with pytest.raises(ValueError, match=r"config.json is no JSON .*; put it back from a copy"):
         go(folder, reward_fn=refuse)
 
 

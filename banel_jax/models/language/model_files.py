@@ -12,6 +12,7 @@ from banel_jax import files
 from banel_jax.models.language.optional import optional
 
 POINTER = b"version https://git-lfs"  # how the files begin that stand in for those of git LFS
+FETCH = "it is git LFS's pointer to the file; fetch the file itself with `git lfs pull`"
 LONGEST = 500  # characters of what a library has to say
 
 
@@ -53,7 +54,7 @@ def errors_of(path: Path, problem: str, mend: str) -> Iterator[None]:
         if number is not None:
             raise OSError(number, os.strerror(number), str(path)) from error
         if is_pointer(path):
-            mend = "it is git LFS's pointer to the file; fetch the file itself with `git lfs pull`"
+            mend = FETCH
         raise ValueError(f"{path} {problem} ({one_line(error)}); {mend}") from error
 
 
@@ -72,11 +73,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is no file; give a JSON file in its place")
-    with errors_of(path, "is no JSON", "mend it or download it anew"):
-        values = json.loads(files.read_text(path))
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__} in place of an object; mend it")
-    return values
+    return files.read_object(path, FETCH if is_pointer(path) else "mend it or download it anew")
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
