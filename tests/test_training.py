@@ -269,13 +269,13 @@ def test_a_fit_by_epochs_is_the_fit(params, data, changes, tmp_path):
 
 def test_a_stopped_fit_by_epochs_ends_as_if_it_never_was(params, data, tmp_path, monkeypatch):
     whole, metrics = by_epochs(LONGER, params, data, tmp_path / "whole")
-    epochs, run = training._epoch, []
+    epochs, run = training.one_epoch, []
 
     def interrupted(model, config, key, fitting, *rest):
         jax.debug.callback(lambda at: run.append(int(at)), fitting.epochs_run)
         return epochs(model, config, key, fitting, *rest)
 
-    monkeypatch.setattr(training, "_epoch", interrupted)
+    monkeypatch.setattr(training, "one_epoch", interrupted)
 
     class Stop(Exception):
         pass

@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_trained(tmp_path, monkeypatc
     (left,) = tmp_path.iterdir()
     assert left.suffix == ".training"
     monkeypatch.undo()
-    monkeypatch.setattr(training, "_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "one_epoch", lambda *_: pytest.fail("trained again"))
     params = prior(tmp_path).params
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
     monkeypatch.undo()
