@@ -115,6 +115,7 @@ def test_every_algorithm_is_judged_by_what_it_says_and_nothing_runs_twice(config
     assert "success rates at the end" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_one_field(config, judged):
     config = dataclasses.replace(config, algorithms=("banel",))
     f = config.settings.filter_factor
@@ -137,6 +138,7 @@ def test_a_sweep_runs_one_field(config, judged):
     assert [row["final"] for row in found["rows"]] == pytest.approx([rate, rate])
 
 
+@pytest.mark.slow
 def test_adapters_that_do_not_learn_leave_the_rates_of_full_models(config, judged):
     """The failure model full, the generator adapters: what the prior is, both of them start as."""
     config = dataclasses.replace(config, algorithms=("banel",), rounds=1, lora="generator")
