@@ -55,18 +55,18 @@ def measure(section: Section, name: str, settings: mnist.Config, needs: float) -
     def prior():
         if not os.environ.get(DATA_DIR_VARIABLE):
             raise Skip(f"point {DATA_DIR_VARIABLE} at the folder of MNIST's four files")
-        made["ground"] = ground = mnist.prepare(settings)
-        assert ground.task.targets is not None
-        return ground.prior_metrics | {
-            "log10_rate": ground.log10_rate, "targets": len(ground.task.targets.tokens)
+        made["prepared"] = prepared = mnist.prepare(settings)
+        assert prepared.task.targets is not None
+        return prepared.prior_metrics | {
+            "log10_rate": prepared.log10_rate, "targets": len(prepared.task.targets.tokens)
         }  # fmt: skip
 
     def first_call():
         algorithm = METHODS["banel"].build(settings.settings, settings.networks)
-        ground = made["ground"]
+        prepared = made["prepared"]
         made["experiment"] = loop.compiled_run(
-            algorithm, ground.task.reward_fn, settings.rounds,
-            mnist.evaluation(settings, ground, algorithm), settings.seeds_at_once,
+            algorithm, prepared.task.reward_fn, settings.rounds,
+            mnist.evaluation(settings, prepared, algorithm), settings.seeds_at_once,
         )  # fmt: skip
         compiling = section.compiling
         found = call(made, settings, 0)
@@ -85,19 +85,19 @@ def measure(section: Section, name: str, settings: mnist.Config, needs: float) -
 
 def call(made: dict[str, Any], settings: mnist.Config, first_seed: int) -> dict[str, Any]:
     """One call of the whole experiment, from seeds that were not called before."""
-    ground, seeds = made["ground"], jnp.arange(first_seed, first_seed + settings.seeds)
+    prepared, seeds = made["prepared"], jnp.arange(first_seed, first_seed + settings.seeds)
     keys = jax.vmap(jax.random.key)(seeds)
     start = time.perf_counter()
-    _, metrics = jax.block_until_ready(made["experiment"](keys, ground.bases["prior"]))
+    _, metrics = jax.block_until_ready(made["experiment"](keys, prepared.bases["prior"]))
     seconds = time.perf_counter() - start
-    gains = np.asarray(metrics["log10_success_rate"]) - ground.log10_rate
+    gains = np.asarray(metrics["log10_success_rate"]) - prepared.log10_rate
     memory = jax.devices()[0].memory_stats() or {}
     return {
         "seconds": seconds,
         "seconds_by_seed_and_round": seconds / (settings.seeds * settings.rounds),
         "seeds": settings.seeds,
         "rounds": settings.rounds,
-        "round_targets": settings.num_round_targets or len(ground.task.targets.tokens),
+        "round_targets": settings.num_round_targets or len(prepared.task.targets.tokens),
         "peak_bytes_in_use": memory.get("peak_bytes_in_use"),
         "final_decades_over_prior": gains[:, -1].tolist(),
         "best_decades_over_prior": gains.max(axis=1).tolist(),

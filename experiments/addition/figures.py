@@ -59,7 +59,7 @@ def tempering(path: Path, summary: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from experiments.addition.experiment import METHODS
+    from experiments.addition.methods import METHODS
 
     redraw.run(
         lambda summary, folder: draw(summary, folder, METHODS),

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.addition import experiment as addition
 from experiments.common import flags, rate_table, search
-from experiments.common.cells import Cell
+from experiments.common.seed_runs import SeedRuns
 
 EXPERIMENT = addition.PRESETS["small"]  # whose table the settings are for
 
@@ -78,22 +78,22 @@ class Config:
 
 
 def gains(
-    trial: addition.Config, ground: addition.Ground, cell: Cell
+    trial: addition.Config, prepared: addition.Prepared, result: SeedRuns
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decades over the prior, by round and final."""
-    base = ground.prior.value
-    by_round = cell.metrics["success_rate"].astype(float)
-    final = cell.final["successes"] / trial.num_final
+    base = prepared.prior.value
+    by_round = result.metrics["success_rate"].astype(float)
+    final = result.final["successes"] / trial.num_final
     return (
         rate_table.log10_gain(by_round, base, trial.num_evaluated),
         rate_table.log10_gain(final, base, trial.num_final),
     )
 
 
-def prepare(config: addition.Config) -> addition.Ground:
-    ground = addition.prepare(config)
-    rate_table.check_base(ground.prior)
-    return ground
+def prepare(config: addition.Config) -> addition.Prepared:
+    prepared = addition.prepare(config)
+    rate_table.check_base(prepared.prior)
+    return prepared
 
 
 def main(config: Config) -> None:

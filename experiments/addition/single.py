@@ -23,9 +23,9 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, Sequences
 from experiments.addition import experiment as addition
 from experiments.addition import table as addition_table
-from experiments.addition.experiment import Rate
 from experiments.common import flags, report
-from experiments.common.pieces import in_pieces, over
+from experiments.common.batches import in_batches, over
+from experiments.common.rate_table import Rate
 
 COLUMNS = ("failure model", "kappa", "f", "success rate", "interval", "x prior", "valid")
 
@@ -72,21 +72,21 @@ class Config:
         return self.num_kept * max(self.filter_factors)
 
 
-def draw(config: Config, ground: addition.Ground, key, number: int, description: str):
+def draw(config: Config, prepared: addition.Prepared, key, number: int, description: str):
     """Samples of the attacker and their log-likelihoods."""
-    task = ground.task
+    task = prepared.task
     piece = min(config.piece, number)
 
     @jax.jit
     def one(i):
         return sampling.sample(task.prior, jax.random.fold_in(key, i), task.prior_params, piece)
 
-    return in_pieces(lambda i: one(jnp.int32(i)), number, piece, description)
+    return in_batches(lambda i: one(jnp.int32(i)), number, piece, description)
 
 
-def judged(config: Config, ground: addition.Ground, sequences: Sequences, description: str):
+def judged(config: Config, prepared: addition.Prepared, sequences: Sequences, description: str):
     """(rewards, valid) of any number of sequences."""
-    judge = lambda x: ground.oracle.compiled_judge(x)[:2]
+    judge = lambda x: prepared.oracle.compiled_judge(x)[:2]
     return over(judge, sequences, min(config.piece, len(sequences.tokens)), description)
 
 
@@ -97,13 +97,13 @@ def scored(config: Config, model, params: Params, sequences: Sequences, descript
     return over(score, sequences, piece, description).astype(np.float64)
 
 
-def run(config: Config, ground: addition.Ground) -> list[dict[str, Any]]:
+def run(config: Config, prepared: addition.Prepared) -> list[dict[str, Any]]:
     """A row for each failure model, kappa and filter factor."""
-    task = ground.task
+    task = prepared.task
     keys = jax.random.split(jax.random.key(config.seed), 3)
-    paid, _ = draw(config, ground, keys[0], config.num_samples, "paid samples")
-    rewards, _ = judged(config, ground, paid, "rewards")
-    proposals, prior_scores = draw(config, ground, keys[1], config.num_proposals, "proposals")
+    paid, _ = draw(config, prepared, keys[0], config.num_samples, "paid samples")
+    rewards, _ = judged(config, prepared, paid, "rewards")
+    proposals, prior_scores = draw(config, prepared, keys[1], config.num_proposals, "proposals")
     prior_scores = prior_scores.astype(np.float64)
     model = config.experiment.networks.model(config.dropout)
     fit = jax.jit(partial(training.fit, model, config.failure_training))
@@ -121,7 +121,7 @@ def run(config: Config, ground: addition.Ground) -> list[dict[str, Any]]:
             order = np.argsort(-(prior_scores - kappa * scores), kind="stable")
             most = config.num_proposals // min(config.filter_factors)
             kept = jax.tree.map(lambda x, order=order, most=most: x[order[:most]], proposals)
-            kept_rewards, valid = judged(config, ground, kept, f"{name}, kappa = {kappa:g}")
+            kept_rewards, valid = judged(config, prepared, kept, f"{name}, kappa = {kappa:g}")
             for factor in config.filter_factors:
                 number = config.num_proposals // factor
                 rate = Rate(int(kept_rewards[:number].sum()), number)
@@ -135,8 +135,8 @@ def run(config: Config, ground: addition.Ground) -> list[dict[str, Any]]:
                         "samples": rate.samples,
                         "success_rate": rate.value,
                         "interval": rate.interval,
-                        "over_prior": rate.value / ground.prior.value
-                        if ground.prior.successes
+                        "over_prior": rate.value / prepared.prior.value
+                        if prepared.prior.successes
                         else None,
                         "valid": float(valid[:number].mean()),
                         "successes_paid_for": met,
@@ -162,16 +162,16 @@ def readable(row: dict[str, Any]) -> dict[str, Any]:
 def main(config: Config) -> None:
     started = time.perf_counter()
     path = report.output_folder(config.experiment.output) / "single_round.json"
-    ground = addition.prepare(dataclasses.replace(config.experiment, algorithms=("prior",)))
-    print(addition.describe(ground) + "\n")
-    rows = run(config, ground)
+    prepared = addition.prepare(dataclasses.replace(config.experiment, algorithms=("prior",)))
+    print(addition.describe(prepared) + "\n")
+    rows = run(config, prepared)
     report.print_table([readable(row) for row in rows], COLUMNS)
     print(
         f"\nthe best 1 in f of {config.num_proposals:,} proposals; intervals of 95%. Of "
         f"{config.num_samples:,} samples paid for, {rows[0]['successes_paid_for']} succeeded"
     )
     about = report.provenance(started) | {"config": dataclasses.asdict(config)}
-    report.write_json(path, about | addition.measured(ground) | {"rows": rows})
+    report.write_json(path, about | addition.measured(prepared) | {"rows": rows})
     print(f"\nwritten: {path} ({time.perf_counter() - started:.0f} s in all)")
 
 

@@ -9,8 +9,8 @@ from banel_jax.tasks.addition.task import EOS, decode
 from banel_jax.types import Sequences
 from experiments.addition import modes as addition_modes
 from experiments.common import report
-from experiments.common.cells import Cell
 from experiments.common.methods import Method
+from experiments.common.seed_runs import SeedRuns
 
 SHOWN = 4  # algorithms whose attacks are shown, those that end best
 EXAMPLES = 10  # attacks of each kind that are shown
@@ -28,26 +28,26 @@ def modes(sequences: Sequences, rewards, max_digits: int) -> dict[str, dict[str,
     }
 
 
-def watch(ground, title: str, seeds, done: int, metrics, snapshot: np.ndarray) -> None:
+def watch(prepared, title: str, seeds, done: int, metrics, snapshot: np.ndarray) -> None:
     """Prints where each seed stands after a block of rounds, and attacks among fresh samples."""
     for seed, rates, tokens in zip(seeds, metrics["success_rate"], snapshot, strict=True):
-        won = list(attacks(ground, tokens))
+        won = list(attacks(prepared, tokens))
         such = f", such as {', '.join(won[:3])}" if won else ""
         rate = report.format_value(float(rates[-1]))
         print(f"  {title}, seed {seed}, round {done}: {rate} succeed{such}", flush=True)
 
 
-def attacks(ground, tokens: np.ndarray) -> dict[str, None]:
+def attacks(prepared, tokens: np.ndarray) -> dict[str, None]:
     """Those of proposals [n, length] that succeed, each once, with the target's answers."""
     drawn = as_sequences(tokens)
-    verdict = ground.oracle.compiled_judge(drawn)
+    verdict = prepared.oracle.compiled_judge(drawn)
     rows = zip(decode(drawn), decode(verdict.answers), verdict.reward, strict=True)
     return {f"{text} {answer}": None for text, answer, reward in rows if reward > 0}
 
 
-def proposals(cell: Cell) -> Sequences:
+def proposals(result: SeedRuns) -> Sequences:
     """What the last generators of all seeds drew."""
-    return as_sequences(cell.snapshots[:, -1].reshape(-1, cell.snapshots.shape[-1]))
+    return as_sequences(result.snapshots[:, -1].reshape(-1, result.snapshots.shape[-1]))
 
 
 def as_sequences(tokens: np.ndarray) -> Sequences:
@@ -57,18 +57,20 @@ def as_sequences(tokens: np.ndarray) -> Sequences:
     return Sequences(drawn, (ended == 0) | ((ended == 1) & (drawn == EOS)))
 
 
-def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method]):
+def what_was_found(
+    config, prepared, results: Mapping[str, SeedRuns], methods: Mapping[str, Method]
+):
     """Failure modes of each algorithm's last proposals, and attacks as text (Figure 6).
 
     Returns:
       `modes`: rows of a table, percent of the proposals and of those that succeed;
       `counts`: the numbers behind it; `text`: successes and failures of what ends best.
     """
-    counts = {"the prior": ground.modes}
+    counts = {"the prior": prepared.modes}
     verdicts = {}
-    for name, cell in cells.items():
-        drawn = proposals(cell)
-        verdicts[name] = (drawn, ground.oracle.compiled_judge(drawn))
+    for name, result in results.items():
+        drawn = proposals(result)
+        verdicts[name] = (drawn, prepared.oracle.compiled_judge(drawn))
         counts[methods[name].title] = modes(
             drawn, verdicts[name][1].reward, config.task.grammar.max_digits
         )
@@ -84,8 +86,8 @@ def what_was_found(config, ground, cells: Mapping[str, Cell], methods: Mapping[s
                 for mode in addition_modes.MODES
             }
         )
-    learners = [name for name in cells if not methods[name].control] or list(cells)
-    ends = lambda name: np.median(cells[name].final["successes"])
+    learners = [name for name in results if not methods[name].control] or list(results)
+    ends = lambda name: np.median(results[name].final["successes"])
     best = sorted(learners, key=ends, reverse=True)[:SHOWN]
     after = lambda name: f"{methods[name].title}, after the last round:\n\n"
     text = "\n\n".join(after(name) + examples(*verdicts[name]) for name in best)

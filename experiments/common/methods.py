@@ -177,7 +177,7 @@ class Method(NamedTuple):
       base: what it starts from.
       other_flops: `other_flops(settings, networks)`, of one candidate's passes through other
         networks, their training counted likewise.
-      told: whether it is told the rewards; one that is not gets 0 for every answer.
+      sees_rewards: whether it is told the rewards; one that is not gets 0 for every answer.
     """
 
     title: str
@@ -186,17 +186,17 @@ class Method(NamedTuple):
     work: Callable[[Settings, Mapping[str, np.ndarray]], float]
     base: Callable[[Settings], str] = lambda settings: "prior"
     other_flops: Callable[[Settings, Networks], float] = lambda settings, networks: 0.0
-    told: bool = True
+    sees_rewards: bool = True
 
     def task(self, task: Task) -> Task:
         """The task as this method gets to see it."""
         nothing = lambda sequences: jnp.zeros(sequences.tokens.shape[0])
-        return task if self.told else task._replace(reward_fn=nothing)
+        return task if self.sees_rewards else task._replace(reward_fn=nothing)
 
     @property
     def configuration(self) -> dict[str, Any]:
         """What determines the numbers beside the algorithm's settings."""
-        return {} if self.told else {"told": False}
+        return {} if self.sees_rewards else {"told": False}
 
 
 @cache

@@ -8,8 +8,8 @@ import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
 from experiments.common import claims, report
-from experiments.common.cells import Cell
 from experiments.common.methods import Method, flops
+from experiments.common.seed_runs import SeedRuns
 
 SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
 LAST = 10  # rounds of "median of the last ten"
@@ -77,7 +77,7 @@ def as_told(rate: Rate) -> dict[str, Any]:
     return {"success_rate": rate.value, "interval": rate.interval, "samples": rate.samples}
 
 
-class Costless(NamedTuple):
+class FreeControl(NamedTuple):
     """A control that costs no evaluation.
 
     Attributes:
@@ -97,16 +97,18 @@ class Costless(NamedTuple):
         )
 
 
-def best_of(kind: str, rates: Mapping[float, Rate]) -> Costless:
+def best_of(kind: str, rates: Mapping[float, Rate]) -> FreeControl:
     """The setting of the highest rate."""
     best = max(rates, key=lambda setting: rates[setting].value)
-    return Costless(kind, best, rates[best])
+    return FreeControl(kind, best, rates[best])
 
 
-def rows(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method]):
+def rows(config, prepared, results: Mapping[str, SeedRuns], methods: Mapping[str, Method]):
     """A row for each algorithm, and one for each control that costs no evaluation."""
-    found = [_row(config, ground, name, cell, methods[name]) for name, cell in cells.items()]
-    for control in ground.costless:
+    found = [
+        _row(config, prepared, name, result, methods[name]) for name, result in results.items()
+    ]
+    for control in prepared.free_controls:
         value = control.rate.value
         found.append(
             {
@@ -115,7 +117,7 @@ def rows(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method
                 "kind": control.kind,
                 "control": True,
                 "seeds": 0,
-                "base": ground.prior.value,
+                "base": prepared.prior.value,
                 **{name: [value] for name in ("final", "last10", "best")},
                 "final_interval": [control.rate.interval],
                 "final_median": value,
@@ -125,16 +127,16 @@ def rows(config, ground, cells: Mapping[str, Cell], methods: Mapping[str, Method
     best = max(row["final_median"] for row in found if row["control"])
     for row in found:
         row["improvement_over_best_control_median"] = row["final_median"] / best if best else None
-        if ground.prior.successes:
-            row["final_over_base_median"] = row["final_median"] / ground.prior.value
-            row["best_over_base_median"] = float(np.median(row["best"])) / ground.prior.value
+        if prepared.prior.successes:
+            row["final_over_base_median"] = row["final_median"] / prepared.prior.value
+            row["best_over_base_median"] = float(np.median(row["best"])) / prepared.prior.value
     return found
 
 
-def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any]:
-    by_round = cell.metrics["success_rate"].astype(float)
-    successes = cell.final["successes"].astype(int)
-    met = cell.metrics["num_successes"]
+def _row(config, prepared, name: str, result: SeedRuns, method: Method) -> dict[str, Any]:
+    by_round = result.metrics["success_rate"].astype(float)
+    successes = result.final["successes"].astype(int)
+    met = result.metrics["num_successes"]
     m = config.settings.num_candidates
     peaks = by_round.argmax(axis=1)
     lowest = [rates[peak:].min() for rates, peak in zip(by_round, peaks, strict=True)]
@@ -149,7 +151,7 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
         "control": method.control,
         "starts_from": method.base(config.settings),
         "seeds": len(final),
-        "base": ground.prior.value,
+        "base": prepared.prior.value,
         "final": final.tolist(),
         "final_interval": [clopper_pearson(int(k), config.num_final) for k in successes],
         "final_median": float(np.median(final)),
@@ -159,16 +161,16 @@ def _row(config, ground, name: str, cell: Cell, method: Method) -> dict[str, Any
         # Of one distribution, so that all rounds and seeds are one estimate.
         "fixed": bool(np.all(by_round == by_round[0, 0])),
         "falls_to": [low / high if high else 1.0 for low, high in zip(lowest, best, strict=True)],
-        "successes_met": int(met[:, -1].sum()) if method.told else None,
-        "first_at": [_until(of > 0, m) for of in met] if method.told else None,
+        "successes_met": int(met[:, -1].sum()) if method.sees_rewards else None,
+        "first_at": [_until(of > 0, m) for of in met] if method.sees_rewards else None,
         **{f"{share}_at": [_until(rates >= share, m) for rates in by_round] for share in SHARES},
-        "valid": float(np.median(cell.final["valid"])),
-        **_split(config, cell, by_round, fall_back),
+        "valid": float(np.median(result.final["valid"])),
+        **_split(config, result, by_round, fall_back),
         "nre": config.rounds * m,
-        "wall_s": cell.seconds / len(final),
-        "flops": flops(config, method, cell.metrics),
-        "commit": cell.about["commit"],
-        "device": cell.about["device"],
+        "wall_s": result.seconds / len(final),
+        "flops": flops(config, method, result.metrics),
+        "commit": result.about["commit"],
+        "device": result.about["device"],
     }
 
 
@@ -177,24 +179,24 @@ def _until(reached: np.ndarray, num_candidates: int) -> int | None:
     return int(num_candidates * (1 + np.argmax(reached))) if reached.any() else None
 
 
-def _split(config, cell: Cell, by_round: np.ndarray, fall_back: float) -> dict[str, Any]:
+def _split(config, result: SeedRuns, by_round: np.ndarray, fall_back: float) -> dict[str, Any]:
     """Where the rounds from the second on gain and lose.
 
     Mean rates of what a round's generator proposed, of what passed, and of what was distilled
     from that; and in decades what the filter, the distillation and falling back gain, summed over
     the rounds, the median over seeds. None where a rate rests on too few successes to divide by.
     """
-    if "filtered_success_rate" not in cell.metrics or by_round.shape[1] < 2:
+    if "filtered_success_rate" not in result.metrics or by_round.shape[1] < 2:
         return {}
     steps = {
         "generator": by_round[:, :-1],
-        "passed": cell.metrics["filtered_success_rate"][:, 1:].astype(float),
+        "passed": result.metrics["filtered_success_rate"][:, 1:].astype(float),
         "distilled": by_round[:, 1:],
     }
     gains = dict.fromkeys(("filter", "distillation", "falling_back"))
     if min(rates.min() for rates in steps.values()) * config.num_evaluated >= claims.FEWEST:
         decades = {name: np.log10(rates) for name, rates in steps.items()}
-        met = cell.metrics["successes"].astype(float)
+        met = result.metrics["successes"].astype(float)
         fell = met < fall_back * np.maximum.accumulate(met, axis=1)
         fell = fell[:, 1:]  # the best of all rounds up to it, itself among them
         whole = decades["distilled"] - decades["generator"]
@@ -290,11 +292,11 @@ def in_words(found: list[dict[str, Any]]) -> str:
     return textwrap.fill(words + ".", 95)
 
 
-def details(cell: Cell) -> dict[str, Any]:
+def details(result: SeedRuns) -> dict[str, Any]:
     """Every round and seed of an algorithm, for summary.json."""
     return {
-        "seconds": cell.seconds,
-        **cell.about,
-        "final": cell.final,
-        "rounds": {name: np.round(values, 5) for name, values in cell.metrics.items()},
+        "seconds": result.seconds,
+        **result.about,
+        "final": result.final,
+        "rounds": {name: np.round(values, 5) for name, values in result.metrics.items()},
     }

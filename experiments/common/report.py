@@ -68,12 +68,12 @@ def _block(lines: list[list[str]], chosen: list[int], widths: list[int]) -> str:
     """Some columns of a table, the names of which are its first line."""
     text: list[str] = []
     for line in lines:
-        cells = [textwrap.wrap(line[i], widths[i], break_on_hyphens=False) for i in chosen]
-        height = max(1, *map(len, cells))
-        fill = lambda cell, h=height, head=not text: (
-            [""] * (h - len(cell)) + cell if head else cell + [""] * (h - len(cell))
+        results = [textwrap.wrap(line[i], widths[i], break_on_hyphens=False) for i in chosen]
+        height = max(1, *map(len, results))
+        fill = lambda result, h=height, head=not text: (
+            [""] * (h - len(result)) + result if head else result + [""] * (h - len(result))
         )
-        for parts in zip(*map(fill, cells), strict=True):
+        for parts in zip(*map(fill, results), strict=True):
             padded = [
                 part.rjust(widths[i]) if i else part.ljust(widths[i])
                 for i, part in zip(chosen, parts, strict=True)

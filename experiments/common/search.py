@@ -11,7 +11,7 @@ from banel_jax import numerics
 from banel_jax.runs import naming
 from banel_jax.runs.loop import CandidatesNotFound
 from experiments.common import report
-from experiments.common.cells import Cell, Runner
+from experiments.common.seed_runs import Runner, SeedRuns
 
 # By algorithm: what each of its trials changes in the experiment, fields named by their paths.
 Trials = Mapping[str, list[dict[str, Any]]]
@@ -40,7 +40,7 @@ def run(
     trials: Trials,
     prepare: Callable[[Any], Any],
     runner: Callable[[Any, str, Any], Runner],
-    gains: Callable[[Any, Any, Cell], tuple[np.ndarray, np.ndarray]],
+    gains: Callable[[Any, Any, SeedRuns], tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Runs the trials that are not in the file, appends a line for each, and prints all.
 
@@ -49,8 +49,8 @@ def run(
         empty for all; and `output`, the file.
       trials: of each algorithm.
       prepare: the experiment's; all trials have one task and their algorithm's base.
-      runner: the experiment's, of (trial, algorithm, ground).
-      gains: of (trial, ground, cell) decades over the prior, [seeds, rounds] and [seeds].
+      runner: the experiment's, of (trial, algorithm, prepared).
+      gains: of (trial, prepared, result) decades over the prior, [seeds, rounds] and [seeds].
     """
     output = report.output_file(config.output)
     lines: list[dict[str, Any]] = report.read_json_lines(output)
@@ -73,12 +73,12 @@ def run(
             if not any(_same(line, report.jsonable(about)) for line in lines):
                 due.append((trial, about))
     if due:
-        ground = prepare(dataclasses.replace(e, algorithms=names))
+        prepared = prepare(dataclasses.replace(e, algorithms=names))
     for trial, about in due:
         name = about["algorithm"]
         print(f"{name}, trial {about['trial'] + 1} of {len(trials[name])}", flush=True)
         started = time.perf_counter()
-        found = _run_trial(trial, name, ground, runner, gains)
+        found = _run_trial(trial, name, prepared, runner, gains)
         # What is read from disk has its own commit.
         record = {**about, **report.provenance(started), **found}
         lines.append(report.jsonable(record))
@@ -115,19 +115,19 @@ def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
     return all(line[name] == about[name] for name in line.keys() & about.keys())
 
 
-def _run_trial(trial, name, ground, runner, gains) -> dict[str, Any]:
+def _run_trial(trial, name, prepared, runner, gains) -> dict[str, Any]:
     """What one trial found, or why it could not be run."""
     try:
         seeds = range(trial.first_seed, trial.first_seed + trial.seeds)
-        cell = runner(trial, name, ground).cell(seeds)
+        result = runner(trial, name, prepared).run_seeds(seeds)
     except CandidatesNotFound as error:
         return {"error": str(error)}
-    by_round, final = gains(trial, ground, cell)
+    by_round, final = gains(trial, prepared, result)
     found = {
         "log10_gain_final": final.round(3).tolist(),
         "log10_gain_final_median": round(float(np.median(final)), 3),
         "log10_gain_best_median": round(float(np.median(by_round.max(1))), 3),
         "log10_gain_by_round_median": np.median(by_round, 0).round(2).tolist(),
-        "seconds": round(cell.seconds),
+        "seconds": round(result.seconds),
     }
-    return found | cell.about
+    return found | result.about

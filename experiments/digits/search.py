@@ -21,6 +21,7 @@ from banel_jax.algorithms.sequential_filtering import SequentialFilteringConfig
 from banel_jax.tasks.digits import digits
 from banel_jax.training import TrainingConfig
 from experiments.common import flags, report
+from experiments.digits import config as digits_config
 from experiments.digits import experiment as digits_experiment
 
 # What is varied, by method; what a trial does not name is as in DEFAULTS.
@@ -29,7 +30,7 @@ DEFAULTS: dict[str, Any] = dict(
     num_distilled=1000, past_filters=0, rejection="best", threshold=0.0,
     generator_epochs=4,
 )  # fmt: skip
-_1, _2 = digits_experiment.FILTERING, digits_experiment.OURS
+_1, _2 = digits_config.FILTERING, digits_config.OURS
 GRID: list[tuple[str, dict[str, Any]]] = [
     (_1, {}),
     (_2, {}),
@@ -62,8 +63,8 @@ class Config:
       first, last: numbers of the trials to run, the last one left out.
     """
 
-    experiment: digits_experiment.Config = field(
-        default_factory=lambda: digits_experiment.Config(seeds=3, first_seed=100)
+    experiment: digits_config.Config = field(
+        default_factory=lambda: digits_config.Config(seeds=3, first_seed=100)
     )
     output: str = "experiments/results/digits/search.jsonl"
     cache: str = "runs/digits"
@@ -72,12 +73,12 @@ class Config:
 
 
 def with_setting(
-    config: digits_experiment.Config, method: str, varied: dict[str, Any]
-) -> digits_experiment.Config:
+    config: digits_config.Config, method: str, varied: dict[str, Any]
+) -> digits_config.Config:
     """The experiment's configuration with one method's settings changed."""
     v = DEFAULTS | varied
     failures: dict[str, Any] = dict(
-        failure_rounds=digits_experiment.ALL_ROUNDS,
+        failure_rounds=digits_config.ALL_ROUNDS,
         filter_factor=float(v["filter_factor"]),
         kappa=v["kappa"],
         rejection=v["rejection"],
@@ -85,7 +86,7 @@ def with_setting(
         failure_start=v["failure_start"],
         failure_training=TrainingConfig(epochs=v["failure_epochs"], learning_rate=1e-3),
     )
-    if method == digits_experiment.FILTERING:
+    if method == digits_config.FILTERING:
         filtering = SequentialFilteringConfig(
             max_filters=v["max_filters"], acceptance_floor=1e-4, **failures
         )

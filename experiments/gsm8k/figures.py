@@ -120,6 +120,6 @@ def tempering(path: Path, questions: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    from experiments.gsm8k.run import METHODS
+    from experiments.gsm8k.methods import METHODS
 
     redraw.run(lambda summary, folder: draw(summary, folder, METHODS), "experiments/results/gsm8k")

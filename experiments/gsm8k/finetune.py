@@ -35,7 +35,7 @@ from banel_jax.tasks.gsm8k.task import Rule, is_right
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Key, Params, Sequences
 from experiments.common import report
-from experiments.common.pieces import in_pieces
+from experiments.common.batches import in_batches
 from experiments.gsm8k.model import LanguageModel, load
 
 
@@ -190,7 +190,7 @@ def mean_at_k(
         drawn = draw_groups(model.config, model.response, key, params, some, config.mean_at)
         return rewards_of(model, drawn, [problems[row].gold for row in rows], config.rule)
 
-    return float(in_pieces(earned, len(problems), size, f"mean@{config.mean_at}").mean())
+    return float(in_batches(earned, len(problems), size, f"mean@{config.mean_at}").mean())
 
 
 def questions_of(

@@ -25,7 +25,7 @@ from banel_jax.tasks.gsm8k.data import Problem, load_gsm8k
 from banel_jax.tasks.gsm8k.task import Rule, reward
 from banel_jax.types import Sequences
 from experiments.common import report
-from experiments.common.pieces import in_pieces
+from experiments.common.batches import in_batches
 from experiments.gsm8k.model import LanguageModel, draw, load
 
 COLUMNS = ("question", "successes", "samples", "success rate", "interval")
@@ -127,7 +127,7 @@ def samples_of(
     prompt = jax.tree.map(lambda x: x[0], prompt)
     first = lambda i: jnp.arange(config.batch) + done + i * config.batch
     one = lambda i: draw(model.config, model.response, key, model.params, prompt, first(i))
-    return in_pieces(one, until - done, config.batch, "")
+    return in_batches(one, until - done, config.batch, "")
 
 
 def table(config: Config, counts: dict[int, tuple[int, int]], left: list[int]) -> list[dict]:

@@ -23,7 +23,7 @@ class Rates(NamedTuple):
     log10_rate_without_top: float
 
 
-class Costless(NamedTuple):
+class FreeControl(NamedTuple):
     """One such control.
 
     Attributes:
@@ -80,7 +80,7 @@ def _rates(scores, without_top: int) -> Rates:
 
 def shown(
     temperatures: Mapping[float, Rates], cuts: Mapping[float, Rates], factor: float
-) -> list[Costless]:
+) -> list[FreeControl]:
     """Those that stand in every table: the best of each kind, and the cut at `factor`.
 
     The latter is no choice by looking where it is as sharp as Algorithm 1's filters together.
@@ -88,7 +88,7 @@ def shown(
     best = lambda curve: max(curve, key=lambda at: curve[at].log10_rate)
     t, f = best(temperatures), best(cuts)
     return [
-        Costless("best T, chosen by looking", t, temperatures[t]),
-        Costless(f"likeliest 1 in {factor:g} of the prior", None, cuts[factor]),
-        Costless("likeliest 1 in f, chosen by looking", f, cuts[f]),
+        FreeControl("best T, chosen by looking", t, temperatures[t]),
+        FreeControl(f"likeliest 1 in {factor:g} of the prior", None, cuts[factor]),
+        FreeControl("likeliest 1 in f, chosen by looking", f, cuts[f]),
     ]

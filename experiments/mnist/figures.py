@@ -23,23 +23,23 @@ SIDE = 6  # images along a side of a grid
 COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
 
 
-def draw(config, ground, cells, summary: Mapping[str, Any], folder: Path) -> None:
+def draw(config, prepared, results, summary: Mapping[str, Any], folder: Path) -> None:
     """All figures for which the algorithms were run."""
     success_rate(folder / "success_rate.png", summary)
-    best = best_banel(cells)
+    best = best_banel(results)
     if best:
-        figure_2(folder / "figure2.png", config, ground, best, cells)
-    if set(COLLAPSE) & set(cells):
-        figure_11(folder / "figure11.png", config, cells)
+        figure_2(folder / "figure2.png", config, prepared, best, results)
+    if set(COLLAPSE) & set(results):
+        figure_11(folder / "figure11.png", config, results)
 
 
 BANEL = ("banel", "banel_base", "importance", "inverse", "ours", "filtering")
 
 
-def best_banel(cells) -> str | None:
+def best_banel(results) -> str | None:
     """Of BaNEL's variants that were run, the one with the best final median."""
-    final = lambda name: np.median(cells[name].final["log10_success_rate"])
-    return max((name for name in BANEL if name in cells), key=final, default=None)
+    final = lambda name: np.median(results[name].final["log10_success_rate"])
+    return max((name for name in BANEL if name in results), key=final, default=None)
 
 
 def success_rate(path: Path, summary: Mapping[str, Any]) -> None:
@@ -84,54 +84,54 @@ def show(axes, config, tokens, title: str) -> None:
     axes.axis("off")
 
 
-def figure_2(path: Path, config, ground, name: str, cells) -> None:
+def figure_2(path: Path, config, prepared, name: str, results) -> None:
     """Samples of the prior, the controls, the best posterior by the rounds' rates, and targets."""
-    cell = cells[name]
-    rates = cell.metrics["log10_success_rate"]
-    kept = cell.snapshot_rounds[1:]
+    result = results[name]
+    rates = result.metrics["log10_success_rate"]
+    kept = result.snapshot_rounds[1:]
     seed, block = np.unravel_index(np.argmax(rates[:, kept - 1]), (rates.shape[0], len(kept)))
     done = kept[block]
     no_filter = "ours_f1" if name in ("ours", "filtering") else "banel_f1"
-    controls = [control for control in ("ladder", no_filter) if control in cells]
+    controls = [control for control in ("ladder", no_filter) if control in results]
     figure, panels = plt.subplots(
         1, 3 + len(controls), figsize=(3.1 * (3 + len(controls)), 3.6), layout="constrained"
     )
-    show(panels[0], config, cell.snapshots[seed, 0], f"prior, 1e{ground.log10_rate:.1f}")
+    show(panels[0], config, result.snapshots[seed, 0], f"prior, 1e{prepared.log10_rate:.1f}")
     for axes, control in zip(panels[1:], controls, strict=False):
-        rate = cells[control].metrics["log10_success_rate"][seed, done - 1]
+        rate = results[control].metrics["log10_success_rate"][seed, done - 1]
         title = f"{METHODS[control].title},\n1e{rate:.1f}"
-        show(axes, config, cells[control].snapshots[seed, block + 1], title)
+        show(axes, config, results[control].snapshots[seed, block + 1], title)
     show(
         panels[-2],
         config,
-        cell.snapshots[seed, block + 1],
+        result.snapshots[seed, block + 1],
         f"{METHODS[name].title}, 1e{rates[seed, done - 1]:.1f},\n"
         f"round {done} of seed {config.first_seed + seed}",
     )
-    tokens = np.asarray(ground.task.targets.tokens)
+    tokens = np.asarray(prepared.task.targets.tokens)
     few = len(tokens) < SIDE * SIDE
     rows = np.random.default_rng(0).choice(len(tokens), SIDE * SIDE, replace=few)
     show(panels[-1], config, tokens[rows], "targets, at random")
     save(figure, path)
 
 
-def figure_11(path: Path, config, cells) -> None:
+def figure_11(path: Path, config, results) -> None:
     """Samples over training, and how many nats the held-out 0s take, a line a seed."""
-    names = [name for name in COLLAPSE if name in cells]
-    columns = cells[names[0]].snapshots.shape[1]
+    names = [name for name in COLLAPSE if name in results]
+    columns = results[names[0]].snapshots.shape[1]
     chosen = np.unique(np.linspace(0, columns - 1, 4).astype(int))
     figure, panels = plt.subplots(
         len(names), len(chosen) + 1, figsize=(2.3 * len(chosen) + 3.4, 2.5 * len(names)),
         layout="constrained", squeeze=False, width_ratios=[1] * len(chosen) + [1.4],
     )  # fmt: skip
-    worst = max(np.nanmax(cells[name].metrics["held_out_nats"]) for name in names)
-    least = min(np.nanmin(cells[name].metrics["held_out_nats"]) for name in names)
+    worst = max(np.nanmax(results[name].metrics["held_out_nats"]) for name in names)
+    least = min(np.nanmin(results[name].metrics["held_out_nats"]) for name in names)
     for row, name in zip(panels, names, strict=True):
-        cell = cells[name]
+        result = results[name]
         for axes, block in zip(row, chosen, strict=False):
-            done = cell.snapshot_rounds[block]
-            show(axes, config, cell.snapshots[0, block], f"{METHODS[name].title}, round {done}")
-        nats = cell.metrics["held_out_nats"]
+            done = result.snapshot_rounds[block]
+            show(axes, config, result.snapshots[0, block], f"{METHODS[name].title}, round {done}")
+        nats = result.metrics["held_out_nats"]
         rounds = np.arange(1, nats.shape[1] + 1)
         for values in nats:
             row[-1].plot(rounds, values, color=colour(name), lw=1)

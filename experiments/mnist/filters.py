@@ -25,9 +25,9 @@ from banel_jax.success_rate import LN10
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
 from experiments.common import flags, report
+from experiments.common.batches import over
 from experiments.common.figures import COLOURS, Floor, plt, save, seeds
 from experiments.common.methods import network
-from experiments.common.pieces import over
 from experiments.mnist import controls as mnist_controls
 from experiments.mnist import experiment as mnist
 
@@ -128,7 +128,7 @@ def threshold_of(ratios: np.ndarray, share: float, softness: float | None) -> fl
 
 
 @dataclass(frozen=True)
-class Ground:
+class Prepared:
     """What the variants on one base have in common.
 
     Attributes:
@@ -145,27 +145,27 @@ class Ground:
     without_top: int
 
 
-def ground_of(config: Config, ground: mnist.Ground, base: str) -> Ground:
-    model, params = network(config.experiment.task.transformer), ground.bases[base]
-    assert ground.task.targets is not None
-    scores = np.asarray(scoring.log_likelihood(model, params, ground.task.targets), np.float64)
+def ground_of(config: Config, prepared: mnist.Prepared, base: str) -> Prepared:
+    model, params = network(config.experiment.task.transformer), prepared.bases[base]
+    assert prepared.task.targets is not None
+    scores = np.asarray(scoring.log_likelihood(model, params, prepared.task.targets), np.float64)
     number = min(config.num_targets, len(scores))
     rows = np.argsort(-scores, kind="stable")[:number]
     rows = np.append(rows, np.random.default_rng(0).choice(len(scores), number, replace=False))
-    targets = jax.tree.map(lambda x: x[rows], ground.task.targets)
-    return Ground(model, params, targets, scores[rows], config.experiment.without_top)
+    targets = jax.tree.map(lambda x: x[rows], prepared.task.targets)
+    return Prepared(model, params, targets, scores[rows], config.experiment.without_top)
 
 
-def draw(config: Config, ground: Ground, seed: int) -> tuple[Sequences, np.ndarray]:
+def draw(config: Config, prepared: Prepared, seed: int) -> tuple[Sequences, np.ndarray]:
     """The base's samples and their log-likelihoods, those that all variants filter."""
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    samples, scores = sampling.sample(ground.model, key, ground.params, config.num_samples)
+    samples, scores = sampling.sample(prepared.model, key, prepared.params, config.num_samples)
     return samples, np.asarray(scores)
 
 
 def run_variant(
     config: Config,
-    ground: Ground,
+    prepared: Prepared,
     variant: Variant,
     member: SequenceModel,
     seed: int,
@@ -176,12 +176,12 @@ def run_variant(
     failure_model, fit = _failure_model(member, variant.members, variant.training)
     rng = np.random.default_rng([seed, 1])
     key = jax.random.fold_in(jax.random.key(seed), 1)
-    half = len(ground.target_scores) // 2
-    weights = ground.target_scores[:half]
+    half = len(prepared.target_scores) // 2
+    weights = prepared.target_scores[:half]
     log_passed = np.zeros(2 * half)  # log of the probability that a target passes
     softness = config.softness if variant.soft else None
     share, rows = 1.0, []
-    start = members(ground.params, variant.members)
+    start = members(prepared.params, variant.members)
     for number in range(config.filters):
         failures = jax.tree.map(lambda x: x[: config.num_failures], samples)
         fit_key, init_key = jax.random.split(jax.random.fold_in(key, number))
@@ -197,10 +197,10 @@ def run_variant(
         samples = jax.tree.map(lambda x, kept=kept: x[kept], fresh)
         sample_scores = sample_scores[kept]
         with np.errstate(divide="ignore"):
-            target_ratios = ratio(ground.targets, ground.target_scores)
+            target_ratios = ratio(prepared.targets, prepared.target_scores)
             log_passed += np.log(acceptance(target_ratios, cut, softness))
         row = [share]
-        for first in (0, ground.without_top):
+        for first in (0, prepared.without_top):
             before = np.logaddexp.reduce(weights[first:])
             after = np.logaddexp.reduce((weights + log_passed[:half])[first:])
             row.append((after - before - np.log(share)) / LN10)
@@ -208,23 +208,28 @@ def run_variant(
     return np.array(rows)
 
 
-def run(config: Config, ground: mnist.Ground) -> dict[str, np.ndarray]:
+def run(config: Config, prepared: mnist.Prepared) -> dict[str, np.ndarray]:
     """Of each variant, [seeds, filters, 4]; what is on disk is read, the rest is run."""
     c = config.experiment
     found: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
     seeds = range(c.first_seed, c.first_seed + config.seeds)
     bar = progress(range(len(seeds) * len(VARIANTS)), len(seeds) * len(VARIANTS), "filters")
-    grounds = {base: ground_of(config, ground, base) for base in ground.bases}
+    every_prepared = {base: ground_of(config, prepared, base) for base in prepared.bases}
     for seed in seeds:
         drawn: dict[str, tuple[Sequences, np.ndarray]] = {}
         for name, variant in VARIANTS.items():
-            path = _path(config, variant, grounds[variant.base], seed)
+            path = _path(config, variant, every_prepared[variant.base], seed)
             if not path.exists():
                 if variant.base not in drawn:
-                    drawn[variant.base] = draw(config, grounds[variant.base], seed)
+                    drawn[variant.base] = draw(config, every_prepared[variant.base], seed)
                 member = network(c.task.transformer, variant.dropout)
                 values = run_variant(
-                    config, grounds[variant.base], variant, member, seed, *drawn[variant.base]
+                    config,
+                    every_prepared[variant.base],
+                    variant,
+                    member,
+                    seed,
+                    *drawn[variant.base],
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with files.replacing(path) as file:
@@ -235,7 +240,7 @@ def run(config: Config, ground: mnist.Ground) -> dict[str, np.ndarray]:
     return {name: np.stack(values) for name, values in found.items()}
 
 
-def _path(config: Config, variant: Variant, ground: Ground, seed: int) -> Path:
+def _path(config: Config, variant: Variant, prepared: Prepared, seed: int) -> Path:
     """Named after everything that determines the numbers."""
     c = config.experiment
     numbers = dataclasses.asdict(dataclasses.replace(config, experiment=mnist.Config()))
@@ -244,8 +249,8 @@ def _path(config: Config, variant: Variant, ground: Ground, seed: int) -> Path:
         "variant": dataclasses.asdict(variant),
         "task": dataclasses.asdict(c.task),
         "without_top": c.without_top,
-        "base": fingerprint.of_arrays(ground.params),
-        "targets": fingerprint.of_arrays(ground.targets),
+        "base": fingerprint.of_arrays(prepared.params),
+        "targets": fingerprint.of_arrays(prepared.targets),
         "numerics": numerics.VERSION,
         "seed": seed,
     }
@@ -317,10 +322,10 @@ def main(config: Config) -> None:
     c = config.experiment
     output = report.output_folder(c.output)
     # The broadened prior is made where an algorithm that is chosen starts from it.
-    ground = mnist.prepare(dataclasses.replace(c, algorithms=("prior", "broadened")))
-    results = run(config, ground)
-    curve = mnist.by_rate(mnist_controls.tempering(ground.task, c.without_top))
-    curve = {t: rate - ground.log10_rate for t, rate in curve.items()} | {1.0: 0.0}
+    prepared = mnist.prepare(dataclasses.replace(c, algorithms=("prior", "broadened")))
+    results = run(config, prepared)
+    curve = mnist.by_rate(mnist_controls.tempering(prepared.task, c.without_top))
+    curve = {t: rate - prepared.log10_rate for t, rate in curve.items()} | {1.0: 0.0}
     curve = dict(sorted(curve.items()))
     lines = [
         {
@@ -347,7 +352,7 @@ def main(config: Config) -> None:
     report.write_json(
         output / f"{name}.json",
         report.provenance(started)
-        | {"config": dataclasses.asdict(config), "log10_prior_success_rate": ground.log10_rate}
+        | {"config": dataclasses.asdict(config), "log10_prior_success_rate": prepared.log10_rate}
         | {"log10_gain_by_temperature": curve}
         | {
             "variants": {

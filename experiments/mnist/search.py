@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiments.common import flags, search
-from experiments.common.cells import Cell
+from experiments.common.seed_runs import SeedRuns
 from experiments.mnist import experiment as mnist
 
 # A baseline has as many as any form of BaNEL.
@@ -88,11 +88,13 @@ class Config:
         search.check(self.algorithms, TRIALS)
 
 
-def gains(trial: mnist.Config, ground: mnist.Ground, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+def gains(
+    trial: mnist.Config, prepared: mnist.Prepared, result: SeedRuns
+) -> tuple[np.ndarray, np.ndarray]:
     """Decades over the prior, by round and final."""
     # As float64: float32 would be written as 1.4440000057.
-    over = lambda values: values.astype(float) - ground.log10_rate
-    return over(cell.metrics["log10_success_rate"]), over(cell.final["log10_success_rate"])
+    over = lambda values: values.astype(float) - prepared.log10_rate
+    return over(result.metrics["log10_success_rate"]), over(result.final["log10_success_rate"])
 
 
 def main(config: Config) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from experiments.common import claims, report
-from experiments.common.cells import Cell
 from experiments.common.methods import METHODS, flops
-from experiments.mnist.controls import Costless
+from experiments.common.seed_runs import SeedRuns
+from experiments.mnist.controls import FreeControl
 
 LAST = 10  # rounds of "median of the last ten"
 # Four tables, each narrow enough for a terminal.
@@ -49,13 +49,13 @@ LEGEND = (
 )
 
 
-def rows(config, ground, cells: Mapping[str, Cell], costless: Sequence[Costless]):
+def rows(config, prepared, results: Mapping[str, SeedRuns], free_controls: Sequence[FreeControl]):
     """A row for each algorithm, and one for each control that costs no evaluation."""
-    base = ground.log10_rate
-    found = [_row(config, ground, name, cell) for name, cell in cells.items()]
-    for control in costless:
+    base = prepared.log10_rate
+    found = [_row(config, prepared, name, result) for name, result in results.items()]
+    for control in free_controls:
         gain = 10.0 ** (control.rates.log10_rate - base)
-        base_without = ground.log10_rate_without_top
+        base_without = prepared.log10_rate_without_top
         without = 10.0 ** (control.rates.log10_rate_without_top - base_without)
         over = ("final", "last10", "mixed", "best")
         found.append(
@@ -82,26 +82,26 @@ def rows(config, ground, cells: Mapping[str, Cell], costless: Sequence[Costless]
     return found
 
 
-def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
-    method, base = METHODS[name], ground.log10_rate
+def _row(config, prepared, name: str, result: SeedRuns) -> dict[str, Any]:
+    method, base = METHODS[name], prepared.log10_rate
     # Rates of 1e-40 are no float32.
     wide = lambda numbers: {k: np.asarray(v, np.float64) for k, v in numbers.items()}
-    cell = cell._replace(metrics=wide(cell.metrics), final=wide(cell.final))
+    result = result._replace(metrics=wide(result.metrics), final=wide(result.final))
     # Over the base: rates themselves may be too small for a float.
-    rates = cell.metrics["log10_success_rate"] - base
+    rates = result.metrics["log10_success_rate"] - base
     best = 10.0 ** rates.max(axis=1)
     last = 10.0 ** np.median(rates[:, -LAST:], axis=1)
     mixed = np.mean(10.0 ** rates[:, -LAST:], axis=1)
-    final = 10.0 ** (cell.final["log10_success_rate"] - base)
-    base_without = ground.log10_rate_without_top
-    without = 10.0 ** (cell.final["log10_success_rate_without_first"] - base_without)
+    final = 10.0 ** (result.final["log10_success_rate"] - base)
+    base_without = prepared.log10_rate_without_top
+    without = 10.0 ** (result.final["log10_success_rate_without_first"] - base_without)
     rate, rate_without = 10.0**base, 10.0**base_without
     last_round = lambda name: (
-        float(np.median(cell.metrics[name][:, -1])) if name in cell.metrics else None
+        float(np.median(result.metrics[name][:, -1])) if name in result.metrics else None
     )
     m, seeds = config.settings.num_candidates, rates.shape[0]
-    candidates = 10.0 ** cell.metrics["log10_filtered_success_rate"]
-    gain = {part: cell.metrics[f"log10_{part}_gain"] for part in PARTS}
+    candidates = 10.0 ** result.metrics["log10_filtered_success_rate"]
+    gain = {part: result.metrics[f"log10_{part}_gain"] for part in PARTS}
     # Where no target passes both parts are infinite, and no sum tells anything.
     told = np.all([np.isfinite(values) for values in gain.values()], axis=0)
     # What is below a thousandth in a sum of 30 differences of float32 is rounding.
@@ -136,18 +136,18 @@ def _row(config, ground, name: str, cell: Cell) -> dict[str, Any]:
         "distillation_decades": parts["distillation"].tolist(),
         "rounds_none_pass": (~told).sum(axis=1).tolist(),
         "held_out_nats": last_round("held_out_nats"),
-        **{name: float(np.median(cell.final[name])) for name in STATE},
+        **{name: float(np.median(result.final[name])) for name in STATE},
         "samples_accepted": last_round("acceptance"),
         "targets_accepted": last_round("targets_accepted"),
-        "successes_met": int(cell.metrics["num_successes"][:, -1].sum()),
+        "successes_met": int(result.metrics["num_successes"][:, -1].sum()),
         "expected_evaluations_to_first_success": [
             report.expected_evaluations(r, m) for r in candidates
         ],
         "nre": config.rounds * m,
-        "wall_s": cell.seconds / seeds,
-        "flops": flops(config, method, cell.metrics),
-        "commit": cell.about["commit"],
-        "device": cell.about["device"],
+        "wall_s": result.seconds / seeds,
+        "flops": flops(config, method, result.metrics),
+        "commit": result.about["commit"],
+        "device": result.about["device"],
     }
 
 
@@ -224,11 +224,11 @@ def in_words(found: list[dict[str, Any]]) -> str:
     return textwrap.fill(words + ".", 95)
 
 
-def details(cell: Cell) -> dict[str, Any]:
+def details(result: SeedRuns) -> dict[str, Any]:
     """Every round and seed of an algorithm, for summary.json."""
     return {
-        "seconds": cell.seconds,
-        **cell.about,
-        "final": cell.final,
-        "rounds": {name: np.round(values, 4) for name, values in cell.metrics.items()},
+        "seconds": result.seconds,
+        **result.about,
+        "final": result.final,
+        "rounds": {name: np.round(values, 4) for name, values in result.metrics.items()},
     }

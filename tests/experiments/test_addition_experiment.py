@@ -17,9 +17,10 @@ from experiments.addition import modes as addition_modes
 from experiments.addition import search as addition_search
 from experiments.addition import single as addition_single
 from experiments.addition import table as addition_table
-from experiments.addition.experiment import METHODS, Rate
+from experiments.addition.methods import METHODS
 from experiments.common import flags, rate_table
-from experiments.common.cells import Cell
+from experiments.common.rate_table import Rate
+from experiments.common.seed_runs import SeedRuns
 
 SMOKE = dataclasses.replace(addition.PRESETS["smoke"], algorithms=("prior", "ours"))
 M = SMOKE.settings.num_candidates  # 20
@@ -27,14 +28,14 @@ ROUNDS, FINAL = 12, SMOKE.num_final  # 200
 LENGTH = SMOKE.task.grammar.query_length  # 5
 
 
-def cell(by_round, successes, met, drawn=("1+1=",), **metrics):
-    """A Cell of rates by seed and round; `drawn` fills the last snapshot of each seed."""
+def result(by_round, successes, met, drawn=("1+1=",), **metrics):
+    """A SeedRuns of rates by seed and round; `drawn` fills the last snapshot of each seed."""
     by_round = np.array(by_round)
     tokens = np.asarray(task_module.encode(list(drawn), LENGTH).tokens)
     base = np.asarray(task_module.encode(["1+1="] * len(drawn), LENGTH).tokens)
     snapshots = np.stack([np.stack([base, tokens])] * len(by_round))
     same = lambda value: np.full(by_round.shape, value)
-    return Cell(
+    return SeedRuns(
         metrics={
             "round": np.tile(np.arange(by_round.shape[1]), (len(by_round), 1)),
             "success_rate": by_round,
@@ -51,7 +52,7 @@ def cell(by_round, successes, met, drawn=("1+1=",), **metrics):
     )
 
 
-GROUND = addition.Ground(
+PREPARED = addition.Prepared(
     task=None, oracle=None, bases={}, prior=Rate(2, 1000), valid=1.0,
     by_temperature={0.5: Rate(0, 100), 2.0: Rate(3, 100), 3.0: Rate(1, 100)},
     by_factor={4: Rate(1, 250), 16: Rate(1, 50)},
@@ -67,15 +68,15 @@ LEARNT[1, 3:6] = [0.1, 0.3, 0.2]
 LEARNT[2, -1] = 0.25
 MET = np.zeros((3, ROUNDS), int)
 MET[0, :], MET[1, 5:] = 4, 2
-CELLS = {
-    "ours": cell(LEARNT, [60, 0, 50], MET, filtered_success_rate=np.full((3, ROUNDS), 0.125)),
-    "prior": cell(np.full((3, ROUNDS), 0.002), [0, 1, 0], MET * 0),
-    "ours_f1": cell(np.full((3, ROUNDS), 0.01), [4, 2, 1], MET * 0),
+RESULTS = {
+    "ours": result(LEARNT, [60, 0, 50], MET, filtered_success_rate=np.full((3, ROUNDS), 0.125)),
+    "prior": result(np.full((3, ROUNDS), 0.002), [0, 1, 0], MET * 0),
+    "ours_f1": result(np.full((3, ROUNDS), 0.01), [4, 2, 1], MET * 0),
 }
 
 
-def table(cells=CELLS):
-    found = rate_table.rows(SMOKE, GROUND, cells, METHODS)
+def table(results=RESULTS):
+    found = rate_table.rows(SMOKE, PREPARED, results, METHODS)
     return {row["algorithm"]: row for row in found}
 
 
@@ -120,7 +121,7 @@ def test_where_rounds_gain_and_lose_by_hand():
     by_round = np.array([[0.2, 0.4, 0.8]])
     passed = np.array([[0.2, 0.1, 0.5]])
     met = np.array([[10.0, 1.0, 12.0]])
-    of = cell(by_round, [60], met, filtered_success_rate=passed)
+    of = result(by_round, [60], met, filtered_success_rate=passed)
     of.metrics["successes"] = met
     row = rate_table._split(SMOKE, of, by_round, fall_back=0.5)
     assert row["log10_falling_back_gain"] == pytest.approx(np.log10(0.4 / 0.2))
@@ -165,10 +166,10 @@ def test_what_it_says_in_words():
     rows = [row | {"successes_met": 600} for row in table().values()]
     met = " ".join(rate_table.in_words(rows).split())
     assert "(best T, chosen by looking (2)), above it on 2 of 3 seeds. It is 125 times" in met
-    nothing = CELLS | {"ours": cell(LEARNT, [0, 0, 50], MET)}
+    nothing = RESULTS | {"ours": result(LEARNT, [0, 0, 50], MET)}
     words = rate_table.in_words(list(table(nothing).values()))
     assert words == "Nothing that learns ends with any success in the median."
-    less = CELLS | {"ours": cell(LEARNT, [3, 3, 50], MET)}
+    less = RESULTS | {"ours": result(LEARNT, [3, 3, 50], MET)}
     assert "below the best control, at 0.5 of it" in " ".join(
         rate_table.in_words(list(table(less).values())).split()
     )
@@ -187,20 +188,20 @@ class Even:
 
 
 def test_what_was_found_by_hand(capsys):
-    ground = GROUND._replace(oracle=Even())
+    prepared = PREPARED._replace(oracle=Even())
     drawn = ("1+1=", "2+1=", "02+1=", "2+1=", "")
-    cells = CELLS | {"ours": cell(LEARNT, [60, 0, 50], MET, drawn)}
+    results = RESULTS | {"ours": result(LEARNT, [60, 0, 50], MET, drawn)}
     rates = {"success_rate": np.array([[0.25, 0.5]] * 2)}
-    snapshots = np.stack([cells[name].snapshots[0, -1] for name in ("ours", "ours")])
-    addition_table.watch(ground, "ours", (7, 8), 5, rates, snapshots)
+    snapshots = np.stack([results[name].snapshots[0, -1] for name in ("ours", "ours")])
+    addition_table.watch(prepared, "ours", (7, 8), 5, rates, snapshots)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         f"  ours, seed {seed}, round 5: 0.5 succeed, such as 2+1= 7, 02+1= 7" for seed in (7, 8)
     ]
     one = {"success_rate": rates["success_rate"][:1]}
-    addition_table.watch(ground, "prior", (7,), 5, one, cells["prior"].snapshots[0, -1:])
+    addition_table.watch(prepared, "prior", (7,), 5, one, results["prior"].snapshots[0, -1:])
     assert capsys.readouterr().out == "  prior, seed 7, round 5: 0.5 succeed\n"
-    found = addition_table.what_was_found(SMOKE, ground, cells, METHODS)
+    found = addition_table.what_was_found(SMOKE, prepared, results, METHODS)
     row = found["modes"][1]
     assert row["algorithm"] == METHODS["ours"].title and row["distinct"] == "2 of 9"
     assert row["malformed"] == "20 | 0" and row["leading zeros"] == "20 | 33"
@@ -296,22 +297,22 @@ def test_a_second_time_nothing_is_run_anew(done, monkeypatch):
 
 def test_what_is_measured_of_the_prior_is_what_its_samples_are(done):
     """By the oracle one text at a time, on the same samples."""
-    ground = addition.prepare(done)
+    prepared = addition.prepare(done)
     assert done.num_prior <= addition.JUDGED
     key = jax.random.fold_in(jax.random.key(11), 0)
     drawn, scores = sampling.sample(
-        ground.task.prior, key, ground.task.prior_params, done.num_prior, temperature=1.0
+        prepared.task.prior, key, prepared.task.prior_params, done.num_prior, temperature=1.0
     )
     texts = task_module.decode(drawn)
-    known = {text: ground.oracle(text) for text in set(texts)}
+    known = {text: prepared.oracle(text) for text in set(texts)}
     rewards = np.array([known[text] for text in texts])
-    assert 0 < rewards.sum() == ground.prior.successes
+    assert 0 < rewards.sum() == prepared.prior.successes
     order = np.argsort(np.asarray(scores), kind="stable")
-    for factor, rate in ground.by_factor.items():
+    for factor, rate in prepared.by_factor.items():
         kept = rewards[order][: -(-len(rewards) // factor)]
         assert rate == (kept.sum(), len(kept))
-    assert ground.modes["succeeded"]["all"] == rewards.sum()
-    assert ground.modes["succeeded"]["distinct"] == len(
+    assert prepared.modes["succeeded"]["all"] == rewards.sum()
+    assert prepared.modes["succeeded"]["distinct"] == len(
         {t for t, r in zip(texts, rewards, strict=True) if r}
     )
 
@@ -320,21 +321,21 @@ def test_a_single_round_keeps_the_best_by_the_ratio(done):
     config = dataclasses.replace(
         addition_single.PRESETS["smoke"], experiment=done, kappas=(2.0,), num_samples=150
     )
-    ground = addition.prepare(done)
-    rows = addition_single.run(config, ground)
+    prepared = addition.prepare(done)
+    rows = addition_single.run(config, prepared)
     assert len(rows) == 3 * len(config.filter_factors)
     keys = jax.random.split(jax.random.key(config.seed), 3)
-    drawn, scores = addition_single.draw(config, ground, keys[1], config.num_proposals, "")
+    drawn, scores = addition_single.draw(config, prepared, keys[1], config.num_proposals, "")
     assert len(scores) == 100
     texts = task_module.decode(drawn)
-    rewards = np.array([ground.oracle(text) for text in texts])
+    rewards = np.array([prepared.oracle(text) for text in texts])
     unlikely = np.argsort(scores.astype(np.float64), kind="stable")
     for row in rows[: len(config.filter_factors)]:  # of the prior itself: 1 / p_theta
         number = 100 // row["f"]
         assert row["samples"] == number
         assert row["successes"] == rewards[unlikely][:number].sum()
-    paid, _ = addition_single.draw(config, ground, keys[0], 150, "")
-    met = sum(ground.oracle(text) for text in task_module.decode(paid))
+    paid, _ = addition_single.draw(config, prepared, keys[0], 150, "")
+    met = sum(prepared.oracle(text) for text in task_module.decode(paid))
     assert all(row["successes_paid_for"] == met for row in rows)
 
 
@@ -342,14 +343,14 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     """Two values of failure_epochs, which the control does not feel."""
     final = {1: [20, 20, 0], 5: [40, 40, 40], 9: None}
 
-    def run(config, ground):
+    def run(config, prepared):
         successes = final[config.settings.failure_epochs]
-        cells = {"prior": cell(np.full((3, 3), 0.002), [2, 2, 2], np.zeros((3, 3)))}
+        results = {"prior": result(np.full((3, 3), 0.002), [2, 2, 2], np.zeros((3, 3)))}
         if successes is None:  # BaNEL found no candidates
-            return cells
-        return cells | {"banel": cell(np.full((3, 3), 0.02), successes, np.zeros((3, 3)))}
+            return results
+        return results | {"banel": result(np.full((3, 3), 0.02), successes, np.zeros((3, 3)))}
 
-    monkeypatch.setattr(addition, "prepare", lambda config: GROUND)
+    monkeypatch.setattr(addition, "prepare", lambda config: PREPARED)
     monkeypatch.setattr(addition, "run", run)
     point = lambda value: dataclasses.replace(
         SMOKE,
@@ -371,7 +372,7 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
 
 
 def test_nothing_is_searched_or_swept_over_a_base_without_success(monkeypatch, tmp_path):
-    without = GROUND._replace(prior=Rate(0, 500))
+    without = PREPARED._replace(prior=Rate(0, 500))
     monkeypatch.setattr(addition, "prepare", lambda config: without)
     monkeypatch.setattr(addition, "run", lambda *_: pytest.fail("evaluations were spent"))
     monkeypatch.setattr(addition, "runner", lambda *_: pytest.fail("evaluations were spent"))

@@ -24,8 +24,8 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences, Task
 from experiments.addition import search as addition_search
 from experiments.common import flags, report, search
+from experiments.common.batches import over
 from experiments.common.broadening import BroadenConfig, broadened
-from experiments.common.pieces import over
 from experiments.mnist import search as mnist_search
 
 

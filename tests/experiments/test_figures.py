@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from experiments.addition import figures as addition_figures
-from experiments.addition.experiment import METHODS
+from experiments.addition.methods import METHODS
 from experiments.common import curves, figures
 from experiments.common.curves import Curve
 from experiments.digits import figures as digits_figures
 from experiments.gsm8k import figures as gsm8k_figures
-from experiments.gsm8k.run import METHODS as GSM8K_METHODS
+from experiments.gsm8k.methods import METHODS as GSM8K_METHODS
 from experiments.mnist import figures as mnist_figures
 from experiments.two_circles import figures as two_circles_figures
 

@@ -15,10 +15,11 @@ from banel_jax.models.language import responses
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.tasks.gsm8k import task as gsm8k
 from banel_jax.training import TrainingConfig
+from experiments.gsm8k import config as gsm8k_config
 from experiments.gsm8k import model as gsm8k_model
 from experiments.gsm8k import run as gsm8k_run
 
-SMOKE = gsm8k_run.PRESETS["smoke"]
+SMOKE = gsm8k_config.PRESETS["smoke"]
 
 
 def is_right(text: str) -> bool:
@@ -150,9 +151,9 @@ def test_adapters_that_do_not_learn_leave_the_rates_of_full_models(config, judge
 def test_models_that_are_named_are_adapters(config, judged, which):
     config = dataclasses.replace(config, lora=which, algorithms=("banel",), num_tempered=8)
     language = gsm8k_run.begin(config)
-    ground = gsm8k_run.prepare(config, language, 3)
+    prepared = gsm8k_run.prepare(config, language, 3)
     algorithm, start = gsm8k_run.adapted(
-        config, ground, gsm8k_run.METHODS["banel"], language.params
+        config, prepared, gsm8k_run.METHODS["banel"], language.params
     )
     full = sum(x.size for x in jax.tree.leaves(language.params))
     size = lambda tree: sum(x.size for x in jax.tree.leaves(tree))

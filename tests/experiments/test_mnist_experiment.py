@@ -20,8 +20,8 @@ from banel_jax.tasks.mnist import task as task_module
 from banel_jax.training import TrainingConfig
 from banel_jax.types import SequenceModel, Sequences, Task
 from experiments.common import methods
-from experiments.common.cells import Cell, Runner
 from experiments.common.methods import METHODS, Settings
+from experiments.common.seed_runs import Runner, SeedRuns
 from experiments.mnist import controls as mnist_controls
 from experiments.mnist import experiment as mnist
 from experiments.mnist import filters as mnist_filters
@@ -43,12 +43,12 @@ KEYS = {
 }  # fmt: skip
 
 
-def cell(by_round, final, **metrics):
-    """A Cell of decades by seed and round, with the last values by seed."""
+def result(by_round, final, **metrics):
+    """A SeedRuns of decades by seed and round, with the last values by seed."""
     by_round, final = np.array(by_round), np.array(final)
     seeds, rounds = by_round.shape
     same = lambda value: np.full((seeds, rounds), value)
-    return Cell(
+    return SeedRuns(
         metrics={
             "round": np.tile(np.arange(rounds), (seeds, 1)),
             "num_successes": np.cumsum(same(0.0), axis=1),
@@ -78,7 +78,7 @@ def cell(by_round, final, **metrics):
     )
 
 
-GROUND = mnist.Ground(None, {}, -6.0, -8.0, None, None, {})  # type: ignore[arg-type]
+PREPARED = mnist.Prepared(None, {}, -6.0, -8.0, None, None, {})  # type: ignore[arg-type]
 CONFIG = dataclasses.replace(SMOKE, rounds=ROUNDS, seeds=3)
 # The best of seed 0 comes in the first two rounds, which the last ten leave out.
 LEARNT = np.full((3, ROUNDS), -6.0)
@@ -87,18 +87,18 @@ LEARNT[1, 5:10], LEARNT[1, 3] = -5.5, -5.25
 LEARNT[2, 2:8], LEARNT[2, 11] = -7.0, -4.0
 MET = np.zeros((3, ROUNDS))
 MET[:, -1] = [3, 0, 4]
-CELLS = {
-    "banel": cell(LEARNT, [-5.0, -6.0, -4.0], num_successes=MET),
-    "prior": cell(np.full((3, ROUNDS), -6.0), [-6.0] * 3),
-    "banel_f1": cell(np.full((3, ROUNDS), -5.75), [-5.75, -5.5, -6.0]),
+RESULTS = {
+    "banel": result(LEARNT, [-5.0, -6.0, -4.0], num_successes=MET),
+    "prior": result(np.full((3, ROUNDS), -6.0), [-6.0] * 3),
+    "banel_f1": result(np.full((3, ROUNDS), -5.75), [-5.75, -5.5, -6.0]),
 }
 TEMPERATURES = {0.5: Rates(-7.0, -8.0), 1.5: Rates(-5.25, -7.5), 2.0: Rates(-5.5, -7.0)}
 CUTS = {16: Rates(-5.5, -8.5), 32: Rates(-5.375, -np.inf), 64: Rates(-np.inf, -np.inf)}
 COSTLESS = mnist_controls.shown(TEMPERATURES, CUTS, 16)
 
 
-def table(cells=CELLS, costless=COSTLESS):
-    found = mnist_table.rows(CONFIG, GROUND, cells, costless)
+def table(results=RESULTS, free_controls=COSTLESS):
+    found = mnist_table.rows(CONFIG, PREPARED, results, free_controls)
     return {row["algorithm"]: row for row in found}
 
 
@@ -151,7 +151,7 @@ def test_the_numbers_of_a_row_by_hand():
     }
     for name, values in lists.items():
         np.testing.assert_allclose(row[name], values, rtol=1e-6, err_msg=name)
-    work = METHODS["banel"].work(CONFIG.settings, CELLS["banel"].metrics)
+    work = METHODS["banel"].work(CONFIG.settings, RESULTS["banel"].metrics)
     assert row["flops"] == work * methods.flops_per_sequence(CONFIG.task.transformer)
     assert (row["commit"], row["device"], row["control"]) == ("abc", "1 x cpu", False)
     assert row["starts_from"] == "prior" and json.dumps(row)
@@ -170,7 +170,7 @@ def test_the_best_control_is_the_one_that_ends_best():
     expected |= {CUT: 10**-0.25, BEST_CUT: 10**-0.125}
     assert over(found) == pytest.approx(expected)
     low = {1.5: Rates(-8.0, -9.0)}
-    worse = table(costless=mnist_controls.shown(low, {16: Rates(-8.0, -9.0)}, 16))
+    worse = table(free_controls=mnist_controls.shown(low, {16: Rates(-8.0, -9.0)}, 16))
     # banel_f1 is best then, at -5.75
     assert over(worse)["banel"] == pytest.approx(10**0.75)
     assert over(worse)["banel_f1"] == pytest.approx(1.0)
@@ -185,7 +185,7 @@ def test_without_the_likeliest_targets_another_control_may_be_best():
     assert over["banel"] == pytest.approx(10**0.75) and over["banel_f1"] == 1.0
     assert over[TEMPERED] == pytest.approx(10**-0.75)
     none = table(
-        {"prior": cell(np.full((3, ROUNDS), -6.0), [-np.inf] * 3)},
+        {"prior": result(np.full((3, ROUNDS), -6.0), [-np.inf] * 3)},
         mnist_controls.shown({1.5: Rates(-5.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}, 16),
     )
     assert all(row["improvement_over_best_control_without_top"] is None for row in none.values())
@@ -226,7 +226,7 @@ def test_costless_controls_by_enumeration(monkeypatch):
 
 def test_one_seed_and_gains_that_are_no_numbers():
     gains = np.array([[np.nan, -np.inf, 0.5]])
-    one = cell([[-6.0, -5.0, -5.5]], [-5.5], log10_filter_gain=gains)
+    one = result([[-6.0, -5.0, -5.5]], [-5.5], log10_filter_gain=gains)
     row = table({"banel": one})["banel"]
     assert row["best_std"] == 0.0 and row["seeds"] == 1
     # Two rounds in which no target passed tell nothing.
@@ -241,7 +241,7 @@ def test_every_row_has_what_the_table_promises():
 
 
 def test_the_table_on_the_terminal_by_hand():
-    found = mnist_table.rows(CONFIG, GROUND, CELLS, COSTLESS)
+    found = mnist_table.rows(CONFIG, PREPARED, RESULTS, COSTLESS)
     lines = mnist_table.readable(found)
     assert [line["algorithm"] for line in lines] == [
         "prior (control)", "BaNEL, no filter (f = 1) (control)", f"{TEMPERED} (control)",
@@ -265,10 +265,10 @@ def test_the_table_on_the_terminal_by_hand():
 
 
 def test_what_it_says_in_words():
-    words = lambda cells, costless=COSTLESS: " ".join(
-        mnist_table.in_words(mnist_table.rows(CONFIG, GROUND, cells, costless)).split()
+    words = lambda results, free_controls=COSTLESS: " ".join(
+        mnist_table.in_words(mnist_table.rows(CONFIG, PREPARED, results, free_controls)).split()
     )
-    said = words(CELLS)
+    said = words(RESULTS)
     assert "BaNEL, as published does best of all that learn: 1.78 times the best control" in said
     assert "no gain is claimed, for its runs met 7 successes in all" in said
     assert f"({TEMPERED})" in said
@@ -279,10 +279,10 @@ def test_what_it_says_in_words():
         "control (BaNEL, no filter (f = 1)); no gain is claimed"
     ) in said
     high = mnist_controls.shown({1.5: Rates(-4.0, -np.inf)}, {16: Rates(-5.0, -np.inf)}, 16)
-    lost = words({"prior": CELLS["prior"], "banel": CELLS["banel"]}, high)
+    lost = words({"prior": RESULTS["prior"], "banel": RESULTS["banel"]}, high)
     assert "below the best control, at 0.1 of it" in lost
     assert "up to 100 times the prior." in lost and "without any filter" not in lost
-    only = words({"prior": CELLS["prior"]})
+    only = words({"prior": RESULTS["prior"]})
     assert only == "Only controls were run: nothing can be said of learning from failures."
 
 
@@ -305,7 +305,7 @@ def test_every_method_is_built_asks_for_m_and_works(name):
     state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
     candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
     assert candidates.tokens.shape == (M, SMOKE.task.length)
-    work = method.work(SMOKE.settings, CELLS["banel"].metrics)
+    work = method.work(SMOKE.settings, RESULTS["banel"].metrics)
     assert np.isfinite(work) and work >= M * ROUNDS
     assert method.base(SMOKE.settings) == ("broadened" if name == "broadened" else "prior")
     ours = dataclasses.replace(SMOKE.settings, ours_base="broadened")
@@ -409,7 +409,7 @@ def test_unknown_algorithms_and_bad_settings_are_named():
         mnist.Config(algorithms=("banel",), settings=Settings(filter_factor=0.5))
     assert mnist.Config().chosen == tuple(METHODS)
     with pytest.raises(ValueError, match=r"rounds=24 ends before .*filter_rounds=\(12, 16, 20, 24"):
-        mnist.run(mnist.Config(rounds=24), GROUND)
+        mnist.run(mnist.Config(rounds=24), PREPARED)
     with pytest.raises(ValueError, match=r"--sweep\.algorithms is no sweep"):
         mnist.sweep("algorithms", [("prior", SMOKE)])
 
@@ -462,7 +462,7 @@ def even_model(log_prob):
 
 EVEN = even_model(lambda params, x, **_: jnp.float32(-LENGTH * np.log(V)))
 SOME = np.array([[i % 9, i // 9 % 9, 1, 2, 3, i // 81] for i in range(400)])
-FILTERED = mnist_filters.Ground(
+FILTERED = mnist_filters.Prepared(
     EVEN, jnp.zeros(()), Sequences(jnp.array(SOME), jnp.array(SOME) >= 0),
     np.full(400, -LENGTH * np.log(V)), 10,
 )  # fmt: skip
@@ -514,23 +514,23 @@ def test_filters_on_disk_are_read_and_not_run(monkeypatch, tmp_path):
     )
     calls = []
 
-    def run_variant(config, ground, variant, member, seed, *drawn):
+    def run_variant(config, prepared, variant, member, seed, *drawn):
         calls.append((variant, seed))
         return np.full((2, 4), [seed, -np.inf, np.nan, len(calls)])
 
     monkeypatch.setattr(mnist_filters, "run_variant", run_variant)
     monkeypatch.setattr(mnist_filters, "draw", lambda *_: (None, None))
     monkeypatch.setattr(mnist_filters, "ground_of", lambda *_: FILTERED)
-    ground = GROUND._replace(bases={"prior": None, "broadened": None})
-    one = mnist_filters.run(dataclasses.replace(config, seeds=1), ground)
+    prepared = PREPARED._replace(bases={"prior": None, "broadened": None})
+    one = mnist_filters.run(dataclasses.replace(config, seeds=1), prepared)
     assert len(calls) == len(mnist_filters.VARIANTS)
-    two = mnist_filters.run(config, ground)
+    two = mnist_filters.run(config, prepared)
     assert len(calls) == 2 * len(mnist_filters.VARIANTS) == len(set(calls))
     for name, values in two.items():
         assert values.shape == (2, 2, 4)
         np.testing.assert_array_equal(values[0], one[name][0])
     other = dataclasses.replace(config, seeds=1, softness=2.0)
-    mnist_filters.run(other, ground)
+    mnist_filters.run(other, prepared)
     assert len(calls) == 3 * len(mnist_filters.VARIANTS)
 
 
@@ -641,12 +641,12 @@ def test_a_sweep_over_what_is_started_from_has_each_of_them(monkeypatch):
 
     def prepare(config):
         needed = {METHODS[name].base(config.settings) for name in config.chosen}
-        return GROUND._replace(bases=dict.fromkeys({"prior"} | needed))
+        return PREPARED._replace(bases=dict.fromkeys({"prior"} | needed))
 
-    def run(config, ground):
+    def run(config, prepared):
         for name in config.chosen:
             base = METHODS[name].base(config.settings)
-            assert base in ground.bases
+            assert base in prepared.bases
             if base == "broadened":
                 raise Enough
         return {}
@@ -664,14 +664,14 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     epochs = {1: -5.0, 5: -4.0}
     by_round = lambda last: np.stack([[-6.0, last + 1, last]] * 2)
 
-    def run(config, ground):
+    def run(config, prepared):
         last = epochs[config.settings.failure_epochs]
         return {
-            "banel": cell(by_round(last), [last, last + 0.5]),
-            "banel_f1": cell(by_round(-7.0), [-7.0, -7.5]),
+            "banel": result(by_round(last), [last, last + 0.5]),
+            "banel_f1": result(by_round(-7.0), [-7.0, -7.5]),
         }
 
-    monkeypatch.setattr(mnist, "prepare", lambda config: GROUND)
+    monkeypatch.setattr(mnist, "prepare", lambda config: PREPARED)
     monkeypatch.setattr(mnist, "run", run)
     monkeypatch.setattr(mnist, "costless_controls", lambda *_: (None, None, COSTLESS))
     config = dataclasses.replace(

@@ -15,8 +15,8 @@ from tiny_run import MODEL, PRIOR, M, evaluate, learner, reward
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.runs import loop, naming
 from banel_jax.types import Sequences, Task
-from experiments.common import cells
-from experiments.common.cells import RESULT, Runner
+from experiments.common import seed_runs
+from experiments.common.seed_runs import RESULT, Runner
 
 ROUNDS, BLOCK, SHOWN = 5, 2, 7
 ALGORITHM = learner()
@@ -74,29 +74,29 @@ def assert_same(one, other):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """(folder of groups of one, the cell)."""
+    """(folder of groups of one, the result)."""
     folder = tmp_path_factory.mktemp("cells")
-    return folder, make(folder).cell(SEEDS)
+    return folder, make(folder).run_seeds(SEEDS)
 
 
 def test_a_cell_is_the_compiled_experiment_of_its_seeds(whole):
-    _, cell = whole
+    _, result = whole
     keys = jnp.stack([jax.random.key(seed) for seed in SEEDS])
     states, metrics = loop.compiled_run(ALGORITHM, reward, ROUNDS, evaluate, 1)(keys, PRIOR)
-    assert set(cell.metrics) == set(metrics)
+    assert set(result.metrics) == set(metrics)
     for name, values in metrics.items():
-        assert cell.metrics[name].shape == (len(SEEDS), ROUNDS)
-        np.testing.assert_array_equal(cell.metrics[name], values, err_msg=name)
+        assert result.metrics[name].shape == (len(SEEDS), ROUNDS)
+        np.testing.assert_array_equal(result.metrics[name], values, err_msg=name)
     squares = [float((np.float64(p) ** 2).sum()) for p in states["params"]]
-    np.testing.assert_allclose(cell.final["size"], squares, rtol=1e-5)
-    assert cell.final["count"].tolist() == [ROUNDS] * len(SEEDS)
-    assert set(cell.about) == {"commit", "device"} and cell.seconds > 0
+    np.testing.assert_allclose(result.final["size"], squares, rtol=1e-5)
+    assert result.final["count"].tolist() == [ROUNDS] * len(SEEDS)
+    assert set(result.about) == {"commit", "device"} and result.seconds > 0
 
 
 def test_snapshots_are_drawn_before_the_first_round_and_after_each_block(whole):
-    _, cell = whole
-    assert cell.snapshots.shape == (len(SEEDS), 4, SHOWN, tiny_run.LENGTH)
-    assert cell.snapshots.dtype == np.int32
+    _, result = whole
+    assert result.snapshots.shape == (len(SEEDS), 4, SHOWN, tiny_run.LENGTH)
+    assert result.snapshots.dtype == np.int32
     keys = jnp.stack([jax.random.key(seed) for seed in SEEDS])
     for block, rounds in enumerate((0, 2, 4, 5)):
         states = {"params": np.stack([PRIOR] * len(SEEDS))}
@@ -106,11 +106,11 @@ def test_snapshots_are_drawn_before_the_first_round_and_after_each_block(whole):
             continue
         for i, params in enumerate(states["params"]):
             drawn = ALGORITHM.sample(jax.random.key(0), {"params": params}, SHOWN)
-            np.testing.assert_array_equal(cell.snapshots[i, block], drawn.tokens)
+            np.testing.assert_array_equal(result.snapshots[i, block], drawn.tokens)
 
 
 def test_groups_of_seeds_have_the_numbers_of_one_by_one(whole, tmp_path):
-    together = make(tmp_path, seeds_at_once=3).cell(SEEDS)
+    together = make(tmp_path, seeds_at_once=3).run_seeds(SEEDS)
     assert len(list(tmp_path.iterdir())) == 1 and len(list(whole[0].iterdir())) == 3
     for part in ("metrics", "final"):
         for name, values in getattr(whole[1], part).items():
@@ -120,16 +120,16 @@ def test_groups_of_seeds_have_the_numbers_of_one_by_one(whole, tmp_path):
 
 
 def test_what_is_there_is_read_and_not_run(whole, monkeypatch):
-    folder, cell = whole
+    folder, result = whole
     monkeypatch.setattr(Runner, "_run", refuse)
-    again = make(folder).cell(SEEDS)
-    assert_same(again, cell)
-    assert again.seconds == pytest.approx(cell.seconds) and again.about == cell.about
-    some = make(folder).cell(SEEDS[1:])  # groups are shared by cells
-    np.testing.assert_array_equal(some.metrics["loss"], cell.metrics["loss"][1:])
-    np.testing.assert_array_equal(some.snapshots, cell.snapshots[1:])
+    again = make(folder).run_seeds(SEEDS)
+    assert_same(again, result)
+    assert again.seconds == pytest.approx(result.seconds) and again.about == result.about
+    some = make(folder).run_seeds(SEEDS[1:])  # groups are shared by results
+    np.testing.assert_array_equal(some.metrics["loss"], result.metrics["loss"][1:])
+    np.testing.assert_array_equal(some.snapshots, result.snapshots[1:])
     with pytest.raises(AssertionError, match="it was run"):
-        make(folder).cell((*SEEDS, 6))
+        make(folder).run_seeds((*SEEDS, 6))
 
 
 @pytest.mark.parametrize(("stop_at", "seeds_at_once"), [(2, 1), (4, 3)])
@@ -139,30 +139,30 @@ def test_stopped_between_blocks_it_goes_on_to_the_same_end(whole, tmp_path, stop
     stopped = make_one(tmp_path)
     watched(stopped, stop_at)
     with pytest.raises(Stopped):
-        stopped.cell(seeds)
+        stopped.run_seeds(seeds)
     assert not list(tmp_path.rglob(RESULT))
     resumed = make_one(tmp_path)
     advanced = watched(resumed)
-    cell = resumed.cell(seeds)
+    result = resumed.run_seeds(seeds)
     assert advanced == [b for b in [(0, 2), (2, 2), (4, 1)] if b[0] >= stop_at]
     if seeds_at_once == 1:
-        uninterrupted = make(whole[0]).cell(seeds)
+        uninterrupted = make(whole[0]).run_seeds(seeds)
     else:
-        uninterrupted = make_one(tmp_path / "whole").cell(seeds)
-    assert_same(cell, uninterrupted)
-    assert_same(make_one(tmp_path).cell(seeds), uninterrupted)
+        uninterrupted = make_one(tmp_path / "whole").run_seeds(seeds)
+    assert_same(result, uninterrupted)
+    assert_same(make_one(tmp_path).run_seeds(seeds), uninterrupted)
 
 
 def test_seconds_of_a_stopped_cell_are_those_of_all_its_parts(tmp_path, monkeypatch):
     clock = iter(range(0, 10_000, 10))
     watch = types.SimpleNamespace(perf_counter=lambda: float(next(clock)))
-    monkeypatch.setattr(cells, "time", watch)
+    monkeypatch.setattr(seed_runs, "time", watch)
     stopped = make(tmp_path)
     watched(stopped, 2)
     with pytest.raises(Stopped):
-        stopped.cell((3,))  # started, one block: 10
-    cell = make(tmp_path).cell((3,))  # started, two blocks, the end: 30
-    assert cell.seconds == 40
+        stopped.run_seeds((3,))  # started, one block: 10
+    result = make(tmp_path).run_seeds((3,))  # started, two blocks, the end: 30
+    assert result.seconds == 40
 
 
 @pytest.mark.parametrize("harm", [lambda b: b[:200], lambda b: b"", lambda b: b"no archive"])
@@ -171,14 +171,14 @@ def test_a_damaged_result_is_one_line_and_needs_only_deletion(whole, tmp_path, h
     path = sorted(tmp_path.rglob(RESULT))[0]
     path.write_bytes(harm(path.read_bytes()))
     with pytest.raises(ValueError) as caught:
-        make(tmp_path).cell(SEEDS)
+        make(tmp_path).run_seeds(SEEDS)
     message = str(caught.value)
     assert message.startswith(f"{path} cannot be read") and "\n" not in message
     assert message.endswith("delete it to run it again")
     path.unlink()
     runner = make(tmp_path)
     advanced = watched(runner)
-    assert_same(runner.cell(SEEDS), whole[1])
+    assert_same(runner.run_seeds(SEEDS), whole[1])
     assert not advanced  # its last checkpoint is there
 
 
@@ -187,11 +187,11 @@ def test_a_half_written_result_is_no_result(whole, tmp_path, monkeypatch):
         file.write(b"half of it")
         raise Stopped
 
-    monkeypatch.setattr(cells.np, "savez_compressed", broken)
+    monkeypatch.setattr(seed_runs.np, "savez_compressed", broken)
     with pytest.raises(Stopped):
-        make(tmp_path).cell(SEEDS[:1])
+        make(tmp_path).run_seeds(SEEDS[:1])
     monkeypatch.undo()
-    assert_same(make(tmp_path).cell(SEEDS[:1]), make(whole[0]).cell(SEEDS[:1]))
+    assert_same(make(tmp_path).run_seeds(SEEDS[:1]), make(whole[0]).run_seeds(SEEDS[:1]))
 
 
 def threshold(least):
@@ -239,7 +239,7 @@ OTHERS = {
 
 
 def folders(folder):
-    """Where cells of the plain runner and of all others lie."""
+    """Where results of the plain runner and of all others lie."""
     found = {}
     plain = dict(algorithm=prior_sampling(MODEL, 3)) | PLAIN
     for name, changes in {"plain": {}, **OTHERS}.items():
@@ -256,7 +256,7 @@ def test_another_setting_reward_or_evaluation_lands_in_another_folder(tmp_path, 
     assert folders(tmp_path) == found  # of other objects that compute the same
     with jax.default_prng_impl("rbg"):
         assert not set(folders(tmp_path).values()) & set(found.values())
-    monkeypatch.setattr(cells.numerics, "VERSION", 0)
+    monkeypatch.setattr(seed_runs.numerics, "VERSION", 0)
     assert not set(folders(tmp_path).values()) & set(found.values())
 
 
@@ -267,21 +267,24 @@ def test_another_process_finds_the_cells_of_this_one(tmp_path):
 
 
 def test_another_reward_and_evaluation_are_run_anew(whole):
-    folder, cell = whole
+    folder, result = whole
     seeds = SEEDS[:1]
-    assert cell.metrics["num_successes"][0, -1] > 0
-    never = make(folder, task=TASK._replace(reward_fn=threshold(99))).cell(seeds)
+    assert result.metrics["num_successes"][0, -1] > 0
+    never = make(folder, task=TASK._replace(reward_fn=threshold(99))).run_seeds(seeds)
     assert never.metrics["num_successes"].tolist() == [[0] * ROUNDS]
-    twice = make(folder, evaluate=scaled(2.0)).cell(seeds)
-    np.testing.assert_allclose(twice.metrics["moved"], 2 * cell.metrics["moved"][:1], rtol=1e-5)
-    assert make(folder, num_snapshot=3).cell(seeds).snapshots.shape[2] == 3
-    assert make(folder, block=5).cell(seeds).snapshot_rounds.tolist() == [0, 5]
+    twice = make(folder, evaluate=scaled(2.0)).run_seeds(seeds)
+    np.testing.assert_allclose(twice.metrics["moved"], 2 * result.metrics["moved"][:1], rtol=1e-5)
+    assert make(folder, num_snapshot=3).run_seeds(seeds).snapshots.shape[2] == 3
+    assert make(folder, block=5).run_seeds(seeds).snapshot_rounds.tolist() == [0, 5]
 
 
 def test_a_group_in_use_is_refused(whole):
     folder = next(whole[0].rglob(RESULT)).parent
-    with cells.run_folder.hold(folder), pytest.raises(ValueError, match="another process runs in"):
-        make(whole[0]).cell(SEEDS)
+    with (
+        seed_runs.run_folder.hold(folder),
+        pytest.raises(ValueError, match="another process runs in"),
+    ):
+        make(whole[0]).run_seeds(SEEDS)
 
 
 def test_candidates_that_are_not_found_stop_the_cell(tmp_path):
@@ -291,24 +294,24 @@ def test_candidates_that_are_not_found_stop_the_cell(tmp_path):
         return Sequences(candidates.tokens, candidates.mask & ~lost[:, None]), state
 
     with pytest.raises(ValueError, match="in round 3 only 4 of 6 candidates were found"):
-        make(tmp_path, ALGORITHM._replace(ask=ask)).cell(SEEDS[:1])
+        make(tmp_path, ALGORITHM._replace(ask=ask)).run_seeds(SEEDS[:1])
     assert not list(tmp_path.rglob(RESULT))
 
 
 def test_the_last_group_of_seeds_may_be_smaller(whole, tmp_path):
-    cell = make(tmp_path, seeds_at_once=2).cell(SEEDS)
-    np.testing.assert_allclose(cell.final["size"], whole[1].final["size"], rtol=1e-4)
+    result = make(tmp_path, seeds_at_once=2).run_seeds(SEEDS)
+    np.testing.assert_allclose(result.final["size"], whole[1].final["size"], rtol=1e-4)
 
 
 def test_one_that_cannot_go_on_is_told_of_and_left_out(tmp_path, capsys):
     class Barren:
-        def cell(self, seeds):
+        def run_seeds(self, seeds):
             raise loop.CandidatesNotFound("2 of 4 candidates were found")
 
     runners = {"barren": Barren(), "learner": make(tmp_path)}
     titles = {name: types.SimpleNamespace(title=f"the {name}") for name in runners}
-    in_words = lambda name, cell: f"{name} ends with {cell.final['count'][0]:g} rounds"
-    found = cells.run_each(titles, list(runners), runners.get, SEEDS[:1], in_words)
+    in_words = lambda name, result: f"{name} ends with {result.final['count'][0]:g} rounds"
+    found = seed_runs.run_each(titles, list(runners), runners.get, SEEDS[:1], in_words)
     assert list(found) == ["learner"]
     np.testing.assert_array_equal(found["learner"].final["count"], [ROUNDS])
     stopped, ended = capsys.readouterr().out.splitlines()

@@ -26,7 +26,7 @@ RESULT = "result.npz"
 RANDOM = ("prng", "threefry_partitionable", "seed_offset", "x64")
 
 
-class Cell(NamedTuple):
+class SeedRuns(NamedTuple):
     """What is kept of an algorithm's runs.
 
     Attributes:
@@ -116,14 +116,14 @@ class Runner:
         """All that determines the numbers, but for the seeds."""
         return self._given | {"functions": self._names()}
 
-    def cell(self, seeds: Sequence[int]) -> Cell:
+    def run_seeds(self, seeds: Sequence[int]) -> SeedRuns:
         """All of these seeds; what is on disk is read, the rest is run."""
         groups = [
             seeds[i : i + self.seeds_at_once] for i in range(0, len(seeds), self.seeds_at_once)
         ]
         return together([self._group(tuple(group)) for group in groups])
 
-    def _group(self, seeds: tuple[int, ...]) -> Cell:
+    def _group(self, seeds: tuple[int, ...]) -> SeedRuns:
         configuration = self.configuration | {"seeds": seeds}
         name = naming.identity(json.loads(json.dumps(configuration)))
         folder = self.folder / f"{self.name}-{name}"
@@ -135,11 +135,11 @@ class Runner:
             if (folder / RESULT).exists():
                 return _load(folder / RESULT)
             checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
-            cell = self._run(seeds, checkpoints)
-            _save(folder / RESULT, cell)
-        return cell
+            result = self._run(seeds, checkpoints)
+            _save(folder / RESULT, result)
+        return result
 
-    def _run(self, seeds, checkpoints) -> Cell:
+    def _run(self, seeds, checkpoints) -> SeedRuns:
         keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         abstract = jax.eval_shape(self.run.start, keys, self.base)
         one = jax.eval_shape(self.snapshot, abstract.states)
@@ -185,7 +185,7 @@ class Runner:
         checkpoints.wait()
         bar.close()
         final = self.final(state["progress"].states)
-        return Cell(
+        return SeedRuns(
             metrics={k: np.asarray(v) for k, v in state["metrics"].items()},
             final={k: np.asarray(v) for k, v in final.items()},
             snapshots=np.asarray(state["snapshots"]).swapaxes(0, 1),
@@ -223,60 +223,62 @@ def run_each(
     names: Sequence[str],
     runner: Callable[[str], Runner],
     seeds: Sequence[int],
-    in_words: Callable[[str, Cell], str],
-) -> dict[str, Cell]:
-    """The cells of several algorithms; one that cannot go on is told of and left out.
+    in_words: Callable[[str, SeedRuns], str],
+) -> dict[str, SeedRuns]:
+    """The results of several algorithms; one that cannot go on is told of and left out.
 
     Args:
       methods: with a `title`, by name.
       names: of those to run.
       runner: of a name.
       seeds: of each.
-      in_words: what a cell found, for the line that is printed of it.
+      in_words: what a result found, for the line that is printed of it.
     """
-    cells = {}
+    results = {}
     for name in names:
         try:
-            cells[name] = cell = runner(name).cell(seeds)
+            results[name] = result = runner(name).run_seeds(seeds)
         except loop.CandidatesNotFound as error:
             print(f"  {methods[name].title}: stopped, {error}", flush=True)
             continue
-        print(f"  {methods[name].title}: {in_words(name, cell)}, {cell.seconds:.0f} s", flush=True)
-    return cells
+        print(
+            f"  {methods[name].title}: {in_words(name, result)}, {result.seconds:.0f} s", flush=True
+        )
+    return results
 
 
-def together(cells: Sequence[Cell]) -> Cell:
-    """The seeds of several cells as one."""
-    first = cells[0].snapshot_rounds
-    if not all(np.array_equal(cell.snapshot_rounds, first) for cell in cells):
+def together(results: Sequence[SeedRuns]) -> SeedRuns:
+    """The seeds of several results as one."""
+    first = results[0].snapshot_rounds
+    if not all(np.array_equal(result.snapshot_rounds, first) for result in results):
         raise ValueError("seeds were run in blocks of different lengths; give one block for all")
     join = lambda parts: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    return Cell(
-        metrics=join([c.metrics for c in cells]),
-        final=join([c.final for c in cells]),
-        snapshots=np.concatenate([c.snapshots for c in cells]),
+    return SeedRuns(
+        metrics=join([c.metrics for c in results]),
+        final=join([c.final for c in results]),
+        snapshots=np.concatenate([c.snapshots for c in results]),
         snapshot_rounds=first,
-        seconds=sum(c.seconds for c in cells),
-        about={k: ", ".join(sorted({str(c.about[k]) for c in cells})) for k in cells[0].about},
+        seconds=sum(c.seconds for c in results),
+        about={k: ", ".join(sorted({str(c.about[k]) for c in results})) for k in results[0].about},
     )
 
 
-def _save(path: Path, cell: Cell) -> None:
-    arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in cell.metrics.items()}
-    arrays |= {f"final/{k}": v for k, v in cell.final.items()}
-    about = json.dumps(cell.about | {"seconds": cell.seconds})
-    arrays |= {"snapshots": cell.snapshots, "snapshot_rounds": cell.snapshot_rounds}
+def _save(path: Path, result: SeedRuns) -> None:
+    arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in result.metrics.items()}
+    arrays |= {f"final/{k}": v for k, v in result.final.items()}
+    about = json.dumps(result.about | {"seconds": result.seconds})
+    arrays |= {"snapshots": result.snapshots, "snapshot_rounds": result.snapshot_rounds}
     with files.replacing(path) as file:
         np.savez_compressed(file, about=np.array(about), **arrays)
 
 
-def _load(path: Path) -> Cell:
+def _load(path: Path) -> SeedRuns:
     try:
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
         about = json.loads(str(arrays.pop("about")))
         part = lambda p: {k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)}
-        return Cell(
+        return SeedRuns(
             part("metrics/"),
             part("final/"),
             arrays["snapshots"],

@@ -10,7 +10,7 @@ from banel_jax.runs.progress import progress
 from banel_jax.types import Sequences
 
 
-def in_pieces(function: Callable[[int], Any], number: int, piece: int, description: str) -> Any:
+def in_batches(function: Callable[[int], Any], number: int, piece: int, description: str) -> Any:
     """Rows of `function(i)`, each of `piece` rows, to `number` of them, as NumPy arrays."""
     calls = -(-number // piece)
     parts = [
@@ -26,4 +26,4 @@ def over(
     n = len(sequences.tokens)
     rows = np.arange(-(-n // piece) * piece) % n
     take = lambda i: jax.tree.map(lambda x: x[rows[i * piece : (i + 1) * piece]], sequences)
-    return in_pieces(lambda i: function(take(i)), n, piece, description)
+    return in_batches(lambda i: function(take(i)), n, piece, description)

@@ -1,0 +1,206 @@
+"""Settings of the runs on GSM8K's questions, and their presets."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from banel_jax import checks
+from banel_jax.algorithms import language_rnd
+from banel_jax.algorithms.banel import BanelConfig
+from banel_jax.models import tempering
+from banel_jax.models.lora import LoraConfig
+from banel_jax.tasks.gsm8k.data import HARD_QUESTIONS, Split
+from banel_jax.tasks.gsm8k.task import Rule
+from banel_jax.training import TrainingConfig
+from experiments.common.broadening import BroadenConfig
+from experiments.common.methods import Settings
+from experiments.gsm8k.methods import METHODS, WITH_FAILURE_MODEL
+
+OURS = BanelConfig(
+    filter_factor=16.0,
+    length_normalised=True,
+    failure_rounds=30,
+    failure_training=TrainingConfig(epochs=5, learning_rate=1e-5),
+    generator_training=TrainingConfig(epochs=10, learning_rate=1e-5),
+    distinct=True,
+)
+
+
+SETTINGS = Settings(
+    filter_factor=16.0,
+    length_normalised=True,
+    failure_start="base",
+    failure_epochs=5,
+    failure_learning_rate=1e-5,
+    generator_epochs=10,
+    generator_learning_rate=1e-5,
+    ours=OURS,
+    ours_base="broadened",
+    ours_failure_dropout=0.0,
+    rnd_policy=dataclasses.replace(
+        language_rnd.POLICY, training=TrainingConfig(epochs=1, learning_rate=1e-6)
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the experiment.
+
+    Attributes:
+      model: folder of the prior.
+      data_dir: folder of GSM8K's files; empty for that of BANEL_DATA_DIR.
+      split: `train` or `test`.
+      question: rows of the split, counted from 0; each is a run of its own.
+      rule: of a right answer, `strict` or `flexible`.
+      max_new_tokens: of a response.
+      dtype: of the matrix products, `float32` or `bfloat16`.
+      algorithms: which to run: banel_f1, ours_f1, ours_by_prior, ours_told_nothing (controls),
+        banel, importance, inverse, ours, rnd, policy_gradient, negative_rl, pseudo_count,
+        gflownet_tb, gflownet_vargrad, rtb.
+      rounds: of num_candidates reward evaluations each, of every algorithm.
+      seeds: how many runs of each algorithm.
+      first_seed: the seeds are this one and those that follow.
+      block: rounds in a compiled call; what it did is on disk before the next.
+      num_evaluated: responses after each round, judged for the success rate.
+      num_final: the same of the last state.
+      num_prior: the same of the prior, of its ladder and of what `ours` starts from.
+      num_tempered: the same of the prior at each temperature.
+      temperatures: at which the prior is tried; those and 1 are the ladder's.
+      batch: responses in a compiled call outside the rounds.
+      lora: which models are adapters over one copy of the base: `none`, the `failure` model
+        alone, the `generator` alone, or `both`.
+      adapters: their settings.
+      output: folder of the tables and figures.
+      runs: folder of the runs themselves.
+      settings: of the algorithms.
+      broaden: the broadened prior; its temperatures are `temperatures`.
+    """
+
+    main_flags: ClassVar[tuple[str, ...]] = (
+        "model", "data_dir", "question", "algorithms", "rounds", "seeds", "first_seed",
+        "settings.num_candidates", "max_new_tokens", "dtype", "lora", "output", "runs",
+    )  # fmt: skip
+
+    model: str = "runs/gsm8k/qwen"
+    data_dir: str = ""
+    split: Split = "test"
+    question: tuple[int, ...] = HARD_QUESTIONS
+    rule: Rule = "strict"
+    max_new_tokens: int = 256
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    algorithms: tuple[str, ...] = ("banel_f1", "banel", "rnd")
+    rounds: int = 30
+    seeds: int = 1
+    first_seed: int = 0
+    block: int = 1
+    num_evaluated: int = 10_000
+    num_final: int = 10_000
+    num_prior: int = 10_000
+    num_tempered: int = 10_000
+    temperatures: tuple[float, ...] = (0.7, 0.85, 1.15, 1.3, 1.5)
+    batch: int = 500
+    lora: Literal["none", "failure", "generator", "both"] = "none"
+    adapters: LoraConfig = field(default_factory=LoraConfig)
+    output: str = "runs/gsm8k/results"
+    runs: str = "runs/gsm8k"
+    settings: Settings = SETTINGS
+    broaden: BroadenConfig = field(
+        default_factory=lambda: BroadenConfig(
+            num_samples=2000, training=TrainingConfig(epochs=3, learning_rate=1e-5)
+        )
+    )
+
+    def __post_init__(self):
+        checks.fields(self)
+        numbers = (
+            "rounds", "seeds", "block", "num_evaluated", "num_final", "num_prior", "num_tempered",
+            "batch",
+        )  # fmt: skip
+        checks.integers(self, *numbers, at_least=1)
+        checks.seeds(self, "first_seed")
+        if not self.question or not self.algorithms:
+            raise ValueError("give at least one question and one of algorithms")
+        tempering.check(self.temperatures)
+        unknown = set(self.algorithms) - set(METHODS)
+        if unknown:
+            raise ValueError(
+                f"algorithms={','.join(sorted(unknown))} is not known; choose among "
+                f"{', '.join(METHODS)}"
+            )
+        if self.lora in ("failure", "generator"):
+            differ = [n for n in self.algorithms if n not in WITH_FAILURE_MODEL]
+            if differ:
+                raise ValueError(
+                    f"lora={self.lora}: {', '.join(differ)} has no failure model beside its "
+                    "generator; give lora=both or none"
+                )
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        return self.algorithms
+
+
+def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
+    """For a small model, which learns at a higher rate, and few candidates a round; on a CPU most
+    of the time is training, of which ours is given less."""
+    fit = lambda epochs: TrainingConfig(epochs=epochs, learning_rate=rate)
+    return dataclasses.replace(
+        SETTINGS,
+        num_candidates=num_candidates,
+        filter_factor=8.0,
+        failure_learning_rate=rate,
+        generator_learning_rate=rate,
+        ours=dataclasses.replace(
+            OURS,
+            num_candidates=num_candidates,
+            filter_factor=4.0,
+            num_distilled=distilled,
+            failure_rounds=5,
+            failure_training=fit(3),
+            generator_training=fit(4),
+        ),
+        rnd_policy=dataclasses.replace(
+            SETTINGS.rnd_policy, training=TrainingConfig(epochs=1, learning_rate=rate / 10)
+        ),
+    )
+
+
+PRESETS: dict[str, Config] = {
+    "default": Config(),
+    # Of the stand-in's own hard questions, as `select` found them.
+    "stand_in": Config(
+        model="runs/gsm8k/stand_in",
+        question=(10, 9, 3),
+        max_new_tokens=160,
+        rounds=8,
+        num_evaluated=250,
+        num_final=2000,
+        num_prior=4000,
+        num_tempered=1000,
+        temperatures=(0.7, 0.85, 1.15, 1.5),
+        batch=500,
+        output="runs/gsm8k/results_stand_in",
+        settings=_small(3e-4, num_candidates=50, distilled=100),
+        broaden=BroadenConfig(
+            num_samples=1000, training=TrainingConfig(epochs=3, learning_rate=3e-4)
+        ),
+    ),
+    "smoke": Config(
+        model="runs/gsm8k_smoke/stand_in",
+        question=(0,),
+        max_new_tokens=16,
+        algorithms=("banel_f1", "ours_f1", "banel", "ours", "rnd"),
+        rounds=2,
+        num_evaluated=8,
+        num_final=8,
+        num_prior=8,
+        num_tempered=8,
+        temperatures=(0.7, 1.5),
+        batch=8,
+        output="runs/gsm8k_smoke/results",
+        runs="runs/gsm8k_smoke",
+        settings=_small(1e-3, num_candidates=4, distilled=8),
+        broaden=BroadenConfig(num_samples=8, training=TrainingConfig(epochs=1)),
+    ),
+}
