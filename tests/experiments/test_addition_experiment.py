@@ -12,8 +12,10 @@ from absl import flags as absl_flags
 from banel_jax import sampling
 from banel_jax.success_rate import clopper_pearson
 from banel_jax.tasks.addition import task as task_module
+from banel_jax.types import Task
 from experiments.addition import experiment as addition
 from experiments.addition import modes as addition_modes
+from experiments.addition import prepare as addition_prepare
 from experiments.addition import search as addition_search
 from experiments.addition import single as addition_single
 from experiments.addition import table as addition_table
@@ -244,7 +246,7 @@ def test_told_nothing_but_zeros_is_ours_but_for_the_answers():
     told, blind = METHODS["ours"], METHODS["ours_told_nothing"]
     settings = [dict(m.build(SMOKE.settings, SMOKE.networks).settings) for m in (told, blind)]
     assert settings[0] == settings[1] and blind.control and not told.control
-    ones = addition.Task(None, None, lambda s: np.ones(len(s.tokens)), None, None)
+    ones = Task(None, None, lambda s: np.ones(len(s.tokens)), None, None)
     proposals = task_module.encode(["1+1=", "2+2="], LENGTH)
     assert told.task(ones).reward_fn(proposals).tolist() == [1, 1]
     assert blind.task(ones).reward_fn(proposals).tolist() == [0, 0]
@@ -291,14 +293,14 @@ def test_a_second_time_nothing_is_run_anew(done, monkeypatch):
         raise AssertionError("run anew")
 
     monkeypatch.setattr(addition.Runner, "_run", no)
-    monkeypatch.setattr(addition.addition_models.prior_cache, "fit_by_epochs", no)
+    monkeypatch.setattr(addition_prepare.addition_models.prior_cache, "fit_by_epochs", no)
     addition.run(done, addition.prepare(done))
 
 
 def test_what_is_measured_of_the_prior_is_what_its_samples_are(done):
     """By the oracle one text at a time, on the same samples."""
     prepared = addition.prepare(done)
-    assert done.num_prior <= addition.JUDGED
+    assert done.num_prior <= addition_prepare.JUDGED
     key = jax.random.fold_in(jax.random.key(11), 0)
     drawn, scores = sampling.sample(
         prepared.task.prior, key, prepared.task.prior_params, done.num_prior, temperature=1.0

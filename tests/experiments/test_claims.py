@@ -11,6 +11,7 @@ from banel_jax.models import tempering
 from experiments.common.claims import FEWEST, Result, verdict
 from experiments.common.figures import Floor, rate_by_temperature
 from experiments.common.rate_table import Rate
+from experiments.digits import config as digits_config
 from experiments.digits import experiment as digits
 from experiments.gaussian_1d import experiment as gaussian_1d
 from experiments.two_circles import experiment as two_circles
@@ -76,7 +77,7 @@ def test_the_digits_claim_nothing_of_no_success():
     }
     free = digits.best_temperature({0.5: -3.78 + np.log10(2.55), 2.0: -5.0}, base)
     assert free.title == "T = 0.5, chosen by looking" and free.median == pytest.approx(2.55)
-    words = " ".join(digits.in_words(digits.PRESETS["smoke"], summary, base, free).split())
+    words = " ".join(digits.in_words(digits_config.PRESETS["smoke"], summary, base, free).split())
     assert "below the best control, at 0.6 of it (T = 0.5, chosen by looking)" in words
     assert "adds" not in words and "met 0 successes in all" in words
     rows = digits.table(digits.Config(), summary, dict.fromkeys(summary, 1.0), free)

@@ -17,6 +17,7 @@ from banel_jax.tasks.gsm8k import task as gsm8k
 from banel_jax.training import TrainingConfig
 from experiments.gsm8k import config as gsm8k_config
 from experiments.gsm8k import model as gsm8k_model
+from experiments.gsm8k import prepare as gsm8k_prepare
 from experiments.gsm8k import run as gsm8k_run
 
 SMOKE = gsm8k_config.PRESETS["smoke"]
@@ -188,7 +189,7 @@ def test_settings_are_checked(settings, text):
     ],
 )
 def test_errors_come_before_anything_is_drawn(config, judged, monkeypatch, settings, text):
-    monkeypatch.setattr(gsm8k_run, "draw", None)
+    monkeypatch.setattr(gsm8k_prepare, "draw", None)
     with pytest.raises(ValueError, match=text):
         gsm8k_run.main(dataclasses.replace(config, **settings))
     assert not judged

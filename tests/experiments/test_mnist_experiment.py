@@ -25,6 +25,7 @@ from experiments.common.seed_runs import Runner, SeedRuns
 from experiments.mnist import controls as mnist_controls
 from experiments.mnist import experiment as mnist
 from experiments.mnist import filters as mnist_filters
+from experiments.mnist import prepare as mnist_prepare
 from experiments.mnist import search as mnist_search
 from experiments.mnist import table as mnist_table
 from experiments.mnist.controls import Rates
@@ -555,7 +556,7 @@ def done(tmp_path_factory):
         task=dataclasses.replace(SMOKE.task, width=8, num_heads=1, num_targets=150),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mnist, "load_mnist", lambda folder: SMALL)
+        patch.setattr(mnist_prepare, "load_mnist", lambda folder: SMALL)
         mnist.main(small)
         yield small, read_table(small)
 
@@ -673,7 +674,7 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(mnist, "prepare", lambda config: PREPARED)
     monkeypatch.setattr(mnist, "run", run)
-    monkeypatch.setattr(mnist, "costless_controls", lambda *_: (None, None, COSTLESS))
+    monkeypatch.setattr(mnist, "free_controls_of", lambda *_: (None, None, COSTLESS))
     config = dataclasses.replace(
         SMOKE, rounds=3, algorithms=("banel", "banel_f1"), output=str(tmp_path)
     )
