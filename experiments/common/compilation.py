@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import warnings
 from pathlib import Path
 
 import jax
@@ -42,6 +43,9 @@ def keep(folder: str | None) -> None:
     else:
         place = files.writable_folder(folder)
     _make_room(place)
+    # Half of a program, where a process was killed or the disk was full, costs its compilation.
+    about = "Error (reading|writing) persistent compilation cache entry"
+    warnings.filterwarnings("ignore", about, UserWarning)
     jax.config.update("jax_compilation_cache_dir", str(place))
     # Whatever is compiled: a start is hundreds of small programs.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import another_process
 import jax
 import pytest
 
@@ -172,3 +173,19 @@ def test_a_full_folder_of_compiled_programs_loses_what_is_oldest(tmp_path, monke
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
     compilation._make_room(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
+
+
+def test_half_of_a_compiled_program_is_compiled_again_without_a_word(tmp_path):
+    program = f"""
+import sys
+sys.stderr = sys.stdout
+import jax, jax.numpy as jnp
+from experiments.common import compilation
+compilation.keep({str(tmp_path)!r})
+print(jax.jit(lambda x: x * 3)(jnp.ones(2)))
+"""
+    assert another_process.printed(program) == "[3. 3.]\n"
+    kept = list(tmp_path.iterdir())
+    for file in kept:
+        os.truncate(file, file.stat().st_size // 2)
+    assert kept and another_process.printed(program) == "[3. 3.]\n"

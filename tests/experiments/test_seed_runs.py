@@ -86,7 +86,7 @@ def test_a_cell_is_the_compiled_experiment_of_its_seeds(whole):
     assert set(result.metrics) == set(metrics)
     for name, values in metrics.items():
         assert result.metrics[name].shape == (len(SEEDS), ROUNDS)
-        np.testing.assert_array_equal(result.metrics[name], values, err_msg=name)
+        np.testing.assert_allclose(result.metrics[name], values, rtol=1e-6, err_msg=name)
     squares = [float((np.float64(p) ** 2).sum()) for p in states["params"]]
     np.testing.assert_allclose(result.final["size"], squares, rtol=1e-5)
     assert result.final["count"].tolist() == [ROUNDS] * len(SEEDS)
@@ -261,7 +261,10 @@ def test_another_setting_reward_or_evaluation_lands_in_another_folder(tmp_path, 
 
 
 def test_another_process_finds_the_cells_of_this_one(tmp_path):
-    program = f"import json, {__name__} as t\nprint(json.dumps(t.folders(t.Path())))"
+    program = (
+        "import json, pathlib\n"
+        f"import {__name__} as t\nprint(json.dumps(t.folders(pathlib.Path())))"
+    )
     there = another_process.printed(program, PYTHONHASHSEED="3")
     assert json.loads(there) == folders(tmp_path)
 
