@@ -1,11 +1,9 @@
 """Adapters: nothing at first, then what the merged parameters are, and the base untouched."""
 
-import os
 import re
-import subprocess
-import sys
 from functools import partial
 
+import another_process
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -277,8 +275,7 @@ def test_the_callers_base_may_go_and_no_second_copy_is_kept():
 
 
 PROGRAM = """
-import sys; sys.path.insert(0, "tests")
-import jax, test_lora as t
+import jax, tests.models.test_lora as t
 from banel_jax import parallel
 
 def numbers():
@@ -298,8 +295,7 @@ t.np.testing.assert_allclose(one, two, rtol=1e-5)
 
 def test_two_devices_give_the_numbers_of_one():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    environment = {**os.environ, **flags}
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True, env=environment)
+    another_process.printed(PROGRAM, **flags)
 
 
 @pytest.mark.parametrize(

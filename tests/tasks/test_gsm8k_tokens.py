@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import another_process
 import pytest
 
 from banel_jax.tasks.gsm8k.tokens import SPECIAL_TOKENS, TokenizerConfig, train_tokenizer
@@ -67,12 +68,9 @@ def test_the_vocabulary_is_at_most_what_is_asked_for(tmp_path):
 
 
 def test_the_same_texts_give_the_same_files_in_another_process(folder, tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "from test_gsm8k_tokens import *\n"
-        f"train_tokenizer(iter(TEXTS), {str(tmp_path)!r}, CONFIG)"
+    another_process.printed(
+        f"import {__name__} as t\nt.train_tokenizer(iter(t.TEXTS), {str(tmp_path)!r}, t.CONFIG)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
