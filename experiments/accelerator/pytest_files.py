@@ -2,6 +2,7 @@
 
 import collections
 import importlib
+import os
 import re
 import sys
 from typing import Any
@@ -11,8 +12,9 @@ from experiments.accelerator.section import Section
 
 # In order: what counts most comes first.
 NAMES = (
-    "test_numerics", "test_sampling", "test_scoring", "test_qwen2", "test_transformer",
-    "test_training", "test_parallel", "test_table", "test_banel", "test_loop",
+    "test_numerics", "test_sampling", "test_scoring", "models/test_qwen2",
+    "models/test_transformer", "test_training", "test_parallel", "models/test_table",
+    "algorithms/test_banel", "runs/test_loop",
 )  # fmt: skip
 SMOKE = ("test_checks",)
 OUTCOME = re.compile(r"\b(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
@@ -28,7 +30,9 @@ def pytest(names, seconds: float) -> dict[str, Any]:
     """How many tests ended how before the time was up, and which failed."""
     importlib.import_module("pytest")
     files = [ROOT / "tests" / f"{name}.py" for name in names]
-    options = ["-o", "addopts=", "-v", "--tb=short", "-p", "no:cacheprovider"]
+    addopts = "addopts=--import-mode=importlib -m 'not slow'"
+    options = ["-o", addopts, "-v", "--tb=short", "-p", "no:cacheprovider"]
+    os.environ.setdefault("BANEL_FULL_COMPILER", "1")  # the device's, as users have it
     ended: dict[str, str] = {}
 
     def say(line):

@@ -13,7 +13,7 @@ from banel_jax import sampling
 from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig
 from experiments.accelerator import __main__ as accelerator
-from experiments.accelerator import chunks, numerics, speed
+from experiments.accelerator import chunks, numerics, pytest_files, speed
 from experiments.accelerator.models import Tried
 from experiments.accelerator.section import Section, Skip, within
 from experiments.benchmark import transformer as benchmark_transformer
@@ -131,3 +131,8 @@ def test_bytes_and_roofline_by_hand():
     found = speed.roofline(ceilings, case._replace(bfloat16=True), 8.0)
     assert found["bound"] == "memory" and found["roofline_fraction"] == 1 / 8
     assert chunks.sizes(600, 128, 512, 2048) == [128, 512] and chunks.sizes(8, 128) == [4, 8]
+
+
+def test_the_tests_that_run_on_the_device_are_there():
+    for name in pytest_files.NAMES + pytest_files.SMOKE:
+        assert (pytest_files.ROOT / "tests" / f"{name}.py").is_file(), name
