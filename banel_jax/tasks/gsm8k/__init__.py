@@ -1,0 +1,21 @@
+"""GSM8K: problems, answers and what counts as right (Section 5.3)."""
+
+from banel_jax.tasks.gsm8k.task import (
+    GsmOracle,
+    flexible_answer,
+    has_answer,
+    is_right,
+    on_host,
+    reward,
+    strict_answer,
+)
+
+__all__ = [
+    "GsmOracle",
+    "flexible_answer",
+    "has_answer",
+    "is_right",
+    "on_host",
+    "reward",
+    "strict_answer",
+]
