@@ -5,7 +5,6 @@ Modules that define pytrees are left out: JAX rebuilds those with leaves that ar
 
 import importlib.util
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -18,7 +17,6 @@ CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
 if importlib.util.find_spec("beartype"):  # a machine that was not set up for tests has none
     install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
 
-MOST_BYTES = 2**30  # of compiled programs that are kept from one run of the tests to the next
 QUICK = "--xla_cpu_use_fusion_emitters=false"  # it compiles in half the time
 KNOWN = ("0.10.1", "0.10.2")  # versions of jaxlib that have that flag; XLA dies of unknown ones
 
@@ -33,9 +31,10 @@ def pytest_configure(config):
     }
     if cache := getattr(config, "cache", None):
         programs = cache.mkdir("compiled")
-        first = not hasattr(config, "workerinput")
-        if first and sum(file.stat().st_size for file in programs.iterdir()) > MOST_BYTES:
-            shutil.rmtree(programs)
+        if not hasattr(config, "workerinput"):
+            from experiments.common import compilation
+
+            compilation.make_room(programs)
         settings["jax_compilation_cache_dir"] = str(programs)
     if not os.environ.get("BANEL_FULL_COMPILER"):
         settings["jax_disable_most_optimizations"] = True

@@ -42,7 +42,7 @@ def keep(folder: str | None) -> None:
         return
     else:
         place = files.writable_folder(folder)
-    _make_room(place)
+    make_room(place)
     # Half of a program, where a process was killed or the disk was full, costs its compilation.
     about = "Error (reading|writing) persistent compilation cache entry"
     warnings.filterwarnings("ignore", about, UserWarning)
@@ -59,8 +59,8 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(about).encode()).hexdigest()[:8]
 
 
-def _make_room(folder: Path) -> None:
-    """Where there is too much, the older half goes."""
+def make_room(folder: Path) -> None:
+    """Where there are more than MOST_BYTES, the older half goes."""
     with contextlib.suppress(OSError):  # another process may be about the same
         kept = sorted((e.stat().st_mtime, e.stat().st_size, e.path) for e in os.scandir(folder))
         total = sum(size for _, size, _ in kept)

@@ -81,17 +81,9 @@ flags.run(main, Config(), {"small": Config()}, resumes=False)
 """
 
 
-# A shell's background jobs do not hear Ctrl-C; these are to.
-HEARING = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
-
-
 def start(*arguments, **settings):
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", HEARING, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, **(streams | settings))
+    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, **(streams | settings))
 
 
 def end(*arguments, **settings):

@@ -169,9 +169,9 @@ def test_a_full_folder_of_compiled_programs_loses_what_is_oldest(tmp_path, monke
     for age in range(5):
         (tmp_path / str(age)).write_bytes(bytes(25))
         os.utime(tmp_path / str(age), (1000 - age, 1000 - age))
-    compilation._make_room(tmp_path)
+    compilation.make_room(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
-    compilation._make_room(tmp_path)
+    compilation.make_room(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1"}
 
 
