@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from banel_jax import checks, diagnostics, sampling, scoring, training
 from banel_jax.training import Fit, FitInfo
@@ -35,9 +35,12 @@ def no_failures(model: SequenceModel, params: Params, capacity: int) -> Failures
     return Failures(zeros, jnp.zeros((capacity,), jnp.float32))
 
 
-def failed(candidates: Sequences, rewards: Float[Array, " m"]) -> Float[Array, " m"]:
-    """1 for each failure. What was not found has no mask; it is none."""
-    return (1 - rewards) * sampling.found(candidates)
+def failed(
+    candidates: Sequences, rewards: Float[Array, " m"], answered: Bool[Array, " m"] | None = None
+) -> Float[Array, " m"]:
+    """1 for each failure; neither what was not found (no mask) nor what has no answer is one."""
+    failed = (1 - rewards) * sampling.found(candidates)
+    return failed if answered is None else failed * answered
 
 
 def failure_weights(

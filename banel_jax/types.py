@@ -83,8 +83,11 @@ class Algorithm(NamedTuple):
     Attributes:
       init: `init(key, prior_params) -> state`.
       ask: `ask(key, state) -> (candidates [m], state)`, the sequences to pay the oracle for.
-      tell: `tell(key, state, candidates, rewards) -> (state, info)`, with rewards float32 [m]
-        in {0, 1}; info is a dict of float32 scalars to log.
+      tell: `tell(key, state, candidates, rewards, answered=None) -> (state, info)`, with rewards
+        float32 [m] in {0, 1}; info is a dict of float32 scalars to log. `answered`, bool [m],
+        is given where evaluations failed: what has no answer has reward 0 there and teaches
+        nothing. None says that all have one; an algorithm whose evaluations never fail may
+        leave it out.
       sample: `sample(key, state, n) -> Sequences [n]`, from the model as it stands; for
         evaluation alone, n static.
       log_prob: `log_prob(state, sequences [n]) -> float32 [n]`, the log-likelihood in nats
@@ -103,7 +106,7 @@ class Algorithm(NamedTuple):
 
     init: Callable[[Key, Params], State]
     ask: Callable[[Key, State], tuple[Sequences, State]]
-    tell: Callable[[Key, State, Sequences, Float[Array, " m"]], tuple[State, dict[str, Array]]]
+    tell: Callable[..., tuple[State, dict[str, Array]]]
     sample: Callable[[Key, State, int], Sequences]
     log_prob: Callable[[State, Sequences], Float[Array, " n"]]
     candidate_log_prob: Callable[[State, Sequences], Float[Array, " n"]]

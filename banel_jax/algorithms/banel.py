@@ -151,10 +151,10 @@ class _Banel:
         candidates = jax.tree.map(lambda x: x[: c.num_candidates], batch)
         return rejection.give_up(candidates, found, proposed), state
 
-    def tell(self, key, state, candidates, rewards):
+    def tell(self, key, state, candidates, rewards, answered=None):
         """Lines 3, 6 and 7: fit the failure model, distil the filter into the generator."""
         failure_key, start_key, generator_key = jax.random.split(key, 3)
-        weights = failures.failed(candidates, rewards) * self._weigh(state, candidates)
+        weights = failures.failed(candidates, rewards, answered) * self._weigh(state, candidates)
         seen = state.failures.add(state.round, candidates, weights)
         failure_params, info = state.failure_model, {}
         if self.config.filters:

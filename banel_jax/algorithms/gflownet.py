@@ -136,7 +136,8 @@ def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
         return scores - jnp.log(rewards + c.epsilon)
 
     def loss(params, rows, weights):
-        candidates, base_scores, rewards = rows
+        candidates, base_scores, rewards, answered = rows
+        weights = weights if answered is None else weights * answered
         log_ratios = ratios(score(params["policy"], candidates), base_scores, rewards)
         return balance_loss(log_ratios, weights, params["log_z"] if learned else None)
 
@@ -149,9 +150,10 @@ def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
     def ask(key, state):
         return sampling.sample(model, key, state.policy, c.num_candidates)[0], state
 
-    def tell(key, state, candidates, rewards):
+    def tell(key, state, candidates, rewards, answered=None):
         scores, base_scores = score(state.policy, candidates), score(state.base, candidates)
-        log_ratios, every = ratios(scores, base_scores, rewards), jnp.ones_like(rewards)
+        log_ratios = ratios(scores, base_scores, rewards)
+        every = jnp.ones_like(rewards) if answered is None else answered.astype(jnp.float32)
         # Learned from 0 it would take hundreds of steps to come near, while the policy follows
         # its error; the first batch's own costs nothing.
         log_z = batch_log_z(log_ratios, every)
@@ -164,7 +166,7 @@ def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
             key,
             {"policy": state.policy, "log_z": log_z},
             state.opt_state,
-            (candidates, base_scores, rewards),
+            (candidates, base_scores, rewards, answered),
             optimise,
         )
         state = state.replace(round=state.round + 1, opt_state=opt_state, **params)

@@ -101,7 +101,8 @@ def policy_gradient(
     score = partial(scoring.log_likelihood, model, chunk_size=c.training.micro_batch_size or None)
 
     def loss(params, rows, weights):
-        candidates, advantages = rows
+        candidates, advantages, answered = rows
+        weights = weights if answered is None else weights * answered
         weighted = weights * advantages
         scores = score(params, candidates)
         terms = jnp.where(weighted == 0, 0.0, weighted * scores)  # 0 of -inf is 0
@@ -115,9 +116,10 @@ def policy_gradient(
     def ask(key, state):
         return sampling.sample(model, key, state.policy, c.num_candidates)[0], state
 
-    def tell(key, state, candidates, rewards):
+    def tell(key, state, candidates, rewards, answered=None):
         # Split in any case: without a bonus the policy's batches are the same as with one.
         policy_key, intrinsic_key = jax.random.split(key)
+        mean = jnp.mean if answered is None else partial(jnp.mean, where=answered)
         scores, base_scores = score(state.policy, candidates), score(state.base, candidates)
         advantages = rewards - c.baseline
         if c.kl_coefficient:
@@ -131,14 +133,19 @@ def policy_gradient(
             earns = 1 - rewards if c.bonus_for_failures else jnp.ones_like(rewards)
             advantages += c.bonus_weight * bonus * earns
         if c.centre:
-            advantages -= jnp.mean(advantages)
+            advantages -= mean(advantages)
         policy, opt_state, _ = training.minimise(
-            loss, c.training, policy_key, state.policy, state.opt_state, (candidates, advantages)
+            loss,
+            c.training,
+            policy_key,
+            state.policy,
+            state.opt_state,
+            (candidates, advantages, answered),
         )
         info = {
             "successes": jnp.sum(rewards),
-            "policy_loss": -jnp.mean(advantages * scores),  # before the steps
-            "mean_advantage": jnp.mean(advantages),
+            "policy_loss": -mean(advantages * scores),  # before the steps
+            "mean_advantage": mean(advantages),
             **diagnostics.proposal_diagnostics(0.0, candidates, scores, base_scores),
             **report,
         }

@@ -32,8 +32,8 @@ def prior_sampling(model: SequenceModel, num_candidates: int) -> Algorithm:
         candidates, _ = sampling.sample(model, key, state.params, num_candidates)
         return candidates, state
 
-    def tell(key, state, candidates, rewards):
-        del key, candidates
+    def tell(key, state, candidates, rewards, answered=None):
+        del key, candidates, answered
         return state, {"successes": jnp.sum(rewards)}
 
     def sample(key, state, n):

@@ -150,10 +150,10 @@ class _SequentialFiltering:
         )
         return rejection.give_up(candidates, found, number), state
 
-    def tell(self, key, state, candidates, rewards):
+    def tell(self, key, state, candidates, rewards, answered=None):
         """Lines 3 and 6: fit the failure model; the filter that `ask` applied stays in force."""
         failure_key, start_key, count_key = jax.random.split(key, 3)
-        failed = failures.failed(candidates, rewards)
+        failed = failures.failed(candidates, rewards, answered)
         seen = state.failures.add(state.round, candidates, failed)
 
         def learn():

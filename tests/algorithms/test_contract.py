@@ -1,7 +1,7 @@
 """What the loop relies on, asked of every algorithm."""
 
 import itertools
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -261,6 +261,27 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(name):
         for r, expected in enumerate(list(play(compiled(name), seed=seed))[1:]):
             found = jax.tree.map(lambda x, at=(seed, r): x[at], runs)
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
+
+
+@every_algorithm
+def test_what_has_no_answer_teaches_nothing(name):
+    """Two of six evaluations failed: whatever they were of, the same is learned."""
+    functions, (_, _, state, _) = compiled(name), played(name)[2]
+    tell = jax.jit(functions.algorithm.tell)
+    candidates, asked = functions.ask(jax.random.key(5), state)
+    answered, rewards = jnp.arange(M) % 3 != 1, jnp.float32(jnp.arange(M) % 3 == 0)
+    other = jnp.where(answered[:, None], candidates.tokens, 0)
+    learned = []
+    for tokens in (candidates.tokens, other):
+        replaced = Sequences(tokens, candidates.mask)
+        told, counted = tell(jax.random.key(6), asked, replaced, rewards, answered)
+        failure_model = getattr(told, "failure_model", jnp.zeros(()))
+        learned.append((functions.log_prob(told, EVERY), failure_model))
+        assert float(counted["successes"]) == 2
+        assert all(np.isfinite(value) for title, value in counted.items() if "fail" not in title)
+    if name not in ("rnd", "pseudo count"):  # what was proposed is no longer new, answered or not
+        close = partial(np.testing.assert_allclose, atol=1e-5)
+        jax.tree.map(close, learned[0], learned[1])
 
 
 @pytest.mark.parametrize("make", [algorithm_1, algorithm_2])
