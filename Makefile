@@ -25,10 +25,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.addition --preset=demo
 
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto
 
 test-all: $(VENV)/.test-installed
-	BANEL_FULL_COMPILER=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "slow or not slow"
+	BANEL_FULL_COMPILER=1 $(BIN)/python -m pytest -n auto -m "slow or not slow"
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jaxlib
 import pytest
+import scheduling
 from jaxtyping import install_import_hook
 
 CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
@@ -48,16 +49,15 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A file's tests share what they compiled, so they go to one worker; the contract's are many
-    and share by algorithm."""
-    for item in items:
-        group = item.path.stem
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if group == "test_contract":
-            group += str(parameters.get("name", ""))
-        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: -scheduling.weight(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """In place of xdist's own groups, which are made of marks and which pytest 9.2 undoes."""
+    return scheduling.by_group(config, log)
 
 
 MOST_MAPS = 20_000  # a third of what Linux allows a process, beyond which the compiler crashes
