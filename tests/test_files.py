@@ -6,6 +6,7 @@ import re
 import sqlite3
 
 import pytest
+import synced
 
 from banel_jax import files
 
@@ -36,6 +37,12 @@ def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     with pytest.raises(OSError, match=r"b\.json"):
         files.write_atomically(tmp_path / "no" / "b.json", "new")
+
+
+def test_a_file_is_synced_before_it_has_its_name_and_the_folder_after(tmp_path, monkeypatch):
+    told = synced.watched(monkeypatch)
+    files.write_atomically(tmp_path / "a", "text")
+    assert told == ["text", "name", "folder"]
 
 
 def test_folders_that_cannot_be_synced_are_written_all_the_same(tmp_path, monkeypatch):

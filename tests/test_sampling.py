@@ -53,6 +53,20 @@ def test_probabilities_of_all_outcomes_sum_to_one(eos_token, count):
     assert np.exp(scores).sum() == pytest.approx(1, abs=1e-5)
 
 
+def test_every_segment_of_the_cache_has_noise_of_its_own():
+    """Tokens of a network that knows nothing agree with those a segment later as by chance."""
+    vocab_size, segment = 64, autoregressive.segment_size(16)
+    network = autoregressive.Network(
+        init=lambda key: (),
+        logits=lambda params, tokens, key: jnp.zeros((16, vocab_size)),
+        init_cache=lambda size: jnp.zeros((size, 1)),
+        step=lambda params, previous, position, cache: (jnp.zeros(vocab_size), cache),
+    )
+    model = autoregressive.sequence_model(network, vocab_size, 16)
+    tokens = np.asarray(sampling.sample(model, jax.random.key(0), (), 50)[0].tokens)
+    assert segment == 8 and np.mean(tokens[:, :8] == tokens[:, 8:]) < 4 / vocab_size
+
+
 @pytest.mark.parametrize("eos_token", [None, END])
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
 def test_frequencies_match_the_likelihood(eos_token, temperature):

@@ -127,6 +127,13 @@ def test_against_nothing_those_least_likely_under_the_failure_model_pass():
     equal(np.isfinite(run.algorithm.candidate_log_prob(asked, ALL)), allowed)
 
 
+def test_the_first_batch_is_what_was_drawn_whatever_a_fresh_failure_model_says():
+    algorithm, key = banel(TABLE, two(filter_factor=3, failure_start="fresh")), jax.random.key(0)
+    candidates, _ = jax.jit(algorithm.ask)(key, algorithm.init(jax.random.key(9), BASE))
+    proposals, _ = sampling.sample(TABLE, jax.random.split(key)[0], BASE, 3 * M)
+    equal(candidates.tokens, proposals.tokens[:M])
+
+
 @both
 def test_a_ratio_a_token_divides_by_the_scored_length(config):
     """Sequences of two to four scored tokens, the more the higher the first token."""

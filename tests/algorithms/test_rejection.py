@@ -87,6 +87,12 @@ def test_filters_are_kept_oldest_first_and_the_oldest_is_dropped():
     np.testing.assert_array_equal(filters.failure_model(1)["w"], [3, 3])
 
 
+def test_of_three_places_the_latest_three_stay_in_order():
+    filters = filled((1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4), capacity=3)
+    np.testing.assert_allclose(filters.thresholds, [0.2, 0.3, 0.4])
+    np.testing.assert_array_equal(filters.failure_params["w"], [[2, 2], [3, 3], [4, 4]])
+
+
 def test_one_place_holds_the_newest():
     filters = filled((1, 0.1), (2, 0.2), (3, 0.3), capacity=1)
     assert int(filters.count) == 1

@@ -68,6 +68,8 @@ def test_expected_evaluations_by_hand():
     assert report.expected_evaluations([0.5, 1.0], 2) == pytest.approx(1.75)
     assert report.expected_evaluations([0.0, 1.0], 2) == pytest.approx(3)
     assert report.expected_evaluations([0.0], 2) == float("inf")
+    # Draws at 1/2, 1/5 and 1: 1 * 1/2 + 2 * 1/2 * 1/5 + 3 * 1/2 * 4/5.
+    assert report.expected_evaluations([0.5, 0.2, 1.0], 1) == pytest.approx(1.9)
 
 
 def test_fall_after_peak_ignores_what_was_before():

@@ -146,6 +146,13 @@ def test_checksums_are_crc_32_of_the_row(tmp_path):
         assert checksum == zlib.crc32(text)
 
 
+def test_each_answer_is_synced(tmp_path):
+    ledger = pay(tmp_path / "oracle.sqlite", 1, close=False)
+    settings = [ledger._database.read(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
+    assert settings == [[(2,)], [("wal",)]]  # 2 is FULL: in WAL mode a sync at every transaction
+    ledger.close()
+
+
 def test_a_ledger_of_another_format_is_refused(tmp_path):
     path = tmp_path / "oracle.sqlite"
     pay(path, 1)

@@ -364,3 +364,6 @@ def test_kept_answers_of_another_ledger_are_not_taken_up(tmp_path):
         Ledger(one, "run")
     Kept(one).places[0].write_text('{"row": 0, "rew')  # a power cut in the midst of it
     Ledger(one, "run").close()
+    Kept(one).places[0].write_text('{"row": 0, "rew')
+    Kept(one).keep([answer])
+    assert [kept for _, kept in Kept(one).read()] == [answer]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import synced
 import tiny_run
 from tiny_run import PRIOR, M, learner, reward, same
 
@@ -440,6 +441,14 @@ def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     go(tmp_path / "b", 1)
     assert len(go(tmp_path / "b", 2).metrics) == 2
+
+
+def test_a_record_is_synced_before_it_counts_and_a_new_file_with_its_folder(tmp_path, monkeypatch):
+    told = synced.watched(monkeypatch)
+    run_folder.append_record(tmp_path / "a.jsonl", {"round": 0})
+    run_folder.append_record(tmp_path / "a.jsonl", {"round": 1})
+    first, second = '{"round": 0}\n', '{"round": 1}\n'
+    assert told == [first, "folder", first + second]
 
 
 def test_a_full_disk_names_the_file(tmp_path):
