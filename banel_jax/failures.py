@@ -16,16 +16,29 @@ from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 @struct.dataclass
 class Failures:
-    """The failures of the latest rounds: a ring of fixed size; weight 0 marks an empty row."""
+    """What is known to fail: n = K from before the run, then a ring of the latest R rounds of m.
 
-    sequences: Sequences  # [R m]
-    weights: Float[Array, " Rm"]
+    Attributes:
+      sequences: [n].
+      weights: float32 [n]; 0 marks an empty row.
+      num_known: K, static.
+    """
+
+    sequences: Sequences
+    weights: Float[Array, " n"]
+    num_known: int = struct.field(pytree_node=False, default=0)
 
     def add(self, round_index, sequences: Sequences, failed: Float[Array, " m"]) -> "Failures":
-        m = failed.shape[0]
-        start = (round_index % (self.weights.shape[0] // m)) * m
+        m, k = failed.shape[0], self.num_known
+        start = k + (round_index % ((self.weights.shape[0] - k) // m)) * m
         put = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, start, 0)
-        return jax.tree.map(put, self, Failures(sequences, failed))
+        return jax.tree.map(put, self, Failures(sequences, failed, k))
+
+    def preceded_by(self, known: Sequences, failed: Float[Array, " K"]) -> "Failures":
+        """With failures that are never forgotten."""
+        first = Failures(known, failed, failed.shape[0])
+        both = lambda new, old: jnp.concatenate([new, old])
+        return jax.tree.map(both, first, Failures(self.sequences, self.weights, first.num_known))
 
 
 def no_failures(model: SequenceModel, params: Params, capacity: int) -> Failures:
@@ -112,6 +125,27 @@ class FailureModel(NamedTuple):
             "failure_gap": scoring.difference(validation, train),
             "failure_epochs": fitted.epochs_run,
         }
+
+
+def know(
+    failure_model: FailureModel, base: str, key: Key, state: Any, known: Sequences, rewards: Array
+) -> Any:
+    """The state of an algorithm that was told, before its first round, what is known already.
+
+    Args:
+      failure_model: the algorithm's, fitted to the failures among it.
+      base: the state's field with the prior's parameters.
+      key: consumed once.
+      state: with `failures` and `failure_model` too.
+      known: [K].
+      rewards: float32 [K], 0 or 1.
+    """
+    seen = state.failures.preceded_by(known, failed(known, rewards))
+    fit_key, start_key = jax.random.split(key)
+    params, _ = failure_model.learn(
+        fit_key, start_key, getattr(state, base), state.failure_model, seen
+    )
+    return state.replace(failures=seen, failure_model=params)
 
 
 def configured(config: Any, model: SequenceModel, fit: Fit | None = None) -> FailureModel:

@@ -100,6 +100,9 @@ class Algorithm(NamedTuple):
       settings: pairs (name, frozen dataclass or plain value) that determine the functions,
         for a run's record; a run is not resumed with others.
       model: the prior's functions, which a run then checks before anything is paid for.
+      know: `know(key, state, sequences [K], rewards float32 [K]) -> state`, the first state told
+        what was known before the run; its shapes may be others from then on. None for what
+        learns from its own rounds alone.
 
     No field of a state may be NaN: where one is, a fit has diverged, and the loop ends.
     """
@@ -113,6 +116,7 @@ class Algorithm(NamedTuple):
     proposal_log_prob: Callable[[State, Sequences], Float[Array, " n"]] | None = None
     settings: tuple[tuple[str, Hashable], ...] = ()
     model: SequenceModel | None = None
+    know: Callable[[Key, State, Sequences, Float[Array, " K"]], State] | None = None
 
 
 class Task(NamedTuple):

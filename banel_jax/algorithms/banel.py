@@ -76,8 +76,7 @@ def banel(
       fit_generator: in place of `training.fit` with `config.generator_training`.
       fit_failure_model: in place of `training.fit` with `config.failure_training`.
     """
-    c = config
-    failure_model = failure_model or model
+    c, failure_model = config, failure_model or model
     brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}
     ranking = Ranking(failure_model, c.kappa, c.length_normalised, c.ratio_against)
     steps = _Banel(
@@ -88,11 +87,11 @@ def banel(
         fit_generator=fit_generator or partial(training.fit, model, c.generator_training),
     )
     settings = {"name": "banel", "settings": c, "model": model.settings}
-    settings |= {"failure_model": failure_model.settings}
-    settings |= {name: fit for name, fit in brought.items() if fit}
+    settings |= {"failure_model": failure_model.settings} | {k: v for k, v in brought.items() if v}
     return Algorithm(
         steps.init, steps.ask, steps.tell, steps.sample, steps.log_prob, steps.candidate_log_prob,
         steps.proposal_log_prob if c.past_filters else None, tuple(settings.items()), model,
+        partial(failures.know, steps.failure_model, "base"),
     )  # fmt: skip
 
 
@@ -136,7 +135,7 @@ class _Banel:
         )
         ratios = self._newest_log_ratio(state, proposals)
         indices, threshold, log_share = region.accept(
-            select_key, ratios, proposals.sequences, c.distilled, state.round > 0
+            select_key, ratios, proposals.sequences, c.distilled, ~self._first(state)
         )
         batch = jax.tree.map(lambda x: x[indices], proposals.sequences)
         weights = None if region.alone else ratios
@@ -201,15 +200,17 @@ class _Banel:
         if not self.config.filters:
             return jnp.zeros_like(proposals.base_scores)
         ratios = self.posterior.ranking.log_ratio(state.failure_model, proposals)
-        # Before the first failures nothing is known: the first batch is unfiltered.
-        return jnp.where(state.round == 0, 0.0, ratios)
+        return jnp.where(self._first(state), 0.0, ratios)
+
+    def _first(self, state):  # nothing is known to fail yet, so that the batch is unfiltered
+        return (state.round == 0) & (state.failures.num_known == 0)
 
     def _filters_to_pass(self, state):
         # The generator has changed since, so what earlier rounds counted is no estimate for it.
         filters = rejection.forget_counts(state.filters)
         if not self.config.region.alone:
             return filters
-        threshold = jnp.where(state.round == 0, -jnp.inf, self.config.threshold)
+        threshold = jnp.where(self._first(state), -jnp.inf, self.config.threshold)
         return rejection.add_filter(filters, state.failure_model, threshold)
 
     def _filters_to_keep(self, state):
@@ -217,7 +218,7 @@ class _Banel:
         if c.region.alone or not (c.filters and c.past_filters):
             return state.filters
         added = rejection.add_filter(state.filters, state.failure_model, state.threshold)
-        first = state.round == 0  # it had no filter
+        first = self._first(state)  # it had no filter
         return jax.tree.map(lambda old, new: jnp.where(first, old, new), state.filters, added)
 
     def _weigh(self, state, candidates):
@@ -240,8 +241,7 @@ class _Banel:
         if c.drop_successes:
             use = use.at[: c.num_candidates].multiply(1 - rewards)
         too_few = jnp.sum(rewards) < c.fall_back * state.most_successes
-        # Nothing was filtered in the first round, so there is nothing to distil.
-        stay = (state.round == 0) | too_few | ~jnp.any(use > 0)
+        stay = self._first(state) | too_few | ~jnp.any(use > 0)
         start = state.base if c.reset_generator else state.generator
         return jax.lax.cond(
             stay,

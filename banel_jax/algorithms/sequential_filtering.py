@@ -6,6 +6,7 @@ its acceptance falls by the filter factor each round.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -89,6 +90,7 @@ def sequential_filtering(
     return Algorithm(
         steps.init, steps.ask, steps.tell, steps.sample, steps.log_prob, steps.candidate_log_prob,
         settings=tuple(settings.items()), model=model,
+        know=partial(failures.know, steps.failure_model, "prior"),
     )  # fmt: skip
 
 
@@ -124,7 +126,7 @@ class _SequentialFiltering:
         if not self.config.filter_rounds:
             return self._choose(key, state, self.proposed)
         return jax.lax.cond(  # in the rounds between there is nothing to choose among
-            self._due(state.round),
+            self._due(state),
             lambda: self._choose(key, state, self.proposed),
             lambda: self._choose(key, state, self.config.num_candidates),
         )
@@ -132,7 +134,7 @@ class _SequentialFiltering:
     def _choose(self, key, state, number):
         proposals, found, filters = self._draw(key, state, number)
         # The first failure model is fitted to the first batch: until then there is no filter.
-        ranked = self._due(state.round)
+        ranked = self._due(state)
         ratios = self.posterior.ranking.log_ratio(state.failure_model, proposals)
         ratios = jnp.where(ranked, ratios, 0.0)
         m = self.config.num_candidates
@@ -166,7 +168,7 @@ class _SequentialFiltering:
             return state.failure_model, blank
 
         in_some = bool(self.config.filter_rounds)
-        now = self._due(state.round + 1)
+        now = self._due(state.replace(round=state.round + 1))
         failure_params, fitted = jax.lax.cond(now, learn, wait) if in_some else learn()
         info = {
             "successes": jnp.sum(rewards),
@@ -190,15 +192,15 @@ class _SequentialFiltering:
     def candidate_log_prob(self, state, sequences):
         proposals, log_probs = self._restricted(state, sequences)
         ratios = self.posterior.ranking.log_ratio(state.failure_model, proposals)
-        ratios = jnp.where(self._due(state.round), ratios, jnp.inf)
+        ratios = jnp.where(self._due(state), ratios, jnp.inf)
         log_probs -= jnp.log(state.share)
         return self.config.region.log_density(log_probs, ratios, state.threshold)
 
-    def _due(self, round):
+    def _due(self, state):
         """Whether a new filter comes into force in this round."""
         if not self.config.filter_rounds:
-            return round > 0
-        return jnp.any(round == jnp.array(self.config.filter_rounds))
+            return (state.round > 0) | (state.failures.num_known > 0)
+        return jnp.any(state.round == jnp.array(self.config.filter_rounds))
 
     def _draw(self, key, state, n):
         return self.posterior.sample(key, state.prior, None, state.filters, n)
@@ -224,7 +226,7 @@ class _SequentialFiltering:
 
         full = state.filters.count == self.config.max_filters
         return jax.lax.cond(
-            self._due(state.round),
+            self._due(state),
             lambda: jax.lax.cond(full, add_and_count, add),
             lambda: state.filters,
         )

@@ -1,0 +1,86 @@
+"""When a run ends before its rounds do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from banel_jax import checks
+
+
+@dataclass(frozen=True)
+class Stop:
+    """What ends a run early; by default nothing does.
+
+    A run that was stopped goes on, with another `Stop`, as if it had been asked for at once.
+    All but the rate are looked at after each answer, so the rest of the round is not paid for.
+
+    Attributes:
+      successes: end when so many rows succeeded, copies included.
+      distinct_successes: end when so many different sequences did.
+      success_rate: end when this share of the rows of the last `over_rounds` rounds succeeded.
+      over_rounds: for `success_rate`.
+      seconds: of the run in all, time between its starts not counted.
+      cost: what the answers cost in all, in the unit of `OracleConfig.cost_per_row`.
+    """
+
+    successes: int | None = None
+    distinct_successes: int | None = None
+    success_rate: float | None = None
+    over_rounds: int = 3
+    seconds: float | None = None
+    cost: float | None = None
+
+    def __post_init__(self):
+        checks.integers(self, "successes", "distinct_successes", at_least=1, none=True)
+        checks.integers(self, "over_rounds", at_least=1)
+        checks.reals(self, "success_rate", above=0, at_most=1, none=True)
+        checks.reals(self, "seconds", "cost", at_least=0, none=True)
+
+
+class Progress(NamedTuple):
+    """How far a run has come.
+
+    Attributes:
+      successes: rows of reward 1.
+      distinct_successes: different sequences among them.
+      seconds: spent in all.
+      cost: of all answers.
+    """
+
+    successes: int
+    distinct_successes: int
+    seconds: float
+    cost: float
+
+
+def within_a_round(stop: Stop, now: Progress) -> str | None:
+    """Why a run ends with the answer that just came; None where it goes on."""
+    for name, words in (
+        ("successes", "successes"),
+        ("distinct_successes", "distinct successes"),
+        ("seconds", "seconds"),
+        ("cost", "of cost"),
+    ):
+        limit, reached = getattr(stop, name), getattr(now, name)
+        if limit is not None and reached >= limit:
+            return f"{reached:.6g} {words} reached stop.{name}={limit:g}"
+    return None
+
+
+def after_a_round(stop: Stop, rounds: Sequence[tuple[int, int]]) -> str | None:
+    """The same of the rate.
+
+    Args:
+      stop: the rules.
+      rounds: (answered rows, successes) of each round so far.
+    """
+    latest = rounds[-stop.over_rounds :]
+    if stop.success_rate is None or len(latest) < stop.over_rounds:
+        return None
+    rows, successes = map(sum, zip(*latest, strict=True))
+    if not rows or successes / rows < stop.success_rate:
+        return None
+    return (
+        f"{successes} of the {rows} rows of the last {stop.over_rounds} rounds succeeded, "
+        f"stop.success_rate={stop.success_rate:g}"
+    )
