@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.common import curves, redraw
 from experiments.common.curves import Curve, Level
-from experiments.common.figures import Floor, colour, plt, rate_by_temperature, save
+from experiments.common.figures import WIDTH, Floor, colour, plt, rate_by_temperature, save
 from experiments.common.methods import Method
 from experiments.common.rate_table import best_of, rate_of, rates_of
 
@@ -44,17 +44,17 @@ def success_rate(path: Path, summary: Mapping[str, Any], methods: Mapping[str, M
         Floor.of_samples(config["num_evaluated"]),
         "success rate",
         f"Addition, operands of up to {config['task']['grammar']['max_digits']} digits",
-        log=True,
+        scale="log",
     )
 
 
 def tempering(path: Path, summary: Mapping[str, Any]) -> None:
     """The prior's success rate at single temperatures, with 95% intervals."""
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4), layout="constrained")
     by_temperature = {**rates_of(summary["by_temperature"]), 1.0: rate_of(summary["prior"])}
-    rate_by_temperature(axes, by_temperature, colour("free"))
+    rate_by_temperature(axes, by_temperature, colour("temperature"))
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend()
     save(figure, path)
 
 

@@ -7,11 +7,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.common.figures import Floor, colour, plt, save, seeds
+from experiments.common.figures import (
+    OF_METHODS,
+    WIDTH,
+    Floor,
+    colour,
+    matplotlib,
+    of_control,
+    plt,
+    save,
+    seeds,
+)
 
 ALWAYS = ("ours", "banel", "filtering")  # what this project is about
 OTHERS = 2  # of the rest that learns, those that end best
 GREY = "#BBBBBB"
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue
 LEADER = {"arrowstyle": "-", "lw": 0.6, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
 
 
@@ -37,12 +48,16 @@ class Level(NamedTuple):
     Attributes:
       title: what it is called in the figure.
       value: the rate.
-      name: what decides its colour, the prior or a control that costs nothing.
+      name: what decides its colour; without it, it is a control that costs nothing.
     """
 
     title: str
     value: float
-    name: str = "free"
+    name: str = ""
+
+    @property
+    def colour(self) -> str:
+        return OF_METHODS[self.name] if self.name else of_control(self.title)
 
 
 def chosen(curves: Sequence[Curve]) -> list[Curve]:
@@ -69,7 +84,7 @@ def draw(
     floor: Floor,
     ylabel: str,
     title: str,
-    log: bool = False,
+    scale: str = "linear",
     everything: bool = False,
 ) -> None:
     """Median over seeds, shaded from lowest to highest; controls dashed, constant ones dotted.
@@ -83,12 +98,11 @@ def draw(
       floor: where the plot ends below.
       ylabel: of the rates.
       title: of the figure; what is grey is said below it.
-      log: whether the rates' axis is logarithmic.
-      everything: show all curves in colour.
+      scale: of the rates' axis, linear, log or logit.
+      everything: show all of them in colour.
     """
-    figure, axes = plt.subplots(figsize=(9.5, 5.4), layout="constrained")
-    if log:
-        axes.set_yscale("log")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
+    axes.set_yscale(scale)
     shown = list(curves) if everything else chosen(curves)
     ends: list[tuple[float, str, str]] = []
     grey = [curve for curve in curves if curve.name not in {c.name for c in shown}]
@@ -101,27 +115,37 @@ def draw(
             continue
         floor.curve(axes, x, *seeds(curve.rates), colour=colour(curve.name), label=None, ls=style)
         ends.append((float(np.median(curve.rates[:, -1])), curve.title, colour(curve.name)))
-    best = max(free, key=lambda level: level.value, default=None)
-    for level in [base] if best is None else [base, best]:
+    best = sorted(free, key=lambda level: -level.value)
+    levels = [base, *(best if everything else best[:1])]
+    for level in levels:
         style = "-" if level is base else ":"
-        floor.level(axes, level.value, colour=colour(level.name), label=None, ls=style, lw=1.0)
-        ends.append((level.value, level.title, colour(level.name)))
+        floor.level(axes, level.value, colour=level.colour, label=None, ls=style, lw=1.0)
+        ends.append((level.value, level.title, level.colour))
     axes.set_xlabel("reward evaluations")
     axes.set_ylabel(ylabel)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.01)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
+    if scale == "logit":
+        _probabilities(axes, floor.value)
     seen = lambda end: end if end > floor.value else floor.height
     name_ends(axes, [(seen(end), text, c) for end, text, c in ends])
-    hidden = len(grey) + max(0, len(free) - 1)
+    hidden = len(grey) + len(free) + 1 - len(levels)
     note = "Median over seeds, shaded from lowest to highest; controls are dashed or dotted."
     if hidden:
         note += f"\nThin and grey, or left out: {hidden} others, whose numbers the table has."
-    axes.set_title(f"{title}\n{note}", fontsize=9, loc="left")
     if axes.get_legend_handles_labels()[1]:
-        axes.legend(fontsize=8, frameon=False, loc="lower right")
+        note += f"\n\N{WHITE DOWN-POINTING TRIANGLE}: {floor.note}."
+    axes.set_title(f"{title}\n{note}", loc="left")
     save(figure, path)
+
+
+def _probabilities(axes, low: float) -> None:
+    """Ticks of a logit axis, which ends at `low` and leaves the highest line room."""
+    ticks = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
+    axes.set_ylim(low, 0.9995)
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
 
 
 def name_ends(axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.045) -> None:
@@ -139,15 +163,23 @@ def name_ends(axes, ends: Sequence[tuple[float, str, str]], gap: float = 0.045) 
     )
     inside = lambda value: min(max(at(value), 0.0), 1.0)
     named = sorted(((inside(value), text, c) for value, text, c in ends), key=lambda end: end[0])
-    folded = [textwrap.fill(text, 34) for _, text, _ in named]
+    folded = [textwrap.fill(text, 30) for _, text, _ in named]
     heights = [gap * (1 + text.count("\n")) for text in folded]
     places = spread([place for place, _, _ in named], heights)
     for (end, _, c), text, place in zip(named, folded, places, strict=True):
         axes.annotate(
             text, (1.0, end), (1.03, place), xycoords="axes fraction", va="center", fontsize=8,
-            color=c, annotation_clip=False,
+            color=ink(c), annotation_clip=False,
             arrowprops=LEADER | {"color": c},
         )  # fmt: skip
+
+
+def ink(colour: str) -> tuple[float, ...]:
+    """A line's colour, as dark as letters on white must be to be read."""
+    parts = np.array(matplotlib.colors.to_rgb(colour))
+    while LUMINANCE @ parts**2.2 > 0.2:
+        parts = 0.95 * parts
+    return tuple(parts)
 
 
 def spread(places: Sequence[float], heights: Sequence[float]) -> list[float]:

@@ -18,14 +18,16 @@ import numpy as np
 from banel_jax import files
 from banel_jax.success_rate import clopper_pearson
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, and a few more.
-COLOURS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#B8A000", "#999999",
-    "#000000", "#882255",
-)  # fmt: skip
+WIDTH = 8.0  # inches, of every figure: what is written in it is legible at 800 pixels
+plt.rcParams |= {
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8,
+    "figure.titlesize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False,
+}  # fmt: skip
 # One colour a method, in every figure; a control is a lighter shade of what it is a control of.
 OF_METHODS = {
-    "prior": "#000000", "free": "#882255", "ladder": "#7A7A7A", "broadened": "#A6761D",
+    "prior": "#000000", "ladder": "#7A7A7A", "broadened": "#A6761D",
+    "temperature": "#882255", "cut": "#332288", "best_cut": "#661100",
     "banel": "#0072B2", "banel_f1": "#6BAED6", "banel_base": "#08306B",
     "ours": "#D55E00", "ours_f1": "#F4A582", "ours_every_round": "#8C2D04",
     "ours_told_nothing": "#E7298A", "ours_by_prior": "#C994C7", "ours_by_novelty": "#DF65B0",
@@ -36,6 +38,9 @@ OF_METHODS = {
     "gflownet_tb": "#56B4E9", "gflownet_vargrad": "#1B9E9E", "rtb": "#3F007D",
 }  # fmt: skip
 FORMAT = "png"  # of every figure
+MARK: dict[str, Any] = {
+    "marker": "v", "mfc": "none", "ms": 6, "ls": "", "clip_on": False, "zorder": 3,
+}  # fmt: skip
 FLOOR = -6.0  # decades; what falls below has collapsed, and how far says nothing
 
 
@@ -53,13 +58,19 @@ def colour(name: str) -> str:
     return OF_METHODS.get(name, OF_METHODS.get(name.removesuffix("_every_round"), "#999999"))
 
 
-def grid(number: int, width: float, height: float, **options) -> tuple[Any, list[Any]]:
-    """A figure of panels, three in a row at most; width and height are of one."""
+def of_control(title: str) -> str:
+    """The colour of a control that costs nothing: one temperature of the prior, or a cut of it."""
+    cut = "best_cut" if " 1 in f" in title else "cut"
+    return OF_METHODS[cut if " 1 in " in title else "temperature"]
+
+
+def grid(number: int, height: float, **options) -> tuple[Any, list[Any]]:
+    """A figure of panels, three in a row at most; the height is of one."""
     columns = number if number <= 3 else min(3, -(-number // 2))
     rows = -(-number // columns)
     figure, panels = plt.subplots(
-        rows, columns, figsize=(width * columns, height * rows), layout="constrained",
-        squeeze=False, **options,
+        rows, columns, figsize=(WIDTH, height * rows), layout="constrained", squeeze=False,
+        **options,
     )  # fmt: skip
     for axes in panels.flat[number:]:
         axes.axis("off")
@@ -101,9 +112,13 @@ class Floor:
         if not len(x):
             return
         heights = np.full(len(x), self.height)
-        axes.plot(x, heights, "v", mfc="none", color=colour, ms=6, ls="", clip_on=False, zorder=3)
+        axes.plot(x, heights, color=colour, **MARK)
+        self.name(axes)
+
+    def name(self, axes) -> None:
+        """Has the legend say once what a mark means."""
         if self.note not in axes.get_legend_handles_labels()[1]:
-            axes.plot([], [], "v", mfc="none", color="#666666", ms=6, ls="", label=self.note)
+            axes.plot([], [], color="#666666", label=self.note, **MARK | {"clip_on": True})
 
     def level(self, axes, value: float, *, colour, label, **style) -> None:
         """A rate that does not change: a line across, or marks where it is below the floor."""
@@ -111,10 +126,21 @@ class Floor:
             axes.axhline(value, color=colour, label=label, **style)
             return
         places, across = [0.02, 0.5, 0.98], axes.get_yaxis_transform()
-        axes.plot(
-            places, [self.height] * 3, "v", mfc="none", color=colour, ms=6, ls="",
-            transform=across, clip_on=False, label=f"{label}:\n{self.note}",
-        )  # fmt: skip
+        note = label and f"{label}:\n{self.note}"
+        axes.plot(places, [self.height] * 3, color=colour, transform=across, label=note, **MARK)
+        if not label:  # it is named where it ends
+            self.name(axes)
+
+
+def below(figure, panels, columns: int = 4) -> None:
+    """One legend for all panels, below them, of all that any of them names."""
+    named: dict[str, Any] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True)) | named
+    if named:
+        place = "outside lower center"
+        figure.legend(list(named.values()), list(named), ncols=columns, loc=place)
 
 
 def seeds(values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -133,18 +159,15 @@ def rate_by_temperature(axes, rates, colour, label=None, shift: float = 0.0) -> 
       shift: of all temperatures, so that several curves can be told apart.
     """
     curve = sorted(rates.items())
-    seen = [(t + shift, rate) for t, rate in curve if rate.value > 0]
-    if seen:
-        values = np.array([rate.value for _, rate in seen])
-        low, high = np.array([rate.interval for _, rate in seen]).T
-        axes.errorbar(
-            [t for t, _ in seen], values, [values - low, high - values], marker="o", capsize=3,
-            color=colour, label=label,
-        )  # fmt: skip
+    values = np.array([rate.value or np.nan for _, rate in curve])  # no line over what is missing
+    low, high = np.array([rate.interval for _, rate in curve]).T
+    axes.errorbar(
+        [t + shift for t, _ in curve], values, [values - low, high - values], marker="o", ms=4,
+        capsize=3, color=colour, label=label,
+    )  # fmt: skip
     for t, rate in curve:
         if not rate.value:
             Floor.of_samples(rate.samples).mark(axes, [t + shift], colour)
     axes.set_yscale("log")
     axes.set_xlabel("temperature of the prior")
     axes.set_ylabel("success rate, 95% interval")
-    axes.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ class Config:
     """What is drawn again.
 
     Attributes:
-      output: folder of the results, with its summary.json.
+      output: folder of the results, with its summary.json, or sweeps alone.
     """
 
     output: str
@@ -35,8 +35,10 @@ def run(
 
     def main(config: Config) -> None:
         folder = files.expand(config.output)
-        draw(files.read_json(folder / "summary.json"), folder / "figures")
-        for file in sorted(folder.glob("sweep_*.json")):
+        sweeps_of = sorted(folder.glob("sweep_*.json"))
+        if not sweeps_of or (folder / "summary.json").exists():
+            draw(files.read_json(folder / "summary.json"), folder / "figures")
+        for file in sweeps_of:
             swept = files.read_json(file)
             if "values" not in swept:
                 continue

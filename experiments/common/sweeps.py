@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from experiments.common import report
-from experiments.common.figures import FLOOR, Floor, colour, plt, save
+from experiments.common.curves import name_ends
+from experiments.common.figures import FLOOR, WIDTH, Floor, below, colour, of_control, plt, save
 
 # By measure ("best", "final"), then by title, decades over the prior [values, seeds].
 Measures = Mapping[str, Mapping[str, np.ndarray]]
-
-FREE = (colour("free"), "#332288", "#661100", "#999999")  # controls that cost nothing
 
 
 def check(field: str, configs: list[Any]) -> None:
@@ -100,46 +99,37 @@ def figure(
       colours: by title.
     """
     plot, panels = plt.subplots(
-        1, len(measures), figsize=(5.2 * len(measures), 4.6), sharey=True, layout="constrained"
+        1, len(measures), figsize=(WIDTH, 4), sharey=True, layout="constrained"
     )
     touched = lambda gain: np.any(np.asarray(gain) != np.asarray(gain)[0])
     varies = [name for name, gain in measures["final"].items() if touched(gain)]
     places = np.arange(len(values))
     floor = Floor(FLOOR, f"below 1e{FLOOR:.0f} of the prior")
-    titles = list(measures["final"])
-    free = [title for title in titles if title not in colours]
-    of = dict(zip(free, FREE, strict=False)) | dict(colours)
+    of = {title: of_control(title) for title in measures["final"]} | dict(colours)
+    ends = []
     for axes, measure in zip(panels, measures, strict=True):
-        for name in titles:
+        for name in measures["final"]:
             gain = np.asarray(measures[measure][name], float)
             middle = np.median(gain, axis=1)
+            if axes is panels[-1]:
+                ends.append((max(middle[-1], FLOOR), name, of[name]))
             if name not in varies:
-                floor.level(axes, middle[0], ls="--", colour=of[name], lw=1, label=name)
+                floor.level(axes, middle[0], ls="--", colour=of[name], lw=1, label=None)
                 continue
             seen = middle > FLOOR
-            ends = np.maximum([gain.min(1), gain.max(1)], FLOOR)
-            error = np.where(seen, np.abs(ends - middle), 0)
+            spread = np.maximum([gain.min(1), gain.max(1)], FLOOR)
+            error = np.where(seen, np.abs(spread - middle), 0)
             axes.errorbar(
-                places, np.where(seen, middle, np.nan), error, marker="o", capsize=3,
-                color=of[name], label=name,
+                places, np.where(seen, middle, np.nan), error, marker="o", ms=4, capsize=3,
+                color=of[name],
             )  # fmt: skip
             floor.mark(axes, places[middle <= FLOOR], of[name])
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
         axes.set_xticks(places, values)
         axes.set_xlabel(field)
-        axes.set_title({"best": "best of the rounds"}.get(measure, measure), fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title({"best": "best of the rounds"}.get(measure, measure))
     panels[0].set_ylabel("success rate over the prior's, decades")
-    shown: dict[str, Any] = {}  # a measure may have marks that the first one lacks
-    for axes in panels:
-        handles, labels = axes.get_legend_handles_labels()
-        shown = dict(zip(labels, handles, strict=True)) | shown
-    plot.legend(
-        list(shown.values()),
-        list(shown),
-        fontsize=8,
-        frameon=False,
-        ncols=4,
-        loc="outside lower center",
-    )
+    axes.set_ylim(axes.get_ylim())
+    name_ends(axes, ends)
+    below(plot, panels)
     save(plot, path)

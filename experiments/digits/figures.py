@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.common import curves, redraw
 from experiments.common.curves import Curve, Level
-from experiments.common.figures import Floor, grid, plt, save
+from experiments.common.figures import WIDTH, Floor, grid, plt, save
 
 NAMES = {  # of the methods, which decide their colours in all figures
     "prior": "prior", "tempered ladder": "ladder", "published, f = 1": "banel_f1",
@@ -72,7 +72,7 @@ def decomposition(path: Path, methods: Mapping[str, Any], num_candidates: int) -
         any.
       num_candidates: m.
     """
-    figure, panels = grid(len(methods), 3.6, 3.0, sharey=True, sharex=True)
+    figure, panels = grid(len(methods), 2.4, sharey=True, sharex=True)
     for axes, (name, of) in zip(panels, methods.items(), strict=True):
         for part, colour in PARTS.items():
             gain = np.array(of[f"log10_{part}_gain_by_round"]["values"], float)
@@ -83,12 +83,11 @@ def decomposition(path: Path, methods: Mapping[str, Any], num_candidates: int) -
             axes.plot(evaluations, np.median(total, 0), color=colour, label=part.replace("_", " "))
             axes.fill_between(evaluations, total.min(0), total.max(0), color=colour, alpha=0.15)
         axes.axhline(0, color="#000000", lw=0.8, ls=":")
-        axes.set_title(name, fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("reward evaluations", fontsize=10)
-    figure.supylabel("gain so far, decades", fontsize=10)
+        axes.set_title(name)
+    figure.supxlabel("reward evaluations", fontsize=9)
+    figure.supylabel("gain so far, decades", fontsize=9)
     labelled = max(panels, key=lambda axes: len(axes.lines))  # the panel with every part
-    labelled.legend(fontsize=8, frameon=False, loc="upper left")
+    labelled.legend(loc="upper left")
     save(figure, path)
 
 
@@ -96,14 +95,14 @@ def samples(path: Path, images: dict[str, np.ndarray]) -> None:
     """Grids of samples side by side; images [n, height, width] in [0, 1] by title."""
     side = 8
     shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")  # frames, unlike any grey
-    figure, panels = grid(len(images), 3.2, 3.5)
+    figure, panels = grid(len(images), WIDTH / 3 + 0.2)
     for axes, (name, batch) in zip(panels, images.items(), strict=True):
         _, height, width = batch.shape
         framed = np.pad(batch[: side * side], [(0, 0), (0, 1), (0, 1)], constant_values=np.nan)
         joined = framed.reshape(side, side, height + 1, width + 1).swapaxes(1, 2)
         joined = joined.reshape(side * (height + 1), side * (width + 1))[:-1, :-1]
         axes.imshow(joined, cmap=shades, vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name)
         axes.axis("off")
     save(figure, path)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common.figures import colour, plt, save
+from experiments.common.figures import WIDTH, colour, plt, save
 
-COLOURS = (colour("banel"), colour("threshold"))  # of the two methods that are drawn
+COLOURS = (colour("ours"), colour("threshold"))  # of the two methods that are drawn
 MODE, FAINT = "#d1495b", "#8a8a8a"
 
 
@@ -28,7 +28,7 @@ def draw(
       modes: where the rewards lie.
       alarm: coverage below which a mode is called lost.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(9.6, 6.6), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(WIDTH, 5.8), layout="constrained")
     width = centres[1] - centres[0]
     for axis, (name, mass) in zip(axes[0], generators.items(), strict=True):
         edges = (centres[0] - width / 2, centres[-1] + width / 2)
@@ -41,11 +41,12 @@ def draw(
         )
         for mode in modes:
             axis.axvline(mode, color=MODE, linewidth=1.2, linestyle=":")
-        axis.set_title(f"Generator: {name}", fontsize=10)
-        axis.set(xlabel="x (rewards at the dotted lines)", ylabel="Round")
+        axis.set(
+            title=f"generator: {name}", xlabel="x, rewarded at the dotted lines", ylabel="round"
+        )
     signs = (
-        ("coverage", alarm, "Coverage of untried prior mass", "alarm below"),
-        ("threshold", 0.0, "Threshold tau, nats", "against the evidence above"),
+        ("coverage", alarm, "coverage of untried prior mass", "alarm below"),
+        ("threshold", 0.0, "threshold tau, nats", "against the evidence above"),
     )
     for axis, (key, level, label, words) in zip(axes[1], signs, strict=True):
         for (name, analysis), c in zip(analyses.items(), COLOURS, strict=True):
@@ -60,8 +61,7 @@ def draw(
             words, (1, level), (-2, 3), xycoords=("axes fraction", "data"),
             textcoords="offset points", ha="right", fontsize=8, color=FAINT,
         )  # fmt: skip
-        axis.set(xlabel="Round", ylabel=label)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[1, 0].legend(frameon=False, fontsize=9)
+        axis.set(xlabel="round", ylabel=label)
+    axes[1, 0].legend()
     axes[1, 0].set_ylim(0, 1.03)
-    save(figure, path, dpi=130)
+    save(figure, path)

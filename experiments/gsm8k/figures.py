@@ -13,7 +13,16 @@ import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
 from experiments.common import redraw, sweeps
-from experiments.common.figures import COLOURS, Floor, plt, rate_by_temperature, save
+from experiments.common.figures import (
+    WIDTH,
+    Floor,
+    below,
+    colour,
+    of_control,
+    plt,
+    rate_by_temperature,
+    save,
+)
 from experiments.common.methods import Method
 from experiments.common.rate_table import best_of, rate_of, rates_of
 
@@ -43,9 +52,7 @@ def success_rate(
     """Success rate by reward evaluations, a column for each question: the best so far (Figure 4)
     and as it was (Figure 10), median over seeds, with its 95% interval.
 
-    The prior's interval is grey; dots are the best temperature.
-
-    Args:
+      Args:
       path: of the PNG.
       config: of the experiment.
       questions: what was measured of the prior, by question.
@@ -53,56 +60,56 @@ def success_rate(
       colours: by title.
     """
     titles = list(dict.fromkeys(title for of in curves.values() for title in of))
-    colours = dict(zip(titles, COLOURS * 3, strict=False)) | dict(colours)
     floor = Floor.of_samples(config["num_evaluated"])
     figure, panels = plt.subplots(
-        2, len(curves), figsize=(4.2 * len(curves) + 0.6, 7), sharey=True, squeeze=False,
+        2, len(curves), figsize=(WIDTH, 5.4), sharex=True, sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
     for (question, of), column in zip(curves.items(), panels.T, strict=True):
         prior = rate_of(questions[question]["prior"])
         best = best_of("best T", rates_of(questions[question]["by_temperature"]))
         for axes, kind in zip(column, ROWS, strict=True):
-            for title, metrics in of.items():
-                shown = title, colours[title]
-                _curve(axes, config["num_evaluated"], metrics, kind == ROWS[0], floor, *shown)
+            for i, title in enumerate(titles):
+                if title in of:
+                    shift = 0.22 * (i - (len(titles) - 1) / 2)  # of a round; none over another
+                    shown = title, colours[title], shift
+                    _points(
+                        axes, config["num_evaluated"], of[title], kind == ROWS[0], floor, *shown
+                    )
             low, high = prior.interval
             axes.axhspan(max(low, 0.5 / prior.samples), high, color="#999999", alpha=0.25, lw=0)
-            for rate, style, label in (
-                (prior, "-", "the prior"),
-                (best.rate, ":", "the prior at its best temperature"),
+            for rate, style, title, of_line in (
+                (prior, "-", "the prior, shaded its 95% interval", colour("prior")),
+                (best.rate, ":", "the prior at its best temperature", of_control("best T")),
             ):
                 floor_of = Floor.of_samples(rate.samples)
-                floor_of.level(axes, rate.value, colour="#000000", lw=0.9, ls=style, label=label)
+                floor_of.level(axes, rate.value, colour=of_line, lw=1, ls=style, label=title)
             axes.set_yscale("log")
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.set_xlabel("reward evaluations")
-        column[0].set_title(f"question {question}", fontsize=10)
+        column[0].set_title(f"question {question}")
+        column[-1].set_xlabel("reward evaluations")
     for row, kind in zip(panels, ROWS, strict=True):
         row[0].set_ylabel(f"success rate, {kind}")
-    named: dict[str, Any] = {}  # a question may have marks that the first one lacks
-    for axes in panels.flat:
-        handles, labels = axes.get_legend_handles_labels()
-        named = dict(zip(labels, handles, strict=True)) | named
-    figure.legend(
-        list(named.values()),
-        list(named),
-        fontsize=8,
-        frameon=False,
-        ncols=min(len(curves), 4),
-        loc="outside lower center",
-    )
+    below(figure, panels.flat, columns=3)
     save(figure, path)
 
 
-def _curve(axes, n: int, metrics, cumulative: bool, floor: Floor, title: str, colour: str) -> None:
+def _points(
+    axes, n: int, metrics, cumulative: bool, floor: Floor, title: str, colour: str, shift: float
+) -> None:
+    """Medians over seeds of rates counted among n samples; `shift` is in rounds."""
     rates = np.array(metrics["success_rate"], float)
     if cumulative:
         rates = np.maximum.accumulate(rates, axis=1)
     middle = np.median(rates, axis=0)
     low, high = np.array([clopper_pearson(round(rate * n), n) for rate in middle]).T
-    evaluations = np.asarray(metrics["num_reward_evaluations"])[0]
-    floor.curve(axes, evaluations, middle, low, high, colour=colour, label=title, alpha=0.1)
+    evaluations = np.asarray(metrics["num_reward_evaluations"], float)[0]
+    places = evaluations + shift * evaluations[0]
+    seen = middle > 0
+    axes.errorbar(
+        places[seen], middle[seen], [(middle - low)[seen], (high - middle)[seen]], fmt="o", ms=3,
+        lw=1, color=colour, label=title,
+    )  # fmt: skip
+    floor.mark(axes, places[~seen], colour)
 
 
 def tempering(path: Path, questions: Mapping[str, Any]) -> None:
@@ -110,12 +117,12 @@ def tempering(path: Path, questions: Mapping[str, Any]) -> None:
 
     Questions stand side by side; their colours are no method's.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(questions)))
     for i, (question, told) in enumerate(questions.items()):
         rates = {**rates_of(told["by_temperature"]), 1.0: rate_of(told["prior"])}
         rate_by_temperature(axes, rates, shades[i], f"question {question}", 0.008 * i)
-    axes.legend(fontsize=8, frameon=False)
+    below(figure, [axes])
     save(figure, path)
 
 

@@ -2,7 +2,7 @@
 
     python -m experiments.mnist.figures
 
-draws the success rates of the committed results again; the others show samples, which a run has.
+draws those of the committed results again, but for the samples, which a run has.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,30 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax import files
 from banel_jax.tasks.mnist import task as mnist
 from banel_jax.types import Sequences
 from experiments.common import curves, redraw
 from experiments.common.curves import Curve, Level
-from experiments.common.figures import FLOOR, Floor, colour, plt, save
+from experiments.common.figures import (
+    FLOOR,
+    WIDTH,
+    Floor,
+    below,
+    colour,
+    grid,
+    of_control,
+    plt,
+    save,
+    seeds,
+)
 from experiments.common.methods import METHODS
 
 SIDE = 6  # images along a side of a grid
+# Of ways to filter, which are no methods.
+VARIANTS = (
+    "#000000", "#332288", "#117733", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677", "#AA4499",
+)  # fmt: skip
 COLLAPSE = ("negative_rl", "gflownet_vargrad", "banel_f1", "banel")  # Figure 11
 
 
@@ -31,6 +47,13 @@ def draw(config, prepared, results, summary: Mapping[str, Any], folder: Path) ->
         figure_2(folder / "figure2.png", config, prepared, best, results)
     if set(COLLAPSE) & set(results):
         figure_11(folder / "figure11.png", config, results)
+
+
+def draw_again(summary: Mapping[str, Any], folder: Path) -> None:
+    """What needs no samples."""
+    success_rate(folder / "success_rate.png", summary)
+    for told in sorted(folder.parent.glob("filters_*.json")):
+        filters(folder / f"{told.stem}.png", files.read_json(told))
 
 
 BANEL = ("banel", "banel_base", "importance", "inverse", "ours", "filtering")
@@ -67,7 +90,7 @@ def success_rate(path: Path, summary: Mapping[str, Any]) -> None:
     )
 
 
-def grid(config, tokens) -> np.ndarray:
+def mosaic(config, tokens) -> np.ndarray:
     """SIDE x SIDE images as one, with frames of NaN between them; tokens [n, length]."""
     tokens = jnp.asarray(tokens[: SIDE * SIDE])
     images = np.asarray(mnist.pixels(config.task, Sequences(tokens, tokens >= 0)))
@@ -79,8 +102,8 @@ def grid(config, tokens) -> np.ndarray:
 
 def show(axes, config, tokens, title: str) -> None:
     shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")
-    axes.imshow(grid(config, tokens), cmap=shades, vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title, fontsize=9)
+    axes.imshow(mosaic(config, tokens), cmap=shades, vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title)
     axes.axis("off")
 
 
@@ -93,9 +116,7 @@ def figure_2(path: Path, config, prepared, name: str, results) -> None:
     done = kept[block]
     no_filter = "ours_f1" if name in ("ours", "filtering") else "banel_f1"
     controls = [control for control in ("ladder", no_filter) if control in results]
-    figure, panels = plt.subplots(
-        1, 3 + len(controls), figsize=(3.1 * (3 + len(controls)), 3.6), layout="constrained"
-    )
+    figure, panels = grid(3 + len(controls), WIDTH / 3 + 0.3)
     show(panels[0], config, result.snapshots[seed, 0], f"prior, 1e{prepared.log10_rate:.1f}")
     for axes, control in zip(panels[1:], controls, strict=False):
         rate = results[control].metrics["log10_success_rate"][seed, done - 1]
@@ -121,7 +142,7 @@ def figure_11(path: Path, config, results) -> None:
     columns = results[names[0]].snapshots.shape[1]
     chosen = np.unique(np.linspace(0, columns - 1, 4).astype(int))
     figure, panels = plt.subplots(
-        len(names), len(chosen) + 1, figsize=(2.3 * len(chosen) + 3.4, 2.5 * len(names)),
+        len(names), len(chosen) + 1, figsize=(WIDTH, 1.7 * len(names)),
         layout="constrained", squeeze=False, width_ratios=[1] * len(chosen) + [1.4],
     )  # fmt: skip
     worst = max(np.nanmax(results[name].metrics["held_out_nats"]) for name in names)
@@ -130,22 +151,48 @@ def figure_11(path: Path, config, results) -> None:
         result = results[name]
         for axes, block in zip(row, chosen, strict=False):
             done = result.snapshot_rounds[block]
-            show(axes, config, result.snapshots[0, block], f"{METHODS[name].title}, round {done}")
+            show(axes, config, result.snapshots[0, block], f"round {done}")
+        row[0].set_title(f"{METHODS[name].title}\nround {result.snapshot_rounds[chosen[0]]}")
         nats = result.metrics["held_out_nats"]
         rounds = np.arange(1, nats.shape[1] + 1)
         for values in nats:
             row[-1].plot(rounds, values, color=colour(name), lw=1)
-        row[-1].set_ylabel("held-out 0s, nats", fontsize=8)
+        row[-1].set_ylabel("held-out 0s, nats")
         row[-1].set_yscale("log")
         row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
-        row[-1].spines[["top", "right"]].set_visible(False)
-    panels[-1, -1].set_xlabel("round", fontsize=8)
+    panels[-1, -1].set_xlabel("round")
+    save(figure, path)
+
+
+def filters(path: Path, told: Mapping[str, Any]) -> None:
+    """What filters alone gain, by their number, and what tempering alone does.
+
+    Args:
+      path: of the figure.
+      told: what `experiments.mnist.filters` writes.
+    """
+    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 4), layout="constrained")
+    number = np.arange(1, told["config"]["filters"] + 1)
+    floor = Floor(-4.0, "below 1e-4 of the base")
+    for axes, measure in zip(panels[:2], ("gain", "gain_without_top"), strict=True):
+        for (name, of), shade in zip(told["variants"].items(), VARIANTS, strict=False):
+            gain = curves.logarithms(of[measure])
+            floor.curve(axes, number, *seeds(gain), colour=shade, label=name, alpha=0.1)
+        axes.plot(number, number * np.log10(2), "--", color="#999999", label="bound")
+        axes.axhline(0, color="#000000", lw=0.8, ls=":")
+        axes.set(xlabel="filters, each f = 2", xticks=number[::2])
+    panels[0].set(ylabel="gain, decades", title="all targets")
+    panels[1].set_title(f"without the {told['config']['experiment']['without_top']} likeliest")
+    temperatures, tempered = zip(*told["log10_gain_by_temperature"].items(), strict=True)
+    floor.curve(
+        panels[2], [float(t) for t in temperatures], curves.logarithms(tempered), label=None,
+        colour=of_control("one temperature"),
+    )  # fmt: skip
+    panels[2].axhline(0, color="#000000", lw=0.8, ls=":")
+    panels[2].set(xlabel="temperature of the prior", title="tempering alone")
+    below(figure, panels, columns=3)
     save(figure, path)
 
 
 if __name__ == "__main__":
-    redraw.run(
-        lambda summary, folder: success_rate(folder / "success_rate.png", summary),
-        "experiments/results/mnist",
-        METHODS,
-    )
+    redraw.run(draw_again, "experiments/results/mnist", METHODS)

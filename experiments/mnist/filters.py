@@ -26,10 +26,10 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
 from experiments.common import flags, report
 from experiments.common.batches import over
-from experiments.common.figures import COLOURS, Floor, plt, save, seeds
 from experiments.common.methods import network
 from experiments.mnist import controls as mnist_controls
 from experiments.mnist import experiment as mnist
+from experiments.mnist import figures as mnist_figures
 
 
 @dataclass(frozen=True)
@@ -287,36 +287,6 @@ def _ratio(failure_model, params, kappa, sequences, scores) -> np.ndarray:
     return scores - kappa * found.astype(np.float64)
 
 
-def figure(path: Path, config: Config, results: dict[str, np.ndarray], curve: dict) -> None:
-    names = list(results)
-    plot, panels = plt.subplots(1, 3, figsize=(14, 4.8), layout="constrained")
-    colours = ("#000000", *COLOURS)
-    filters = np.arange(1, config.filters + 1)
-    floor = Floor(-4.0, "below 1e-4")
-    for axes, column in zip(panels[:2], (1, 2), strict=True):
-        for name, colour in zip(names, colours, strict=False):
-            gain = results[name][:, :, column]
-            floor.curve(axes, filters, *seeds(gain), colour=colour, label=name, alpha=0.1)
-        axes.plot(filters, filters * np.log10(2), "--", color="#999999", label="bound")
-        axes.axhline(0, color="#000000", lw=0.8, ls=":")
-        axes.set_xlabel("filters, each f = 2")
-    panels[0].set_ylabel("gain, decades")
-    panels[0].set_title("all targets", fontsize=10)
-    top = config.experiment.without_top
-    panels[1].set_title(f"without the {top} likeliest", fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    plot.legend(handles, labels, fontsize=8, frameon=False, ncols=5, loc="outside lower center")
-    tempered = [curve[t] for t in curve]
-    floor.curve(panels[2], list(curve), tempered, colour="#0072B2", label="tempered")
-    panels[2].axhline(0, color="#000000", lw=0.8, ls=":")
-    panels[2].set_ylim(bottom=floor.value - 0.1)
-    panels[2].set_xlabel("temperature of the prior")
-    panels[2].set_title("tempering alone", fontsize=10)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-    save(plot, path)
-
-
 def main(config: Config) -> None:
     started = time.perf_counter()
     c = config.experiment
@@ -347,10 +317,8 @@ def main(config: Config) -> None:
         + ", ".join(f"{t:g}: {gain:.2f}" for t, gain in curve.items())
     )
     name = f"filters_{c.task.resolution}"
-    figure(output / "figures" / f"{name}.png", config, results, curve)
     columns = ("samples", "gain", "gain_without_top", "targets")
-    report.write_json(
-        output / f"{name}.json",
+    found = (
         report.provenance(started)
         | {"config": dataclasses.asdict(config), "log10_prior_success_rate": prepared.log10_rate}
         | {"log10_gain_by_temperature": curve}
@@ -359,8 +327,10 @@ def main(config: Config) -> None:
                 variant: {column: values[:, :, i] for i, column in enumerate(columns)}
                 for variant, values in results.items()
             }
-        },
+        }
     )
+    mnist_figures.filters(output / "figures" / f"{name}.png", found)
+    report.write_json(output / f"{name}.json", found)
     print(f"\nwritten: {output}/{name}.json, figures/{name}.png")
 
 

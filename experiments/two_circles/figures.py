@@ -1,22 +1,30 @@
-"""Figures of the 2-D toy."""
+"""Figures of the 2-D toy.
+
+    python -m experiments.two_circles.figures
+
+draws the success rates of the committed results again; the rounds show densities, which a run has.
+"""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from banel_jax.types import Task
-from experiments.common.figures import Floor, colour, matplotlib, plt, save
+from experiments.common import curves, redraw
+from experiments.common.curves import Curve, Level
+from experiments.common.figures import WIDTH, Floor, matplotlib, plt, save
 from experiments.common.table_controls import rewarded
 
-FAILURE, SUCCESS, LEARNT = "#3b6fb6", "#d1495b", "#2e7d4f"
-INK, FAINT = "#222222", "#8a8a8a"
+FAILURE, SUCCESS, LEARNT, FAINT = "#3b6fb6", "#d1495b", "#2e7d4f", "#8a8a8a"
 NAMES = ("banel", "ours", "threshold", "banel_f1")  # of the methods, which decide their colours
+FIXED = {"prior": "prior", "tempered ladder": "ladder"}
 SETTLED = 0.01  # of a success rate: what changes less does not change
-LINES = (":", "--", "-.")
 
 
-def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 10) -> None:
+def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int = 7) -> None:
     """A column for each round of the first seed: candidates over proposals, failures, posterior.
 
     Args:
@@ -34,7 +42,7 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
     figure, axes = plt.subplots(
         3 * blocks,
         columns,
-        figsize=(1.5 * columns + 0.6, 5.2 * blocks),
+        figsize=(WIDTH, (3 * WIDTH / columns + 1) * blocks),
         squeeze=False,
         layout="constrained",
     )
@@ -51,7 +59,7 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
         jitter = np.random.default_rng(round).uniform(-0.35, 0.35, (2, len(x)))
         for chosen, kind in ((~hit, FAILURE), (hit, SUCCESS)):
             top.scatter(*(np.stack([x, y]) + jitter)[:, chosen], s=3, c=kind, linewidths=0)
-        top.set_title(f"Round {round + 1}: {hit.mean():.0%}", fontsize=9)
+        top.set_title(f"Round {round + 1}: {hit.mean():.0%}", fontsize=8)
         _density(middle, metrics["failure_model"][0, round], FAILURE)
         _density(bottom, posteriors[round], LEARNT)
         bottom.set_xlabel(f"rate {shares[round]:.3f}", fontsize=8)
@@ -61,15 +69,15 @@ def rounds(path: Path, metrics: dict[str, np.ndarray], task: Task, columns: int 
     labels = ("Proposals, candidates", "Failure model", "Posterior")
     for block in range(blocks):
         for axis, label in zip(axes[3 * block : 3 * block + 3, 0], labels, strict=True):
-            axis.set_ylabel(label, fontsize=9)
+            axis.set_ylabel(label, fontsize=8)
     words = (
         "Candidates: failures blue, successes red (their share above), over the proposals in grey. "
         "Red outline: where the reward is 1."
     )
     if count < len(shares):
         words += f" After round {count} nothing changes any more."
-    figure.suptitle(textwrap.fill(words, 18 * columns), fontsize=10)
-    save(figure, path, dpi=110)
+    figure.suptitle(textwrap.fill(words, 110))
+    save(figure, path)
 
 
 def settled(rates) -> int:
@@ -85,42 +93,50 @@ def _posterior(metrics, round: int) -> np.ndarray:
     return metrics["generator"][0, round] if last else metrics["proposal"][0, round + 1]
 
 
+def draw(summary: Mapping[str, Any], folder: Path) -> None:
+    """What `summary.json` holds enough for."""
+    methods = summary["methods"]
+    success_rate(
+        folder / "success_rate.png",
+        {n: of["success_rate_by_round"] for n, of in methods.items() if "final" in of},
+        {name: of["success_rate"] for name, of in methods.items() if "success_rate" in of},
+        summary["config"]["num_candidates"],
+    )
+
+
 def success_rate(
     path: Path,
-    by_round: dict[str, dict],
-    constant: dict[str, float],
+    by_round: Mapping[str, Mapping[str, Any]],
+    constant: Mapping[str, float],
     num_candidates: int,
 ) -> None:
     """Success rate against reward evaluations: median over seeds, spread shaded.
 
     Args:
       path: of the PNG.
-      by_round: for each method the median, min and max [rounds].
+      by_round: for each method its `values` [seeds, rounds].
       constant: for each control its rate.
       num_candidates: m, evaluations a round.
     """
-    figure, axis = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
-    floor = Floor(5e-4, "below 5e-4")
-    for (name, spread), method in zip(by_round.items(), NAMES, strict=False):
-        evaluations = num_candidates * (1 + np.arange(len(spread["median"])))
-        curve = (spread[part] for part in ("median", "min", "max"))
-        floor.curve(axis, evaluations, *curve, colour=colour(method), label=name, alpha=0.18, lw=2)
-    for (name, rate), line in zip(constant.items(), LINES, strict=False):
-        label = f"{name}: {rate:.4f}"
-        floor.level(axis, rate, colour=FAINT, ls=line, lw=1.2, label=label, zorder=1)
-    axis.set_yscale("logit")
-    axis.set_ylim(floor.value, 0.9995)
-    axis.set_yticks([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
-    axis.set_yticklabels(["0.001", "0.01", "0.1", "0.5", "0.9", "0.99", "0.999"])
-    axis.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axis.set_xlabel("Reward evaluations", color=INK)
-    axis.set_ylabel("Success rate (exact)", color=INK)
-    axis.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(
-        loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, handlelength=2.2
+    base, *free = (
+        Level(f"{title}: {rate:.4f}", rate, FIXED.get(title, ""))
+        for title, rate in constant.items()
     )
-    save(figure, path, dpi=130)
+    curves.draw(
+        path,
+        [
+            Curve(name, title, np.asarray(of["values"]), name == "banel_f1")
+            for name, (title, of) in zip(NAMES, by_round.items(), strict=False)
+        ],
+        free,
+        base,
+        num_candidates,
+        Floor(5e-4, "below 5e-4"),
+        "success rate, exact",
+        "Two circles",
+        scale="logit",
+        everything=True,
+    )
 
 
 def _density(axis, log_density, colour):
@@ -137,5 +153,8 @@ def _frame(axis, region):
     axis.contour(region.T.astype(float), [0.5], colors=SUCCESS, linewidths=0.9)
     axis.set(xlim=(-0.5, len(region) - 0.5), ylim=(-0.5, len(region) - 0.5), aspect="equal")
     axis.set(xticks=[], yticks=[])
-    for spine in axis.spines.values():
-        spine.set_color("#cccccc")
+    axis.spines[:].set(color="#cccccc", visible=True)
+
+
+if __name__ == "__main__":
+    redraw.run(draw, "experiments/results/two_circles")

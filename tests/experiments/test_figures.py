@@ -53,14 +53,40 @@ def test_every_method_has_one_colour_of_its_own():
     colours = [figures.colour(name) for name in names]
     assert len(set(colours)) == len(names) and "#999999" not in colours
     assert {figures.colour(n) for n in digits_figures.NAMES.values()} <= set(colours)
+    titles = ("best T, chosen by looking", "likeliest 1 in 16 of the prior", "least likely 1 in f")
+    free = {figures.of_control(title) for title in titles}
+    assert len(free) == 3 and not free & set(colours)
+    assert figures.of_control("T = 1.1, chosen by looking") == figures.of_control("best T")
+
+
+def test_names_at_the_ends_of_lines_are_dark_enough_to_read_and_of_the_lines_hue():
+    for name, colour in figures.OF_METHODS.items():
+        parts = np.array(curves.ink(colour))
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        contrast = 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)  # WCAG 2, on white
+        assert contrast > 4, name
+        hue = figures.matplotlib.colors.rgb_to_hsv(figures.matplotlib.colors.to_rgb(colour))[0]
+        assert figures.matplotlib.colors.rgb_to_hsv(parts)[0] == pytest.approx(hue, abs=1e-6)
+
+
+def test_what_lies_below_the_floor_is_named_once_and_takes_no_room():
+    figure, axes = figures.plt.subplots(layout="constrained")
+    floor = figures.Floor(0.1, "below 0.1")
+    floor.curve(axes, [1, 2, 3], [0.5, 0.05, 0.01], colour="#000000", label=None)
+    floor.level(axes, 0.01, colour="#FF0000", label=None)
+    figure.draw_without_rendering()
+    assert axes.get_legend_handles_labels()[1] == ["below 0.1"]
+    assert axes.get_position().x0 < 0.1
+    figures.plt.close(figure)
 
 
 @pytest.mark.parametrize(
     ("number", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 2, 2), (5, 2, 3), (6, 2, 3)]
 )
 def test_many_panels_stand_in_rows(number, rows, columns):
-    figure, panels = figures.grid(number, 2, 3)
-    assert tuple(figure.get_size_inches()) == (2 * columns, 3 * rows) and len(panels) == number
+    figure, panels = figures.grid(number, 3)
+    assert tuple(figure.get_size_inches()) == (figures.WIDTH, 3 * rows) and len(panels) == number
+    assert panels[-1].get_gridspec().ncols == columns
     figures.plt.close(figure)
 
 
@@ -77,17 +103,24 @@ def test_rounds_end_where_nothing_changes_any_more(rates, count):
     assert two_circles_figures.settled(rates) == count
 
 
-@pytest.mark.parametrize("name", ["addition", "digits", "gsm8k", "mnist"])
+@pytest.mark.parametrize("name", ["addition", "digits", "gsm8k", "mnist", "two_circles"])
 def test_committed_results_are_drawn_again(name, tmp_path):
     summary = json.loads((RESULTS / name / "summary.json").read_text())
     if name == "mnist":
         mnist_figures.success_rate(tmp_path / "success_rate.png", summary)
-    elif name == "digits":
-        digits_figures.draw(summary, tmp_path)
+        told = json.loads((RESULTS / name / "filters_14.json").read_text())
+        mnist_figures.filters(tmp_path / "filters.png", told)
+        assert (tmp_path / "filters.png").exists()
+    elif name in ("digits", "two_circles"):
+        {"digits": digits_figures, "two_circles": two_circles_figures}[name].draw(summary, tmp_path)
     else:
         module, methods = {
             "addition": (addition_figures, METHODS), "gsm8k": (gsm8k_figures, GSM8K_METHODS),
         }[name]  # fmt: skip
         module.draw(summary, tmp_path, methods)
     image = matplotlib.image.imread(tmp_path / "success_rate.png")
-    assert image.shape[0] > 300 and image[..., :3].std() > 0.02
+    assert (
+        image.shape[0] > 300
+        and image.shape[1] == 150 * figures.WIDTH
+        and image[..., :3].std() > 0.02
+    )
