@@ -15,7 +15,7 @@ from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.runs.checkpoint import Checkpoints
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Sequences
+from banel_jax.types import SequenceModel, Sequences
 
 MODEL = transformer(TransformerConfig(vocab_size=5, length=4, num_layers=1, num_heads=2, width=8))
 N = 24
@@ -69,6 +69,34 @@ def test_one_step_is_adam_on_the_weighted_mean(params, data):
         gradient,
     )
     np.testing.assert_allclose(info.train_loss[0], loss(params), rtol=1e-5)
+
+
+def test_a_step_is_that_of_the_mean_however_few_rows_are_left_for_its_batch():
+    """Of a first gradient Adam forgets the size; of the second it does not."""
+    model, start = table(3, 2), jnp.linspace(-1.0, 1.0, 9).reshape(3, 3)
+    one = Sequences(jnp.array([2, 0]), jnp.ones(2, bool))
+    six = jax.tree.map(lambda x: jnp.stack([x] * 6), one)
+    config = TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1, clip_norm=0.0)
+    fitted, _ = jax.jit(partial(training.fit, model, config))(
+        jax.random.key(0), start, six, jnp.ones(6)
+    )
+    optimise, expected = optax.adam(0.1), start
+    state = optimise.init(expected)
+    for _ in range(2):  # of four rows, and of the two that are left
+        gradient = jax.grad(lambda params: -model.log_prob(params, one))(expected)
+        updates, state = optimise.update(gradient, state)
+        expected = optax.apply_updates(expected, updates)
+    np.testing.assert_allclose(fitted, expected, atol=1e-5)
+
+
+def test_each_sequence_drops_out_by_a_key_of_its_own():
+    noise = lambda params, sequence, dropout_key: params * jax.random.uniform(dropout_key)
+    model = SequenceModel(lambda key: jnp.ones(()), noise, None)
+    four = Sequences(jnp.zeros((4, 2), jnp.int32), jnp.ones((4, 2), bool))
+    gradient = lambda weights: training.weighted_gradient(
+        model, jnp.ones(()), four, weights, jax.random.key(0), 0
+    )[1]
+    assert len(np.unique(jax.vmap(gradient)(jnp.eye(4)))) == 4
 
 
 def test_rows_of_weight_0_are_left_out(params, data):

@@ -113,6 +113,11 @@ def test_more_rounds_go_on_and_end_as_if_asked_for_at_once(whole, tmp_path):
         go(folder, 4, refuse)
 
 
+def test_the_last_round_has_a_checkpoint_however_far_apart_they_are(tmp_path):
+    go(tmp_path, 3, checkpoint_every=2)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"2", "3"}
+
+
 def test_how_it_is_paid_and_kept_may_change(whole, tmp_path):
     folder = tmp_path / "b"
     stopped(folder, 5, 2, checkpoint_every=4)
