@@ -27,10 +27,11 @@ class Recorder:
     """In place of a fit: keeps its arguments, returns other parameters each time."""
 
     def __init__(self, seed: int):
-        self.calls, self.results = [], []
+        self.keys, self.calls, self.results = [], [], []
         self.seed = seed
 
     def __call__(self, key, start, sequences, weights, validation_weights):
+        self.keys.append(key)
         self.calls.append((start, sequences, weights, validation_weights))
         self.results.append(table_params(self.seed + len(self.calls)))
         return self.results[-1], INFO
@@ -378,6 +379,14 @@ def test_the_failure_model_starts_where_it_should(config, start):
         return
     for found, right in zip(starts, expected, strict=True):
         equal(found, right)
+
+
+def test_what_is_learned_from_a_round_has_a_key_for_each_use():
+    started = []
+    model = TABLE._replace(init=lambda key: started.append(key) or TABLE.init(key))
+    run = Run(2, two(failure_start="fresh"), failure_model=model)
+    used = [started[-1], run.failure_fits.keys[-1], run.generator_fits.keys[-1]]
+    assert len({tuple(jax.random.key_data(key).tolist()) for key in used}) == 3
 
 
 def test_a_fresh_failure_model_may_be_another_model():
