@@ -456,6 +456,12 @@ def test_a_record_is_synced_before_it_counts_and_a_new_file_with_its_folder(tmp_
     assert told == [first, "folder", first + second]
 
 
+def test_a_record_counts_once_its_line_is_whole(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"round": 0}\n{"round": 1, "loss": "nan"}\n{"round": 2}')  # no end yet
+    assert [record["round"] for record in run_folder.read_records(path)] == [0, 1]
+
+
 def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
         run_folder.append_record(type(tmp_path)("/dev/full"), {"round": 0})
