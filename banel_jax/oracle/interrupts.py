@@ -1,9 +1,11 @@
 """Ctrl-C is held back while an answer is written down, and comes right after it."""
 
 import contextlib
+import itertools
 import signal
 import threading
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
+from typing import Any, Literal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _noted: list[int] = []
@@ -43,3 +45,22 @@ def held_back(received: Sized) -> Iterator[None]:
         _noted.clear()
         for one in noted:
             signal.raise_signal(one)
+
+
+def receive(source: Iterator, take: Callable[[Any], None]) -> Literal["came", "raised", "ended"]:
+    """Hands the next of an iterator to `take`, and no signal comes between.
+
+    An exception of the iterator's, but no interrupt, is handed over in the place of an answer.
+    """
+    came: list = []
+    how: Literal["came", "raised", "ended"] = "came"
+    with held_back(came):
+        try:
+            # Within C, as no signal can come between an answer and its place in the list there.
+            came.extend(itertools.islice(source, 1))
+        except Exception as error:
+            how = "raised"
+            came.append(error)
+        for answer in came:
+            take(answer)
+    return how if came else "ended"

@@ -1,0 +1,59 @@
+"""A function by way of an executor: Dask, Ray, MPI, SLURM, or Python's own pools."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from banel_jax.oracle.answers import Outcome, outcomes
+from banel_jax.oracle.calls import Call, ask, taken
+from banel_jax.oracle.evaluators.protocol import check_function, check_workers
+
+
+class executor:
+    """A function by way of any `concurrent.futures.Executor`, which stays the caller's to shut.
+
+    With Dask it is `executor(client.get_executor(), fn, workers=16)`. The function, and what this
+    module imports, must be there where the executor's workers are. A call out of time is
+    cancelled; where it is already being worked for, the work may go on, and its place is taken
+    until that ends.
+
+    Args:
+      executor: has `submit(fn, *args)`, which gives a future.
+      fn: as for `in_place`; its answers come together.
+      workers: calls at a time; None for what the executor says of itself.
+    """
+
+    can_end = "cancel"
+    rows_a_call: int | None = 1
+
+    def __init__(self, executor: Any, fn: Callable, workers: int | None = None):
+        check_function(fn, "executor", "let it call asyncio.run")
+        if not callable(getattr(executor, "submit", None)):
+            kind = type(executor).__name__
+            raise ValueError(f"executor was given a {kind}; give a concurrent.futures.Executor")
+        if workers is None:
+            workers = getattr(executor, "_max_workers", None)
+        if workers is None:
+            raise ValueError(
+                f"workers=None, and a {type(executor).__name__} does not say how many it has; "
+                "give workers, the calls at a time"
+            )
+        self.workers, self.executor, self.fn = check_workers(workers), executor, fn
+
+    def submit(self, call: Call) -> Future:
+        return self.executor.submit(_evaluate, self.fn, call)
+
+    def end(self, future: Future) -> None:
+        future.cancel()
+
+    def close(self) -> None:
+        pass
+
+
+def _evaluate(fn: Callable, call: Call) -> list[Outcome]:
+    """As outcomes, since neither answers nor exceptions need be such as can be sent."""
+    k = len(call.rows)
+    try:
+        return outcomes(taken(ask(fn, call), k), k)
+    except Exception as error:
+        return outcomes(error, k)

@@ -1,0 +1,263 @@
+"""What is asked of an oracle and when: so many calls at a time, retries, what failed later on."""
+
+import collections
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from banel_jax.oracle import interrupts
+from banel_jax.oracle.answers import Answer, Failed, OracleError, Outcome, Raised, outcomes
+from banel_jax.oracle.calls import Call, Row
+from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.evaluators.protocol import Evaluator
+from banel_jax.oracle.flights import Flights, Task
+
+logger = logging.getLogger(__name__)
+
+TICK = 0.25  # seconds after which `stopping` is asked again, whatever happens
+MOST_BACKOFF = 60.0
+Ended = tuple[Row, Outcome, float]
+
+
+class Schedule:
+    """Makes calls of an evaluator, and hands over what becomes of every row.
+
+    Everything happens in the thread that calls `wait_for` or `poll`, the callbacks too. Rows that
+    start together are told of together, and so are those that have ended, so that each is one
+    commit; what has ended is told of before anything else starts.
+
+    An exception, of a callback's or by a signal, ends the wait. What has arrived until then is
+    handed over first, and nothing is handed over twice.
+
+    Args:
+      evaluator: does the work.
+      config: how it is asked.
+      on_start: `on_start(rows)`, before they are asked for.
+      on_outcomes: `on_outcomes([(row, outcome, seconds), ...])`, once for every row that was
+        started. Only a row that failed is started again after it: where `on_failure="later"`.
+        A transient failure that is tried again is no outcome, and its rows are started again.
+      stopping: asked several times a second, and after all outcomes; where it says why, nothing
+        more is begun, and the wait ends when what is in flight has ended.
+
+    Raises:
+      ValueError: for a timeout that the evaluator cannot keep.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        config: OracleConfig,
+        on_start: Callable[[list[Row]], None],
+        on_outcomes: Callable[[list[Ended]], None],
+        stopping: Callable[[], str | None] = lambda: None,
+    ):
+        self._evaluator, self._config = evaluator, config
+        self._on_start, self._on_outcomes, self._stopping = on_start, on_outcomes, stopping
+        most = min(evaluator.workers, config.max_concurrent or evaluator.workers)
+        self._flights = Flights(evaluator, most, config.timeout)
+        self._size = config.batch_size or evaluator.rows_a_call
+        # Of a function in this thread.
+        self._source: Callable[[Call], Iterator] | None = getattr(evaluator, "source", None)
+        self._queue: collections.deque[Task] = collections.deque()
+        self._later: list[Task] = []
+        self._answered = False  # whether anything was, since the rows of `_later` were asked for
+        self._added: collections.Counter[int] = collections.Counter()
+        self._open: collections.Counter[int] = collections.Counter()
+
+    @property
+    def in_flight(self) -> list[Row]:
+        """The rows that are being worked for."""
+        return [row for call in self._flights.calls for row in call.rows]
+
+    def add(self, call: Call) -> None:
+        """Rows of one round to be evaluated, in calls of as many rows as the settings say."""
+        rounds = {row.round for row in call.rows}
+        if len(rounds) != 1:
+            raise ValueError(f"a call has rows of rounds {sorted(rounds)}; it must be of one")
+        for round in rounds:
+            self._added[round] += len(call.rows)
+            self._open[round] += len(call.rows)
+        self._queue.extend(map(Task, call.split(self._size)))
+
+    def wait_for(self, round: int) -> str | None:
+        """Until all rows of a round have ended.
+
+        Returns:
+          None; or, where some have not, what `stopping` said.
+
+        Raises:
+          OracleError: if all workers are taken up by calls that are out of time and go on, or a
+            generator yields too much.
+        """
+        while self._open[round]:
+            reason = self._turn(TICK)
+            if reason is not None and not len(self._flights):
+                return reason if self._open[round] else None
+        return None
+
+    def poll(self) -> None:
+        """Takes in what has arrived and begins what can be begun, without waiting."""
+        self._turn(0.0)
+
+    def end_all(self) -> None:
+        """Ends all that is in flight now. What has arrived is handed over, the rest never will."""
+        try:
+            self._collect()
+        finally:
+            self._flights.end_all()
+            self._queue.clear()
+
+    def close(self) -> None:
+        """`end_all`, and the evaluator is closed."""
+        try:
+            self.end_all()
+        finally:
+            self._flights.close()
+
+    def _turn(self, seconds: float) -> str | None:
+        try:
+            self._collect()
+            reason = self._stopping()
+            if reason is None:
+                self._recall()
+                self._begin() if self._source is None else self._do_here(self._source)
+            if seconds and (len(self._flights) or (reason is None and self._all_are_to_wait())):
+                now = self._flights.now()
+                soon = [task.earliest - now for task in self._queue if task.earliest > now]
+                self._flights.wait(min([seconds, *soon]))
+            self._collect()
+        except BaseException:
+            self._collect()
+            raise
+        return reason
+
+    def _ready(self, most: int) -> list[Task]:
+        """The first calls that may be made now."""
+        now = self._flights.now()
+        ready = (task for task in self._queue if task.earliest <= now)
+        return list(itertools.islice(ready, max(most, 0)))
+
+    def _all_are_to_wait(self) -> bool:
+        return bool(self._queue) and not self._ready(1)
+
+    def _recall(self) -> None:
+        """Rows that failed are asked for again after all others, as long as that helps."""
+        if not self._later or self._queue or len(self._flights):
+            return
+        if self._answered:
+            self._queue.extend(self._later)
+        else:
+            for task in self._later:
+                self._open[task.call.rows[0].round] -= len(task.call.rows)
+        self._later, self._answered = [], False
+
+    def _begin(self) -> None:
+        if tasks := self._ready(self._flights.free()):
+            self._start(tasks)
+            self._flights.begin(tasks)
+
+    def _start(self, tasks: list[Task]) -> None:
+        self._on_start([row for task in tasks for row in task.call.rows])
+        for task in tasks:
+            self._queue.remove(task)
+
+    def _collect(self) -> None:
+        """Hands over what has arrived or is out of time."""
+        if self._flights.may_have_landed:
+            with interrupts.held_back(("what has arrived",)):
+                ended: list[Ended] = []
+                for task, answer, seconds in self._flights.landed():
+                    ended += self._settle(task, outcomes(answer, len(task.call.rows)), seconds)
+                self._hand_over(ended)
+
+    def _settle(self, task: Task, answers: Sequence[Outcome], seconds: float) -> list[Ended]:
+        """What has ended of a call; transient failures are tried again."""
+        again, later = [], []
+        for i, outcome in enumerate(answers):
+            transient = isinstance(outcome, Raised) and outcome.is_one_of(self._config.transient)
+            if transient and task.attempts <= self._config.retries:
+                again.append(i)
+            elif isinstance(outcome, Failed) and self._config.on_failure == "later":
+                later.append(i)
+            self._answered |= isinstance(outcome, Answer)
+        if again:
+            wait = min(MOST_BACKOFF, self._config.backoff * 2.0 ** min(task.attempts - 1, 60))
+            earliest = self._flights.now() + wait
+            self._queue.appendleft(Task(task.call.only(again), task.attempts, earliest))
+        if later:
+            self._later.append(Task(task.call.only(later)))
+            self._open[task.call.rows[0].round] += len(later)  # they have not ended for good
+        rows, each = task.call.rows, seconds / len(answers)
+        return [(rows[i], x, each) for i, x in enumerate(answers) if i not in again]
+
+    def _hand_over(self, ended: list[Ended]) -> None:
+        for row, _, _ in ended:
+            self._open[row.round] -= 1
+        if ended:
+            self._on_outcomes(ended)
+
+    def _do_here(self, source: Callable[[Call], Iterator]) -> None:
+        """The next call of a function in this thread."""
+        for task in self._ready(1):
+            self._start([task])
+            task.attempts += 1
+            begun = self._flights.now()
+            iterators: list[Iterator] = []
+
+            def take(answer: Any, task=task, begun=begun, iterators=iterators) -> None:
+                if isinstance(answer, Iterator):
+                    iterators.append(answer)
+                elif self._answers_for_all(task, answer):
+                    self._ask_for_all(task)
+                else:
+                    answers = outcomes(answer, len(task.call.rows))
+                    self._hand_over(self._settle(task, answers, self._flights.now() - begun))
+
+            if interrupts.receive(source(task.call), take) == "ended":
+                take(RuntimeError("StopIteration, which is no answer"))
+            for iterator in iterators:
+                self._take_each(task, iterator)
+
+    def _take_each(self, task: Task, iterator: Iterator) -> None:
+        """Every answer of a generator, handed over before the next is worked for."""
+        k = len(task.call.rows)
+        for i in range(k):
+            one, begun = Task(task.call.only([i]), task.attempts), self._flights.now()
+
+            def take(answer: Any, one=one, begun=begun) -> None:
+                seconds = self._flights.now() - begun
+                self._hand_over(self._settle(one, outcomes([answer], 1), seconds))
+
+            how = interrupts.receive(iterator, take)
+            if how == "ended":
+                take(Failed(f"ended after {i} rewards; it must yield one a row"))
+            if (how != "came" or self._stopping() is not None) and i + 1 < k:
+                self._queue.appendleft(Task(task.call.only(range(i + 1, k))))
+            if how != "came" or self._stopping() is not None:
+                return
+        if interrupts.receive(iterator, lambda answer: None) == "came":
+            raise OracleError(
+                f"the oracle yielded more than {k} rewards for {task.call}; it must yield one a "
+                f"row. The first {k} are kept"
+            )
+
+    def _answers_for_all(self, task: Task, answer: Any) -> bool:
+        """Whether an oracle that was given one row answered for a whole round."""
+        one_axis = isinstance(answer, list | tuple) or getattr(answer, "ndim", 0) == 1
+        by_row = self._config.batch_size is None and self._size == 1
+        return by_row and one_axis and len(answer) == self._added[task.call.rows[0].round] > 1
+
+    def _ask_for_all(self, task: Task) -> None:
+        round = task.call.rows[0].round
+        logger.warning(
+            "given one row the oracle answers for all %d of a round, so it is given whole rounds, "
+            "and an exception costs all of their answers; let it answer for the rows that it is "
+            "given",
+            self._added[round],
+        )
+        self._size = None
+        same = [task, *(other for other in self._queue if other.call.rows[0].round == round)]
+        rest = [other for other in self._queue if other.call.rows[0].round != round]
+        whole = Task(Call.join([other.call for other in same]))
+        self._queue = collections.deque([whole, *rest])

@@ -1,0 +1,126 @@
+import functools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from banel_jax.oracle.answers import Answer, Pending
+from banel_jax.oracle.calls import Call, Row, each
+from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.evaluators import as_evaluator, executor, in_place, threads
+from banel_jax.oracle.schedule import Schedule
+from banel_jax.types import Sequences
+
+
+def call(rows, round=0):
+    numbers = np.arange(rows, dtype=np.int32)[:, None]
+    named = [Row(f"run-{n}", n, round, n) for n in range(rows)]
+    texts = [f"text {n}" for n in range(rows)]
+    return Call(named, Sequences(numbers, np.ones(numbers.shape, bool)), texts)
+
+
+def evaluated(evaluator, rows, close=True, **settings):
+    """What becomes of each row."""
+    outcomes = {}
+
+    def end(ended):
+        outcomes.update({row.row: outcome for row, outcome, _ in ended})
+
+    schedule = Schedule(evaluator, OracleConfig(**settings), lambda rows: None, end)
+    schedule.add(call(rows))
+    assert schedule.wait_for(0) is None
+    if close:
+        schedule.close()
+    return [outcomes[row] for row in range(rows)]
+
+
+def odd(x):
+    return x.tokens[:, 0] % 2
+
+
+def various(x):
+    """What a function may do, by row."""
+    t = int(x.tokens[0, 0])
+    if t == 1:
+        raise ConnectionError("down")
+    if t == 2:
+        raise Pending("plate 2")
+    return {0: [{"reward": 1, "score": [t]}], 3: None, 4: (1 for _ in range(2)), 5: iter([0])}[t]
+
+
+VARIOUS = [
+    Answer(1.0, [0]), "raised ConnectionError: down", "plate 2", "answered None",
+    "yielded more than 1", Answer(0.0),
+]  # fmt: skip
+
+
+def check_various(outcomes):
+    for outcome, expected in zip(outcomes, VARIOUS, strict=True):
+        assert outcome == expected if isinstance(expected, Answer) else expected in str(outcome)
+
+
+def with_pool(fn):
+    return executor(ThreadPoolExecutor(3), fn)
+
+
+@pytest.mark.parametrize("way", [threads, with_pool])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_rewards_are_those_of_the_rows(way, batch_size):
+    outcomes = evaluated(way(odd), 10, batch_size=batch_size)
+    assert outcomes == [Answer(float(row % 2)) for row in range(10)]
+
+
+@pytest.mark.parametrize("way", [threads, with_pool])
+def test_whatever_a_function_does_costs_its_own_row(way):
+    check_various(evaluated(way(various), 6))
+
+
+@pytest.mark.parametrize("way", [in_place, threads, with_pool])
+def test_a_function_of_one_sequence(way):
+    def one(x, text, row):
+        assert x.tokens.shape == x.mask.shape == (1,)
+        return {"reward": row.row % 2, "score": text}
+
+    outcomes = evaluated(way(each(one)), 3)
+    assert outcomes == [Answer(float(n % 2), f"text {n}") for n in range(3)]
+
+
+def test_calls_are_made_at_the_same_time():
+    """Four calls that each wait for all the others."""
+    together = threading.Barrier(4, timeout=60)
+
+    def fn(x):
+        together.wait()
+        return [1]
+
+    assert evaluated(threads(fn, workers=4), 8) == [Answer(1.0)] * 8
+
+
+def test_no_more_threads_are_begun_than_are_needed():
+    names = set()
+    evaluated(threads(lambda x: names.add(threading.current_thread().name) or [1], 8), 2)
+    assert len(names) <= 2
+
+
+def test_what_is_no_oracle_is_refused():
+    for wrong, said in [
+        (3, "the oracle is a int; give a function"),
+        (ThreadPoolExecutor(1), r"give executor\(it, fn, workers\)"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            as_evaluator(wrong)
+    with pytest.raises(ValueError, match="threads was given a int"):
+        threads(3)
+    with pytest.raises(ValueError, match="workers=0 must be a whole number of at least 1"):
+        threads(odd, workers=0)
+    with pytest.raises(ValueError, match="executor was given a int"):
+        executor(3, odd)
+    with pytest.raises(ValueError, match=r"does not say how many it has; give workers"):
+        executor(type("Silent", (), {"submit": print})(), odd)
+
+
+def test_a_function_is_called_in_place_and_an_evaluator_is_one_already():
+    assert isinstance(as_evaluator(functools.partial(odd)), in_place)
+    pool = threads(odd)
+    assert as_evaluator(pool) is pool
