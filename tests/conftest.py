@@ -18,7 +18,7 @@ CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
 if importlib.util.find_spec("beartype"):  # a machine that was not set up for tests has none
     install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
 
-QUICK = "--xla_cpu_use_fusion_emitters=false"  # it compiles in half the time
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 KNOWN = ("0.10.1", "0.10.2")  # versions of jaxlib that have that flag; XLA dies of unknown ones
 
 
@@ -77,21 +77,17 @@ def data(tmp_path_factory):
     """A folder of problems in place of GSM8K's."""
     import made_up_gsm8k
 
-    from banel_jax.tasks.gsm8k import data as gsm8k_data
-
-    folder = tmp_path_factory.mktemp("data")
-    made_up_gsm8k.write(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gsm8k_data, "LINES", made_up_gsm8k.LINES)
+    with made_up_gsm8k.in_place(tmp_path_factory.mktemp("data")) as folder:
         yield str(folder)
 
 
-@pytest.fixture(scope="module")
-def stand_in(data, tmp_path_factory):
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory):
     """The folder of a small language model."""
     pytest.importorskip("transformers")
     import made_up_gsm8k
 
-    folder = tmp_path_factory.mktemp("gsm8k") / "stand_in"
-    made_up_gsm8k.train_stand_in(data, folder)
-    return str(folder)
+    folder = tmp_path_factory.mktemp("gsm8k")
+    with made_up_gsm8k.in_place(folder):
+        made_up_gsm8k.train_stand_in(folder, folder / "stand_in")
+    return str(folder / "stand_in")

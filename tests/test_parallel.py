@@ -1,9 +1,6 @@
 """Work over a mesh of several devices gives the numbers of one device."""
 
-import os
-import subprocess
-import sys
-
+import another_process
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,9 +43,7 @@ for n in (24, 23):
 
 
 def test_several_devices_give_the_numbers_of_one():
-    flags = "--xla_force_host_platform_device_count=3"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, timeout=300)
+    another_process.printed(PROGRAM, devices=3)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
@@ -89,9 +84,7 @@ with jax.set_mesh(jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisTy
 
 
 def test_the_scorer_works_inside_the_callers_own_parallel_code():
-    flags = "--xla_force_host_platform_device_count=2"
-    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", OWN], env=environment, check=True, timeout=300)
+    another_process.printed(OWN, devices=2)
 
 
 def test_a_gradient_keeps_the_memory_of_one_chunk():

@@ -239,7 +239,17 @@ def test_samples_and_candidates_are_likely_under_what_drew_them(name):
     assert functions.sample(jax.random.key(3), state, 1).tokens.shape == (1, LENGTH)
 
 
-@every_algorithm
+# What the others do side by side is done by these too; they wait for the night.
+NIGHTLY = {
+    "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
+    "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
+    "gflownet, relative", "negative RL",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]
+)
 def test_seeds_side_by_side_equal_seeds_one_by_one(name):
     algorithm, each = ALGORITHMS[name](), jnp.stack([keys(0), keys(1)])
 

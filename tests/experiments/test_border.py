@@ -10,6 +10,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import forked
 import pytest
 
 from experiments.common import mistakes
@@ -150,27 +151,32 @@ def test_a_second_signal_ends_it_at_once():
     assert time.monotonic() - before < 1.5  # where a first one waits for two seconds
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["--what=raising:file"], "the disk is full at /a/b; make room and give the same command"),
-        (["--what=raising:disk", "--output=o"], "the disk is full (output=o); make room"),
-        (["--what=raising:gone"], "No such file or directory: /a"),
-        (["--what=raising:lines"], "two lines"),
-        (["--what=raising:memory"], "out of memory: Unable to allocate 9 TiB; lower seeds_at_once"),
-        (["--what=raising:extra"], "No module named 'torch'; pip install 'banel_jax[benchmark]'"),
-        (["--unknown=1"], "Unknown command line flag 'unknown'"),
-        (["--seeds_at_once=x"], "flag --seeds_at_once=x: invalid literal"),
-        (["--seeds_at_once="], "flag --seeds_at_once=: invalid literal"),
-        (["--seeds_at_once=-1"], "seeds_at_once=-1 must be at least 1"),
-        (["--preset=foo"], "'--preset=foo' names no preset; give --preset=NAME with one of small"),
-        (["more"], "unknown argument 'more'"),
-    ],
-)
-def test_a_mistake_is_one_line(arguments, line):
-    code, out, err = end(*arguments)
+MISTAKES = [
+    (["--what=raising:file"], "the disk is full at /a/b; make room and give the same command"),
+    (["--what=raising:disk", "--output=o"], "the disk is full (output=o); make room"),
+    (["--what=raising:gone"], "No such file or directory: /a"),
+    (["--what=raising:lines"], "two lines"),
+    (["--what=raising:memory"], "out of memory: Unable to allocate 9 TiB; lower seeds_at_once"),
+    (["--what=raising:extra"], "No module named 'torch'; pip install 'banel_jax[benchmark]'"),
+    (["--unknown=1"], "Unknown command line flag 'unknown'"),
+    (["--seeds_at_once=x"], "flag --seeds_at_once=x: invalid literal"),
+    (["--seeds_at_once="], "flag --seeds_at_once=: invalid literal"),
+    (["--seeds_at_once=-1"], "seeds_at_once=-1 must be at least 1"),
+    (["--preset=foo"], "'--preset=foo' names no preset; give --preset=NAME with one of small"),
+    (["more"], "unknown argument 'more'"),
+]
+
+
+@pytest.fixture(scope="module")
+def ended():
+    return forked.ends(PROGRAM, [arguments for arguments, _ in MISTAKES])
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda n: " ".join(MISTAKES[n][0]))
+def test_a_mistake_is_one_line(ended, number):
+    code, out, err = ended[number]
     assert code == 1 and not out
-    assert err.startswith(f"error: {line}") and err.count("\n") == 1
+    assert err.startswith(f"error: {MISTAKES[number][1]}") and err.count("\n") == 1
 
 
 def test_an_unknown_device_is_a_mistake():

@@ -5,12 +5,12 @@ import importlib
 import io
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
 
 import enumeration
+import forked
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,25 +235,18 @@ flags.run(
 """
 
 
-@pytest.mark.parametrize(
-    ("arguments", "output", "error"),
-    [
+def test_a_sweep_takes_the_place_of_the_program():
+    wide = ["--preset=wide", "--sweep.rounds=1,2", "--rounds=5"]
+    cases = [
         (["--rounds=5"], "main 5 4", ""),
-        (
-            ["--preset=wide", "--sweep.rounds=1,2", "--rounds=5"],
-            "rounds [('1', 1, 8), ('2', 2, 8)]",
-            "",
-        ),
+        (wide, "rounds [('1', 1, 8), ('2', 2, 8)]", ""),
         (["--sweep.rounds=1,x"], "", "error: --sweep.rounds=1,x: flag --rounds=x: "),
-    ],
-)
-def test_a_sweep_takes_the_place_of_the_program(arguments, output, error):
-    command = [sys.executable, "-c", PROGRAM, *arguments]
-    root = Path(__file__).parents[2]
-    found = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=100)
-    assert found.stdout.strip() == output
-    assert found.stderr.startswith(error) and found.stderr.count("\n") == bool(error)
-    assert (found.returncode != 0) == bool(error)
+    ]
+    ended = forked.ends(PROGRAM, [arguments for arguments, *_ in cases])
+    for (_, output, error), (code, stdout, stderr) in zip(cases, ended, strict=True):
+        assert stdout.strip() == output
+        assert stderr.startswith(error) and stderr.count("\n") == bool(error)
+        assert (code != 0) == bool(error)
 
 
 def test_fields_are_changed_by_their_path_and_nothing_else():

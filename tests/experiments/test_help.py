@@ -3,11 +3,10 @@
 import dataclasses
 import importlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import another_process
+import forked
 import jax
 import pytest
 
@@ -109,27 +108,19 @@ flags.run(print, Config(), {"many": Config(rounds=30)})
 '''
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "out", "err"),
-    [
+def test_help_ends_well_and_a_mistake_is_one_line():
+    unknown = "error: Unknown command line flag 'round'; the nearest are --rounds"
+    cases = [
         (["--help"], 0, "--rounds=3 ", ""),
         (["--preset=many", "--help"], 0, "--rounds=30 ", ""),
         (["--helpfull"], 0, "And more of it.", ""),
-        (
-            ["--round=3"],
-            1,
-            "",
-            "error: Unknown command line flag 'round'; the nearest are --rounds",
-        ),
-    ],
-)
-def test_help_ends_well_and_a_mistake_is_one_line(arguments, code, out, err):
-    found = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], cwd=ROOT, capture_output=True, text=True
-    )
-    assert found.returncode == code and out in found.stdout and err in found.stderr
-    assert found.stderr.count("\n") == bool(err), found.stderr
-    assert ("And more" in found.stdout) == ("--helpfull" in arguments)
+        (["--round=3"], 1, "", unknown),
+    ]
+    ended = forked.ends(PROGRAM, [arguments for arguments, *_ in cases])
+    for (arguments, *expected), (code, stdout, stderr) in zip(cases, ended, strict=True):
+        assert code == expected[0] and expected[1] in stdout and expected[2] in stderr, arguments
+        assert stderr.count("\n") == bool(expected[2]), stderr
+        assert ("And more" in stdout) == ("--helpfull" in arguments)
 
 
 @pytest.fixture

@@ -8,10 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def printed(program: str, **environment: str) -> str:
-    """What a program prints on its standard output; it must end well."""
+def printed(program: str, devices: int = 0, **environment: str) -> str:
+    """What a program prints on its standard output; it must end well.
+
+    It has so many devices of the host, where their number is given.
+    """
+    if devices:
+        number = f"--xla_force_host_platform_device_count={devices}"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} {number}"
+        environment |= {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *sys.path])
     return subprocess.run(
         [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": path} | environment,
-        cwd=ROOT, check=True, timeout=120, text=True, capture_output=True,
+        cwd=ROOT, check=True, timeout=300, text=True, capture_output=True,
     ).stdout  # fmt: skip

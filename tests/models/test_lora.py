@@ -294,8 +294,7 @@ t.np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
 def test_two_devices_give_the_numbers_of_one():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    another_process.printed(PROGRAM, **flags)
+    another_process.printed(PROGRAM, devices=2)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tiny_run import PRIOR, M, evaluate, learner, same
 from banel_jax.runs.loop import run
 
 MOMENTS = ("oracle", "checkpoint", "any")
-KILLS_EACH, HALF_WRITTEN, ATTEMPTS = 8, 3, 240
+ATTEMPTS = 240
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,10 @@ def final(folder):
     return run(learner(), PRIOR, refuse, CONFIG, folder, evaluate=evaluate)
 
 
-def test_killed_at_any_moment_and_started_again(start, tmp_path):
+@pytest.mark.parametrize(
+    ("kills_each", "least_half_written"), [(3, 1), pytest.param(8, 3, marks=pytest.mark.slow)]
+)
+def test_killed_at_any_moment_and_started_again(start, tmp_path, kills_each, least_half_written):
     reference = tmp_path / "reference"
     assert start(reference) == 0
     rows = CONFIG.rounds * M
@@ -89,7 +92,7 @@ def test_killed_at_any_moment_and_started_again(start, tmp_path):
     half_written = in_flight = 0
     for seed in range(ATTEMPTS):
         before, calls = answered(folder), len(asked(folder))
-        enough = min(kills.values()) >= KILLS_EACH and half_written >= HALF_WRITTEN
+        enough = min(kills.values()) >= kills_each and half_written >= least_half_written
         # A kill may come too late, so what has been killed least is next.
         moment = None if enough else min(MOMENTS, key=lambda m: kills[m])
         exit_code = start(folder, moment, seed, seconds)
