@@ -44,6 +44,10 @@ def sample(
       chunk_size: how many are in work at a time on a device (static); None for a default.
       temperature: T of each conditional p(token | prefix)^(1/T), a positive number, not
         static: another T needs no compilation. None is the model as it is.
+
+    Returns:
+      The sequences, tokens int32 and mask bool [n, length], and their log-likelihoods at that
+      temperature, float32 [n].
     """
     indices = jnp.arange(n, dtype=jnp.int32)
     return sample_indices(model, key, params, indices, chunk_size, temperature)

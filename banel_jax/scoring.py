@@ -40,6 +40,9 @@ def log_likelihood(
       length_normalised: divide by the number of scored tokens (Appendix B.2); static.
       temperature: T of each conditional p(token | prefix)^(1/T), a positive number, not
         static: another T needs no compilation. None is the model as it is.
+
+    Returns:
+      float32 [n], of the positions that `mask` marks; -inf for what the model cannot draw.
     """
     score = lambda replicated, x: model.log_prob(replicated[0], x, **replicated[1])
     tempered = {} if temperature is None else {"temperature": temperature}
@@ -77,5 +80,13 @@ def log_ratio(
     """log p_theta(x) - kappa log p_phi(x), the ranking of Eq. 5, in nats.
 
     At kappa = 0 it is the prior's score, whatever the failure model says, be it -inf.
+
+    Args:
+      prior_scores: log p_theta(x) in nats, float32 [n].
+      failure_scores: log p_phi(x) in nats, float32 [n].
+      kappa: sharpness of the failure model, not negative; 1 in the paper.
+
+    Returns:
+      float32 [n]; the higher, the likelier a sequence is to be kept.
     """
     return prior_scores - jnp.where(kappa == 0, 0.0, kappa * failure_scores)

@@ -21,7 +21,14 @@ LN10 = 2.302585092994046
 
 
 def log_success_rate(target_log_probs: Float[Array, " n"]) -> Float[Array, ""]:
-    """log rho(p) = log sum over the de-duplicated targets of p(x) (Section 5.1)."""
+    """log rho(p) = log sum over the de-duplicated targets of p(x) (Section 5.1).
+
+    Args:
+      target_log_probs: log p(x) in nats of each target once, float32 [n].
+
+    Returns:
+      float32, in nats; -inf where no target has any probability.
+    """
     return jax.nn.logsumexp(target_log_probs)
 
 
@@ -173,7 +180,8 @@ def monte_carlo_evaluation(
     Args:
       algorithm: what learns.
       reward_fn: `reward_fn(sequences [n]) -> float32 [n]` in {0, 1}, a JAX function.
-      n, key: as in `monte_carlo`.
+      n: samples; static.
+      key: of the samples, the same for every state, so that states differ by the model alone.
 
     Returns:
       `evaluate(asked_state, state) -> dict`: `evaluation_found`, how many of the n samples were

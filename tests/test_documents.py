@@ -1,5 +1,6 @@
 """What the documents print as Python runs, and what they link to is there."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -69,3 +70,20 @@ def test_front_door_is_short():
 def test_every_public_name_has_its_place_in_the_reference():
     names = re.findall(r"^::: banel_jax\.(\w+)$", DOCUMENTS["docs/api.md"], re.M)
     assert sorted(names) == banel_jax.__all__
+
+
+@pytest.mark.parametrize("name", dir(banel_jax))
+def test_what_a_public_name_takes_gives_and_raises_is_told(name):
+    """Every argument or field; what comes back; the errors of what checks its settings."""
+    public = getattr(banel_jax, name)
+    text = inspect.getdoc(public)
+    head, *rest = re.split(r"^(\w+):\n", text, flags=re.M)
+    sections = dict(zip(rest[::2], rest[1::2], strict=True))
+    listed = sections.get("Args", "") + sections.get("Attributes", "")
+    told = {n for names in re.findall(r"^  ([\w, ]+):", listed, re.M) for n in names.split(", ")}
+    assert set(inspect.signature(public).parameters) <= told
+    if inspect.isfunction(public) and public is not banel_jax.check_model:  # which gives nothing
+        assert "Returns" in sections
+    if "__post_init__" in vars(public):
+        assert "ValueError" in sections["Raises"]
+    assert head.strip() and not re.search(r"``|:param|:class:|:func:", text)

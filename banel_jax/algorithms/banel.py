@@ -61,7 +61,7 @@ def banel(
     fit_generator: Fit | None = None,
     fit_failure_model: Fit | None = None,
 ) -> Algorithm:
-    """Algorithm 2 as ask and tell.
+    """Algorithm 2 (Section 4.2) as ask and tell.
 
     A round costs m reward evaluations and, in forward passes of one sequence (a training step
     counts three), with k = `num_distilled`: k f draws, each scored by the base and the failure
@@ -75,6 +75,9 @@ def banel(
         unless `failure_start` is `fresh`.
       fit_generator: in place of `training.fit` with `config.generator_training`.
       fit_failure_model: in place of `training.fit` with `config.failure_training`.
+
+    Returns:
+      The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
     c, failure_model = config, failure_model or model
     brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}

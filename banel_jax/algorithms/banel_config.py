@@ -52,6 +52,10 @@ class BanelConfig:
       failure_holdout: share of the failures held out to stop that fit early, all copies of a
         sequence on one side; 0 for none.
       past_filters: how many earlier filters stay in force beside the newest.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range; for fields that do
+        not go together.
     """
 
     num_candidates: int = 250

@@ -38,6 +38,9 @@ class GFlowNetConfig:
       training: the steps on each batch. Its default `batch_size` is above any m, so that a
         step sees all of a round; VarGrad's variance is over a minibatch.
       log_z_learning_rate: of Adam on log Z, for `trajectory_balance`.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range.
     """
 
     num_candidates: int = 250
@@ -110,7 +113,7 @@ class State:
 
 
 def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
-    """Trajectory balance, VarGrad and their variants relative to the prior, as ask and tell.
+    """Trajectory balance (Eq. 2), VarGrad (Eq. 3) and both relative to the prior, as ask and tell.
 
     A round costs m reward evaluations and, in forward passes of one sequence, 3 m (drawn, scored
     by the policy and by the base) and 3 m an epoch.
@@ -118,6 +121,9 @@ def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
     Args:
       model: the prior's functions; the policy starts from the parameters `init` is given.
       config: settings.
+
+    Returns:
+      The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
     c = config
     learned = c.objective == "trajectory_balance"

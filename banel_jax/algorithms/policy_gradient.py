@@ -33,6 +33,9 @@ class PolicyGradientConfig:
       bonus_for_failures: a success earns no bonus.
       training: the steps on each batch. One epoch uses each sample once; the policy has then
         moved a little between minibatches. A `batch_size` of m is strictly on-policy.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range.
     """
 
     num_candidates: int = 250
@@ -87,7 +90,7 @@ def policy_gradient(
     config: PolicyGradientConfig,
     intrinsic: IntrinsicReward | None = None,
 ) -> Algorithm:
-    """The policy gradient as ask and tell.
+    """The policy gradient (Eq. 1) as ask and tell.
 
     A round costs m reward evaluations and, in forward passes of one sequence, 3 m (drawn, scored
     by the policy and by the base) and 3 m an epoch, beside the bonus.
@@ -96,6 +99,9 @@ def policy_gradient(
       model: the prior's functions; the policy starts from the parameters `init` is given.
       config: settings.
       intrinsic: added to the rewards with `config.bonus_weight`.
+
+    Returns:
+      The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
     c = config
     score = partial(scoring.log_likelihood, model, chunk_size=c.training.micro_batch_size or None)

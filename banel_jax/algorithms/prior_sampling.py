@@ -22,6 +22,9 @@ def prior_sampling(model: SequenceModel, num_candidates: int) -> Algorithm:
     Args:
       model: what to sample from.
       num_candidates: m, reward evaluations a round.
+
+    Returns:
+      The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
 
     def init(key, prior_params):

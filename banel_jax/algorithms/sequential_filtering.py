@@ -54,7 +54,7 @@ def sequential_filtering(
     failure_model: SequenceModel | None = None,
     fit_failure_model: Fit | None = None,
 ) -> Algorithm:
-    """Algorithm 1 as ask and tell.
+    """Algorithm 1 (Section 4.2) as ask and tell.
 
     The newest failure model comes into force with the next `ask`, which sets its threshold.
     So after n rounds `sample` and `log_prob` know n - 1 filters; for the n-th of the paper's
@@ -75,6 +75,9 @@ def sequential_filtering(
       failure_model: p_phi; by default `model` itself. Must share the prior's parameter tree
         unless `failure_start` is `fresh`.
       fit_failure_model: in place of `training.fit` with `config.failure_training`.
+
+    Returns:
+      The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
     failure_model = failure_model or model
     ranking = Ranking(failure_model, config.kappa, config.length_normalised)

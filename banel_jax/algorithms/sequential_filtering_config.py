@@ -12,7 +12,7 @@ from banel_jax.types import MAY_CHANGE
 
 @dataclass(frozen=True)
 class SequentialFilteringConfig:
-    """Settings of Algorithm 1.
+    """Settings of Algorithm 1; factor and failures of one round as published.
 
     Attributes:
       num_candidates: m, reward evaluations a round.
@@ -35,6 +35,10 @@ class SequentialFilteringConfig:
       max_filters: filters kept in force, the oldest dropped beyond it; the acceptance of the
         others is then estimated anew, which costs compute.
       acceptance_floor: give up below this acceptance.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range; for fields that do
+        not go together.
     """
 
     num_candidates: int = 250

@@ -27,6 +27,9 @@ def table(vocab_size: int, length: int) -> SequenceModel:
       vocab_size: V.
       length: L, at least 1.
 
+    Returns:
+      The model, of sequences of L tokens whose every position counts.
+
     Raises:
       ValueError: if a table of that size cannot be held.
     """

@@ -32,6 +32,10 @@ class TransformerConfig:
       eos_token: ends a sequence (its probability counts), or None for fixed length.
       precision: of the matrix products. Likelihood ratios are small differences of large
         numbers, so the default is full float32 on every device.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range, and where
+        `width` is not divisible by `num_heads`.
     """
 
     vocab_size: int
@@ -202,7 +206,15 @@ def network(config: TransformerConfig) -> autoregressive.Network:
 
 
 def transformer(config: TransformerConfig) -> SequenceModel:
-    """The decoder as a SequenceModel over sequences of `config.length` tokens."""
+    """The decoder as a SequenceModel over sequences of `config.length` tokens.
+
+    Args:
+      config: sizes, and what ends a sequence.
+
+    Returns:
+      The model. Its parameters are float32 whatever `config.dtype`; it samples with a cache of
+      keys and values, and scores a sequence in one pass.
+    """
     return autoregressive.sequence_model(
         network(config),
         vocab_size=config.vocab_size,

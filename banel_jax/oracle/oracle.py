@@ -44,6 +44,12 @@ class Oracle:
         the answers of its own call. None for one row a call; for all of a round where nothing
         is lost by it, which is so for a generator and for a function of `jax.jit`, and where
         the oracle turns out to answer for a whole round whatever it is given.
+
+    Raises:
+      BudgetExceeded: a ValueError, before anything is asked that the budget does not allow.
+      OracleError: a ValueError, where the reward function raises or answers anything but 0 or 1
+        for each row; what it answered before is kept.
+      LedgerError: a ValueError, where the ledger holds another run.
     """
 
     def __init__(

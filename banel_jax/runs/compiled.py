@@ -64,13 +64,16 @@ def compiled_run(
     """The whole experiment as one compiled call: a scan over rounds, mapped over seeds.
 
     Args:
-      algorithm, reward_fn, evaluate, seeds_at_once: as in `compiled_blocks`.
+      algorithm: what learns.
+      reward_fn: `reward_fn(sequences [m]) -> float32 [m]` in {0, 1}, a JAX function.
       rounds: of ask, evaluate, tell; each costs m reward evaluations a seed.
+      evaluate: as in `run`.
+      seeds_at_once: how many seeds are computed as one batch; None for all.
 
     Returns:
       A function of (keys [seeds], prior_params) that returns the final states, each leaf
-      [seeds, ...], and the metrics by name, [seeds, rounds]. It raises as
-      `CompiledRun.advance` does.
+      [seeds, ...], and the metrics by name, [seeds, rounds]. At its end it raises a ValueError
+      for a reward that is neither 0 nor 1 and for a candidate that was not found.
     """
     start, advance = compiled_blocks(algorithm, reward_fn, evaluate, seeds_at_once)
 

@@ -50,6 +50,9 @@ class RunConfig:
         round where the oracle is a generator or a function of `jax.jit`, see `oracle.Oracle`.
       checkpoint_every: rounds between checkpoints. The last round always has one.
       ledger_patience: seconds to wait while another program has locked the ledger.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range.
     """
 
     rounds: int = field(default=30, metadata=MAY_CHANGE)
@@ -119,6 +122,10 @@ def run(
         folder was begun with. The change is written down there, and where rounds must be asked
         for again, the ledger refuses them if they are others now.
       description: stands before the progress bar.
+
+    Returns:
+      `state`, the algorithm's after the last round, and `metrics`, a dict of numbers for each
+      round, the lines of `metrics.jsonl`.
 
     Raises:
       ValueError: one line saying what is wrong and how to mend it, for a folder of another

@@ -28,6 +28,9 @@ def broaden(
       key: consumed once.
       params: of both.
       num_samples: how many samples of `wide` to fit on; one in ten is held out.
+
+    Returns:
+      The new parameters of `model`, and losses by epoch (`FitInfo`).
     """
     draw_key, fit_key = jax.random.split(key)
     sequences, _ = sampling.sample(wide, draw_key, params, num_samples)

@@ -33,6 +33,10 @@ class TrainingConfig:
         best on them (the start counts as epoch 0).
       patience: with validation sequences, epochs without an improvement before the rest of
         the epochs is skipped; 0 to go on to the end.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range; for fields that do
+        not go together.
     """
 
     epochs: int = 10

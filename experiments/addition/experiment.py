@@ -9,7 +9,8 @@ on disk is not run again.
     python -m experiments.addition --preset=small --algorithms=banel,banel_f1 \
         --task.grammar.leading_zeros=false --sweep.failure_epochs=1,2,3,5,10,20,50,100
 
-runs them at several values of any field. See the README for minutes and results.
+runs them at several values of any field. Minutes and results stand in
+experiments/addition/README.md.
 """
 
 import dataclasses

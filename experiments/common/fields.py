@@ -109,7 +109,7 @@ def as_text(value: Any) -> str:
 
 def help_texts(docstring: str) -> dict[str, str]:
     """{field: text} from lines such as '  rounds, seeds: what they are'."""
-    section = docstring.partition("Attributes:\n")[2]
+    section = docstring.partition("Attributes:\n")[2].partition("Raises:\n")[0]
     entries = re.split(r"\n(?= {6}\S| {4}\S)", "\n" + section.rstrip())
     indent = min((len(e) - len(e.lstrip()) for e in entries if e.strip()), default=0)
     texts = {}

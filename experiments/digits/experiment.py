@@ -3,8 +3,8 @@
     python -m experiments.digits
 
 pretrains a transformer on scikit-learn's 8x8 0s and lets each method look for 6s, paying for
-every look; see the README for minutes and results. The same command on the same folder goes
-on where it was stopped.
+every look; experiments/digits/README.md has minutes and results. The same command on the same
+folder goes on where it was stopped.
 """
 
 import dataclasses

@@ -9,7 +9,8 @@ success rates by reward evaluations (Figures 4 and 10). What is on disk is not r
     python -m experiments.gsm8k run --question=143 --algorithms=banel \
         --sweep.settings.filter_factor=2,4,8,16
 
-runs them at several values of any field (Figures 7, 8 and 9). See the README for minutes.
+runs them at several values of any field (Figures 7, 8 and 9). Minutes stand in
+experiments/gsm8k/README.md.
 """
 
 import dataclasses

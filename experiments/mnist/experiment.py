@@ -8,7 +8,8 @@ is not run again.
 
     python -m experiments.mnist --preset=cpu --algorithms=banel,rnd --sweep.failure_epochs=1,10,50
 
-runs them at several values of any field (Figure 3). See the README for minutes and results.
+runs them at several values of any field (Figure 3). Minutes and results stand in
+experiments/mnist/README.md.
 """
 
 import time

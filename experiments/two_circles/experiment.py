@@ -182,8 +182,8 @@ def main(config: Config) -> None:
         start = time.perf_counter()
         metrics = results[name] = run(config, algorithm, task)
         seconds = time.perf_counter() - start
-        print(f"  {name}: {seconds:.1f} s", flush=True)
         s = summary[name] = summarise(config, metrics, task)
+        print(f"  {name}: ends at {s['final']['median']:.3g} ({seconds:.1f} s)", flush=True)
         rows.append(
             {
                 "method": name,
