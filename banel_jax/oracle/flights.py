@@ -71,7 +71,7 @@ class Flights:
         self._evaluator, self._most, self._timeout = evaluator, most, timeout
         self._flights: dict[Future, _Flight] = {}
         self._done: collections.deque[_Flight] = collections.deque()
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._unended: list[Future] = []  # out of time, and still worked for
         self._mean_seconds = 0.0
         self.now: Callable[[], float] = time.monotonic
@@ -113,7 +113,11 @@ class Flights:
         """From any thread."""
         flight.done = self.now()
         self._done.append(flight)
-        self._wake.put(None)
+        self.wake()
+
+    def wake(self) -> None:
+        """From any thread: `wait` ends."""
+        self._tokens.put(None)
 
     def wait(self, seconds: float) -> None:
         """Until a call has ended, at most so long; and shortly on for what ends with it."""
@@ -132,12 +136,12 @@ class Flights:
 
     def _pause(self, seconds: float) -> None:
         with contextlib.suppress(queue.Empty):
-            self._wake.get(timeout=max(0.0, seconds))
+            self._tokens.get(timeout=max(0.0, seconds))
 
     def landed(self) -> list[Landed]:
         """What has ended since, calls out of time among them; called with signals held back."""
-        while not self._wake.empty():
-            self._wake.get()
+        while not self._tokens.empty():
+            self._tokens.get()
         landed = []
         while self._done:
             flight = self._done.popleft()

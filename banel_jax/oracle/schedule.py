@@ -3,6 +3,7 @@
 import collections
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -23,9 +24,10 @@ Ended = tuple[Row, Outcome, float]
 class Schedule:
     """Makes calls of an evaluator, and hands over what becomes of every row.
 
-    Everything happens in the thread that calls `wait_for` or `poll`, the callbacks too. Rows that
-    start together are told of together, and so are those that have ended, so that each is one
-    commit; what has ended is told of before anything else starts.
+    Everything happens in the thread that calls `wait_for` or `pump`, the callbacks too, but that
+    `add` and `open` may be called from another; `Feeder` has it all happen in a thread of its own.
+    Rows that start together are told of together, and so are those that have ended, so that each
+    is one commit; what has ended is told of before anything else starts.
 
     An exception, of a callback's or by a signal, ends the wait. What has arrived until then is
     handed over first, and nothing is handed over twice.
@@ -64,6 +66,7 @@ class Schedule:
         self._answered = False  # whether anything was, since the rows of `_later` were asked for
         self._added: collections.Counter[int] = collections.Counter()
         self._open: collections.Counter[int] = collections.Counter()
+        self._lock = threading.RLock()  # of the three
 
     @property
     def in_flight(self) -> list[Row]:
@@ -75,10 +78,22 @@ class Schedule:
         rounds = {row.round for row in call.rows}
         if len(rounds) != 1:
             raise ValueError(f"a call has rows of rounds {sorted(rounds)}; it must be of one")
-        for round in rounds:
-            self._added[round] += len(call.rows)
-            self._open[round] += len(call.rows)
-        self._queue.extend(map(Task, call.split(self._size)))
+        tasks = list(map(Task, call.split(self._size)))
+        with self._lock:
+            for round in rounds:
+                self._added[round] += len(call.rows)
+                self._open[round] += len(call.rows)
+            self._queue.extend(tasks)
+
+    def open(self, round: int) -> int:
+        """How many rows of a round have not ended for good."""
+        with self._lock:
+            return self._open[round]
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the evaluator is a function that runs in the thread of the schedule."""
+        return self._source is not None
 
     def wait_for(self, round: int) -> str | None:
         """Until all rows of a round have ended.
@@ -90,15 +105,11 @@ class Schedule:
           OracleError: if all workers are taken up by calls that are out of time and go on, or a
             generator yields too much.
         """
-        while self._open[round]:
-            reason = self._turn(TICK)
+        while self.open(round):
+            reason = self.pump()
             if reason is not None and not len(self._flights):
-                return reason if self._open[round] else None
+                return reason if self.open(round) else None
         return None
-
-    def poll(self) -> None:
-        """Takes in what has arrived and begins what can be begun, without waiting."""
-        self._turn(0.0)
 
     def end_all(self) -> None:
         """Ends all that is in flight now. What has arrived is handed over, the rest never will."""
@@ -115,16 +126,24 @@ class Schedule:
         finally:
             self._flights.close()
 
-    def _turn(self, seconds: float) -> str | None:
+    def wake(self) -> None:
+        """From any thread: a wait that is going on ends."""
+        self._flights.wake()
+
+    def pump(self, seconds: float = TICK, idle: bool = False) -> str | None:
+        """Takes in what has arrived, begins what can be begun, and waits so long at most for what
+        is in flight, or where `idle` for `wake`; returns what `stopping` said."""
         try:
             self._collect()
             reason = self._stopping()
             if reason is None:
                 self._recall()
                 self._begin() if self._source is None else self._do_here(self._source)
-            if seconds and (len(self._flights) or (reason is None and self._all_are_to_wait())):
+            nothing = reason is None and self._all_are_to_wait()
+            if seconds and (len(self._flights) or nothing or idle):
                 now = self._flights.now()
-                soon = [task.earliest - now for task in self._queue if task.earliest > now]
+                with self._lock:
+                    soon = [task.earliest - now for task in self._queue if task.earliest > now]
                 self._flights.wait(min([seconds, *soon]))
             self._collect()
         except BaseException:
@@ -135,8 +154,9 @@ class Schedule:
     def _ready(self, most: int) -> list[Task]:
         """The first calls that may be made now."""
         now = self._flights.now()
-        ready = (task for task in self._queue if task.earliest <= now)
-        return list(itertools.islice(ready, max(most, 0)))
+        with self._lock:
+            ready = (task for task in self._queue if task.earliest <= now)
+            return list(itertools.islice(ready, max(most, 0)))
 
     def _all_are_to_wait(self) -> bool:
         return bool(self._queue) and not self._ready(1)
@@ -145,11 +165,12 @@ class Schedule:
         """Rows that failed are asked for again after all others, as long as that helps."""
         if not self._later or self._queue or len(self._flights):
             return
-        if self._answered:
-            self._queue.extend(self._later)
-        else:
-            for task in self._later:
-                self._open[task.call.rows[0].round] -= len(task.call.rows)
+        with self._lock:
+            if self._answered:
+                self._queue.extend(self._later)
+            else:
+                for task in self._later:
+                    self._open[task.call.rows[0].round] -= len(task.call.rows)
         self._later, self._answered = [], False
 
     def _begin(self) -> None:
@@ -159,8 +180,9 @@ class Schedule:
 
     def _start(self, tasks: list[Task]) -> None:
         self._on_start([row for task in tasks for row in task.call.rows])
-        for task in tasks:
-            self._queue.remove(task)
+        with self._lock:
+            for task in tasks:
+                self._queue.remove(task)
 
     def _collect(self) -> None:
         """Hands over what has arrived or is out of time."""
@@ -187,15 +209,19 @@ class Schedule:
             self._queue.appendleft(Task(task.call.only(again), task.attempts, earliest))
         if later:
             self._later.append(Task(task.call.only(later)))
-            self._open[task.call.rows[0].round] += len(later)  # they have not ended for good
+            with self._lock:
+                self._open[task.call.rows[0].round] += len(later)  # they have not ended for good
         rows, each = task.call.rows, seconds / len(answers)
         return [(rows[i], x, each) for i, x in enumerate(answers) if i not in again]
 
     def _hand_over(self, ended: list[Ended]) -> None:
-        for row, _, _ in ended:
-            self._open[row.round] -= 1
         if ended:
-            self._on_outcomes(ended)
+            try:
+                self._on_outcomes(ended)
+            finally:
+                with self._lock:
+                    for row, _, _ in ended:
+                        self._open[row.round] -= 1
 
     def _do_here(self, source: Callable[[Call], Iterator]) -> None:
         """The next call of a function in this thread."""
@@ -257,7 +283,8 @@ class Schedule:
             self._added[round],
         )
         self._size = None
-        same = [task, *(other for other in self._queue if other.call.rows[0].round == round)]
-        rest = [other for other in self._queue if other.call.rows[0].round != round]
-        whole = Task(Call.join([other.call for other in same]))
-        self._queue = collections.deque([whole, *rest])
+        with self._lock:
+            same = [task, *(other for other in self._queue if other.call.rows[0].round == round)]
+            rest = [other for other in self._queue if other.call.rows[0].round != round]
+            whole = Task(Call.join([other.call for other in same]))
+            self._queue = collections.deque([whole, *rest])

@@ -12,7 +12,8 @@ import pytest
 from banel_jax.oracle.answers import Answer, Failed, OracleError, Pending
 from banel_jax.oracle.calls import Call, Row
 from banel_jax.oracle.config import OracleConfig
-from banel_jax.oracle.evaluators import as_evaluator
+from banel_jax.oracle.evaluators import as_evaluator, threads
+from banel_jax.oracle.feeder import Feeder
 from banel_jax.oracle.schedule import Schedule
 from banel_jax.types import Sequences
 
@@ -363,12 +364,12 @@ def test_rounds_are_in_flight_together():
     assert watched.outcomes == {10: [ONE], 0: [ONE], 11: [ZERO]}
 
 
-def test_poll_takes_in_and_begins_without_waiting():
+def test_pump_takes_in_and_begins_without_waiting():
     watched = Watched(ByTest(1))
     watched.schedule.add(call(2))
-    watched.schedule.poll()
+    watched.schedule.pump(0)
     watched.evaluator.answer({0: 1})
-    watched.schedule.poll()
+    watched.schedule.pump(0)
     assert watched.events == [("start", [0]), ("end", [0]), ("start", [1])]
 
 
@@ -450,3 +451,65 @@ def test_rows_and_texts_are_given_to_whom_asks_for_them():
     watched.schedule.wait_for(0)
     assert seen == [(0, "a", "run-0"), (1, "b", "run-1"), (2, "c", "run-2")]
     assert three.sequences.tokens[:, 0].tolist() == [0, 1, 2]
+
+
+# In a thread of its own
+
+
+def fed(evaluator, outcomes, stopping=lambda: None):
+    def end(ended):
+        assert threading.current_thread() is not threading.main_thread()
+        outcomes.update({row.row: outcome for row, outcome, _ in ended})
+
+    return Feeder(Schedule(evaluator, OracleConfig(), lambda rows: None, end, stopping))
+
+
+def test_a_feeder_goes_on_while_nobody_waits():
+    outcomes, last = {}, threading.Event()
+    with fed(threads(lambda x: [x.tokens[0, 0] == 3 and (last.set() or 1)], 2), outcomes) as feeder:
+        feeder.add(call(4))
+        assert last.wait(60)
+        assert feeder.wait_for(0) is None
+        assert outcomes == {0: ZERO, 1: ZERO, 2: ZERO, 3: ONE}
+        feeder.add(call(1, round=1, first=3))
+        assert feeder.wait_for(1, timeout=60) is None
+
+
+def test_what_a_feeder_meets_is_raised_where_somebody_waits():
+    with fed(threads(lambda x: [1]), {}) as feeder:
+        feeder.schedule._on_outcomes = lambda ended: 1 / 0
+        feeder.add(call(1))
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                feeder.wait_for(0)
+
+
+def test_a_feeder_says_why_it_stops_and_when_there_is_nothing_yet():
+    hold, reasons = threading.Event(), []
+    evaluator = threads(lambda x: [hold.wait(60)], 1)
+    with fed(evaluator, {}, lambda: reasons[0] if reasons else None) as feeder:
+        feeder.add(call(2))
+        with pytest.raises(TimeoutError):
+            feeder.wait_for(0, timeout=0.01)
+        reasons.append("enough")
+        hold.set()
+        assert feeder.wait_for(0) == "enough"
+        assert not feeder.schedule.in_flight
+
+
+def test_closing_a_feeder_hands_over_what_has_arrived():
+    outcomes, evaluator = {}, ByTest(2)
+    end = lambda ended: outcomes.update({row.row: outcome for row, outcome, _ in ended})
+    feeder = Feeder(Schedule(evaluator, OracleConfig(), lambda rows: None, end))
+    feeder.add(call(2))
+    while len(evaluator.open) < 2:
+        pass
+    evaluator.answer({1: 1})
+    feeder.close()
+    feeder.close()
+    assert outcomes == {1: ONE} and evaluator.ended == [0] and evaluator.closed
+
+
+def test_a_function_of_the_callers_thread_has_no_feeder():
+    with pytest.raises(ValueError, match="in_place runs in the thread"):
+        fed(as_evaluator(lambda x: 1), {})
