@@ -67,7 +67,9 @@ class Database:
         name, self._locks = str(path or ":memory:"), path is None or can_lock(path.parent)
         if path and not self._locks:
             name = f"{path.absolute().as_uri()}?vfs=unix-none"
-        self._connection = self.do(lambda: sqlite3.connect(name, timeout=0.1, uri=not self._locks))
+        self._connection = self.do(
+            lambda: sqlite3.connect(name, timeout=0.1, uri=not self._locks, check_same_thread=False)
+        )
         try:
             self.do(self._prepare)
         except BaseException:

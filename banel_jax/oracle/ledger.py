@@ -1,45 +1,45 @@
 """Every evaluation on disk before the algorithm sees it: an SQLite file, one row each."""
 
-import logging
-import sqlite3
-import struct
-import zlib
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from banel_jax.oracle import interrupts, schema
-from banel_jax.oracle.answers import one_line
-from banel_jax.oracle.database import Database, LedgerError, LedgerLocked
-from banel_jax.oracle.kept import Answer, Kept
-from banel_jax.oracle.mark import Mark
-from banel_jax.oracle.tally import Counts, Tally, row_checksum, with_reward
-
-logger = logging.getLogger(__name__)
+from banel_jax.oracle.counted import Counted, one_at_a_time
+from banel_jax.oracle.database import LedgerError
+from banel_jax.oracle.hand import Hand, Result
+from banel_jax.oracle.kept import Entry, Kept
+from banel_jax.oracle.rows import as_text, outcome_checksum
+from banel_jax.oracle.store import Store
 
 
 class Recorded(NamedTuple):
-    """The rows of a round that the oracle was asked for so far, k of them.
+    """The rows of a round that the oracle was or is to be asked for, k of them.
 
     Attributes:
       indices: int64 [k], places in the round, ascending.
-      tokens: int32 [k, length].
-      mask: bool [k, length].
-      rewards: float64 [k], NaN where the oracle has not answered.
+      tokens: int32 [k, length], as bytes.
+      mask: bool [k, length], as bytes.
+      rewards: float64 [k], NaN where there is none.
+      states: of `rows.STATES` [k].
     """
 
     indices: np.ndarray
     tokens: list[bytes]
     mask: list[bytes]
     rewards: np.ndarray
+    states: list[str]
 
 
-class Ledger:
+class Ledger(Counted):
     """The durable record of a run's evaluations.
 
-    Every row is checked once, on opening; from then on the counts are in memory. Beside the
-    file stands its `Mark`, and after a trouble the `Kept` answers that it could not take.
+    A row is proposed, started and recorded: its states are pending, running, then done or
+    failed; what was running when the run was stopped is abandoned, as nobody knows what became
+    of it. Every row is checked once, on opening; from then on the counts are in memory. Beside
+    the file stands its `Mark`, and after a trouble the `Kept` answers that it could not take.
 
     Args:
       path: the SQLite file, made where it is missing; None for a record in memory.
@@ -60,192 +60,163 @@ class Ledger:
         patience: float = 30.0,
     ):
         self.path = file = None if path is None else Path(path)
-        self._seed = zlib.crc32(run.encode())
         if must_exist and file and not (file.exists() and file.stat().st_size):
             raise LedgerError(
                 f"the ledger {file} of this run is missing or empty, so what was paid is not "
                 "known; put it back from a copy, or start anew in another folder"
             )
-        self._kept, self._mark, self._tally = Kept(file), Mark(file), Tally()
-        self._database = Database(file, patience)
+        super().__init__(Store(file, run, patience))
+        self._database = self._store.database
         try:
-            self._check_run(self._database.transaction(lambda db: schema.describe(db, run)), run)
-            self._database.do(self._read)
-            self._check_mark()
-            self._take_up()
+            self._hand = Hand(self._store, Kept(file))
         except BaseException:
             self.close()
             raise
 
-    def _check_run(self, about: dict[str, str], run: str) -> None:
-        if about.get("format") != schema.FORMAT:
-            raise LedgerError(
-                f"the ledger {self.path} has format {about.get('format')}, not {schema.FORMAT}: "
-                "another version wrote it; go on with that one, or start anew in another folder"
-            )
-        if about.get("run") != run:
-            raise LedgerError(
-                f"the ledger {self.path} belongs to a run of another configuration "
-                f"({about.get('run')}, this one is {run}); use another folder"
-            )
-
-    def _read(self) -> None:
-        self._tally = Tally()
-        rows = self._database.stream(
-            "SELECT row, round, index_in_round, tokens, mask, reward, attempts, checksum "
-            "FROM evaluations ORDER BY row"
-        )
-        try:
-            self._tally.read(rows, self._seed)
-        except (ValueError, TypeError, struct.error) as error:
-            raise sqlite3.DatabaseError(f"it was changed or damaged: {one_line(error)}") from error
-
-    def _check_mark(self) -> None:
-        now = self._tally.now
-        marked = self._mark.contradicted_by(now)
-        if marked:
-            raise LedgerError(
-                f"the ledger {self.path} holds {now.answers} answers for {now.rows} rows, and is "
-                f"not the one that had {marked.answers} for {marked.rows}: its -wal file was lost, "
-                "or a changed or older copy is in its place. Put the newest back with its -wal; "
-                f"or delete {self._mark.path} to go on from this one, and what it lacks is paid "
-                "for again"
-            )
-        self._mark.write(now)
-
-    def _take_up(self) -> None:
-        """Records the answers that the ledger could not take before."""
-        try:
-            kept = self._kept.read()
-        except (ValueError, OSError) as error:
-            raise LedgerError(one_line(error)) from error
-        new: dict[int, Answer] = {}
-        for place, answer in kept:
-            base = self._tally.in_flight.get(answer.row)
-            if base is not None and with_reward(base, answer.reward) == answer.checksum:
-                new[answer.row] = answer
-                continue
-            query = "SELECT checksum FROM evaluations WHERE row = ?"
-            if self._database.read(query, answer.row) != [(answer.checksum,)]:
-                raise LedgerError(
-                    f"{place} holds an answer for row {answer.row} of another run than the ledger "
-                    f"{self.path}; put the ledger that it belongs to back, or move it away"
-                )
-        if new:
-            self._write(list(new.values()))
-            logger.warning(
-                "%d answers that the ledger %s could not take before are in it now",
-                len(new),
-                self.path,
-            )
-        if kept:
-            self._kept.remove()
-
+    @one_at_a_time
     def recorded(self, round: int) -> Recorded:
         """What is known of a round."""
-        self._take_up()
+        self._hand.take_up()
         rows = self._database.read(
-            "SELECT index_in_round, tokens, mask, reward FROM evaluations "
+            "SELECT index_in_round, tokens, mask, reward, state FROM evaluations "
             "WHERE row >= ? AND row < ? ORDER BY row",
-            self._tally.before(round).rows,
-            self._tally.before(round + 1).rows,
+            self._store.tally.first_row(round),
+            self._store.tally.first_row(round + 1),
         )
-        indices, tokens, mask, rewards = zip(*rows, strict=True) if rows else ((), (), (), ())
+        indices, tokens, mask, rewards, states = zip(*rows, strict=True) if rows else ((),) * 5
         return Recorded(
-            np.array(indices, np.int64), list(tokens), list(mask), np.array(rewards, np.float64)
+            np.array(indices, np.int64),
+            list(tokens),
+            list(mask),
+            np.array(rewards, np.float64),
+            list(states),
         )
 
-    def start(self, round: int, first_row: int, indices, tokens, mask) -> None:
-        """Notes that the oracle is about to be asked for these rows; durable on return."""
+    @one_at_a_time
+    def propose(self, round: int, tokens: np.ndarray, mask: np.ndarray) -> int:
+        """Writes all rows of a round as pending, before any of them is paid; durable on return.
+
+        A round that is there already must be the same, but for rows that were never asked for:
+        these are proposed anew.
+
+        Args:
+          round: after all others, or one that is there.
+          tokens, mask: integers and bools [m, length].
+
+        Returns:
+          The number of the round's first row.
+
+        Raises:
+          LedgerError: if other sequences of this round were paid for.
+          ValueError: for a new round before the latest.
+        """
+        self._hand.take_up()
+        tally = self._store.tally
+        first, end = tally.first_row(round), tally.first_row(round + 1)
+        if first == end and round < tally.last_round:
+            raise ValueError(f"round {round} is out of order: rounds come one after another")
+        tokens = np.ascontiguousarray(tokens, "<i4")
+        mask = np.ascontiguousarray(mask, np.bool_)
         rows = [
-            (first_row + int(i), round, int(i), t.tobytes(), m.tobytes())
-            for i, t, m in zip(indices, tokens, mask, strict=True)
+            (first + i, round, i, t.tobytes(), m.tobytes())
+            for i, (t, m) in enumerate(zip(tokens, mask, strict=True))
         ]
-        bases = [row_checksum(self._seed, *row) for row in rows]
+        there = self._database.read(
+            "SELECT tokens, mask, attempts > 0 OR state <> 'pending' FROM evaluations "
+            "WHERE row >= ? AND row < ? ORDER BY row",
+            first,
+            end,
+        )
+        grows = round == tally.last_round or first == end
+        for i, (t, m, fixed) in enumerate(there):
+            same = i < len(rows) and rows[i][3:] == (t, m)
+            if not same and (fixed or (i >= len(rows) and not grows)):
+                self._refuse(round, i)
+        if len(rows) > len(there) and not grows:
+            self._refuse(round, len(there))
+        changed = [r for i, r in enumerate(rows) if i >= len(there) or r[3:] != there[i][:2]]
+        withdrawn = range(first + len(rows), end)
+        if changed or withdrawn:
+            self._ask(lambda: self._store.propose(round, changed, withdrawn))
+        return first
+
+    def _refuse(self, round: int, index: int) -> NoReturn:
+        raise LedgerError(
+            f"the ledger {self.path} holds another sequence for round {round}, index {index}: it "
+            "is another run's (another prior, seed, version or kind of device); use another folder"
+        )
+
+    @one_at_a_time
+    def start(self, rows: Iterable[int], worker: str | None = None) -> None:
+        """Notes that the oracle is about to be asked for these rows; durable on return.
+
+        Raises:
+          ValueError: for a row that was not proposed, or is done.
+          LedgerError: if the ledger could not be written.
+        """
+        rows = [int(row) for row in rows]
+        self._store.fresh()
+        for row in rows:
+            if row not in self._store.tally.open:
+                raise ValueError(f"row {row} is done, or was not proposed")
+        if rows:
+            self._ask(lambda: self._store.start(rows, as_text(worker), time.time()))
+
+    def _ask(self, change) -> None:
         try:
-            new = [(*row, with_reward(base, None)) for row, base in zip(rows, bases, strict=True)]
-            self._database.transaction(lambda db: db.executemany(schema.START, new))
+            change()
         except LedgerError as error:
             raise LedgerError(f"{error}. The oracle was not asked") from error
-        for row, base in zip(rows, bases, strict=True):
-            self._tally.start(row[0], round, base)
-        self._mark.write(self._tally.now)
 
-    def record(self, round: int, indices, rewards) -> None:
-        """Writes the answers of rows that were started; durable on return.
+    @one_at_a_time
+    def record(self, results: Iterable[Result | tuple]) -> None:
+        """Writes what came of rows, in one transaction; durable on return.
 
-        Whatever hinders that, the answers are kept in a file beside the ledger or in the
-        temporary folder, and are taken up when the run goes on.
+        Whatever hinders that, it is kept in a file beside the ledger or in the temporary folder,
+        and taken up when the run goes on. A row that is done stays as it is. One that failed may
+        be started again, and an answer that comes late is taken.
 
         Raises:
           LedgerError: if the ledger could not take them; it says where they are.
         """
-        first, in_flight = self._tally.before(round).rows, self._tally.in_flight
-        answers = []
-        for index, reward in zip(indices, map(float, rewards), strict=True):
-            row = first + int(index)
-            answers.append(Answer(row, reward, with_reward(in_flight[row], reward)))
-        try:
-            self._write(answers, patience=0)
-            return
-        except BaseException as failure:
-            error = failure
-        place = self._kept.keep(answers)  # before any waiting, which may be ended by a kill
-        if isinstance(error, LedgerLocked):
-            try:
-                self._take_up() if place else self._write(answers)
-                return
-            except BaseException as failure:
-                error = failure
-        self._give_up(answers, place, error)
+        self._hand.write(self._hand.entries(Result(*result) for result in results))
 
-    def _write(self, answers: list[Answer], patience: float | None = None) -> None:
-        rows = [(answer.reward, answer.checksum, answer.row) for answer in answers]
-        if rows:
-            self._database.transaction(lambda db: db.executemany(schema.ANSWER, rows), patience)
-            for answer in answers:
-                self._tally.answer(answer.row, answer.reward)
-            self._mark.write(self._tally.now)
+    @one_at_a_time
+    def answer_from(
+        self, source: str, results: Iterable[Result | tuple], counted: bool = False
+    ) -> None:
+        """Answers rows without asking the oracle.
 
-    def _give_up(self, answers: list[Answer], place: Path | None, error: BaseException) -> NoReturn:
-        if place:
-            said = f"the {len(answers)} answers in hand are kept in {place} and will be taken up"
-        else:
-            told = ", ".join(f"{answer.row}: {answer.reward:g}" for answer in answers)
-            said = f"no file could keep the answers in hand, which are, by row, {told}"
-        if interrupts.pending() or not isinstance(error, LedgerError):  # said here or not at all
-            logger.warning("writing the ledger %s was interrupted; %s", self.path, said)
-        if isinstance(error, LedgerError):
-            raise LedgerError(f"{error}; {said}") from error
-        raise error
+        Args:
+          source: of the answers: memo (an earlier row) or known.
+          results: as in `record`.
+          counted: whether they count as paid.
+        """
+        made = self._hand.entries((Result(*one) for one in results), int(counted), source)
+        self._ask(lambda: self._store.enter(made))
 
-    def totals(self, rounds: int | None = None) -> tuple[int, int]:
-        """(rows, successes) of the first `rounds` rounds, or of all; unanswered rows count."""
-        counts = self.counts(rounds)
-        return counts.rows, counts.successes
+    @one_at_a_time
+    def abandon(self, rows: Iterable[int], reason: str | None = None) -> None:
+        """Notes that nobody waits for these rows any more; they may be started again."""
+        self._set(rows, "abandoned", reason)
 
-    def counts(self, rounds: int | None = None) -> Counts:
-        """What was paid and met in the first `rounds` rounds, or in all."""
-        return self._tally.now if rounds is None else self._tally.before(rounds)
+    @one_at_a_time
+    def postpone(self, rows: Iterable[int], awaited: str | None = None) -> None:
+        """Notes that the answers of rows that were asked for come later.
 
-    def first_success(self) -> int | None:
-        """How many rows were paid up to the first success, that one included; None if none."""
-        row = self._tally.first_success
-        return None if row is None else row + 1
+        They are pending again, and to start them does not count as another attempt.
+        """
+        self._set(rows, "pending", awaited)
 
-    def unanswered(self, rounds: int | None = None) -> int:
-        """Rows that were started and have no answer: in flight when the run was stopped."""
-        end = self.counts(rounds).rows
-        return sum(row < end for row in self._tally.in_flight)
+    def _set(self, rows: Iterable[int], state: str, reason: str | None) -> None:
+        reason, entries = as_text(reason), []
+        for row in map(int, rows):
+            was = self._store.tally.open[row]
+            checksum = outcome_checksum(was.base, None, False, None, was.cost, reason)
+            told = (None, was.cost, reason, None, None, was.attempts)
+            entries.append(Entry(row, None, checksum, state, *told))
+        self._store.enter(entries)
 
-    def repeated_attempts(self) -> int:
-        """How often the oracle was asked again for a row that was in flight at a stop."""
-        return self._tally.repeated
-
-    def last_round(self) -> int:
-        """The latest round with a row, -1 where there is none."""
-        return self._tally.last_round
-
+    @one_at_a_time
     def close(self) -> None:
-        self._mark.close()
-        self._database.close()
+        self._store.close()

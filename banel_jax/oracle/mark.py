@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from banel_jax.files import write_atomically
-from banel_jax.oracle.tally import Counts
+from banel_jax.oracle.rows import Counts
 
-WIDTH = 192  # bytes, so that one write in one sector replaces all of it
+WIDTH = 256  # bytes, so that one write in one sector replaces all of it
 
 
 class Mark:
@@ -25,28 +25,41 @@ class Mark:
         self.path = None if ledger is None else ledger.with_name(f"{ledger.name}.mark")
         self._file: int | None = None
 
-    def contradicted_by(self, counts: Counts) -> Counts | None:
-        """The counts of the mark, if a ledger of these counts has lost or changed something."""
-        marked = self._read()
-        if marked is None:
+    def contradicted_by(self, counts: Counts, repeated: int) -> Counts | None:
+        """The counts of the mark, if a ledger of these counts has lost or changed something.
+
+        Args:
+          counts: of all rows.
+          repeated: how often the oracle was asked again for a row.
+        """
+        read = self._read()
+        if read is None:
             return None
+        marked, asked_again = read
         less = counts.rows < marked.rows or counts.answers < marked.answers
         other = counts.answers == marked.answers and counts.digest != marked.digest
-        return marked if less or other else None
+        # Where nothing was asked again since, what failed then is failed or answered now.
+        if (counts.rows, repeated) == (marked.rows, asked_again):
+            less |= counts.answers + counts.failed < marked.answers + marked.failed
+        return marked if less or other or repeated < asked_again else None
 
-    def _read(self) -> Counts | None:
+    def _read(self) -> tuple[Counts, int] | None:
         if self.path is None or not self.path.exists():
             return None
         try:
-            return Counts(**json.loads(self.path.read_bytes()))
-        except (ValueError, TypeError):
+            read = json.loads(self.path.read_bytes())
+            return Counts(**{k: v for k, v in read.items() if k != "repeated"}), read.get(
+                "repeated", 0
+            )
+        except (ValueError, TypeError, AttributeError):
             return None  # cut short by a power cut: it says nothing
 
-    def write(self, counts: Counts) -> None:
+    def write(self, counts: Counts, repeated: int) -> None:
         """Overwrites the mark; what fails here costs nothing but this witness."""
         if self.path is None:
             return
-        text = json.dumps(counts._asdict()).ljust(WIDTH - 1).encode() + b"\n"
+        told = {**counts._asdict(), "repeated": repeated}
+        text = json.dumps(told).ljust(WIDTH - 1).encode() + b"\n"
         with contextlib.suppress(OSError):
             if self._file is None:
                 write_atomically(self.path, text)

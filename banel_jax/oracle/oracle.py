@@ -13,7 +13,6 @@ import numpy as np
 from banel_jax import checks
 from banel_jax.oracle import interrupts
 from banel_jax.oracle.answers import OracleError, Rows, each_reward, one_line, sound
-from banel_jax.oracle.database import LedgerError
 from banel_jax.oracle.ledger import Ledger
 from banel_jax.types import Sequences
 
@@ -107,10 +106,15 @@ class Oracle:
                 "[m, length]"
             )
         self._num_rows = len(tokens)
-        rewards = self._paid(round, tokens, mask)
+        recorded = self.ledger.recorded(round)
+        if np.sum(~np.isnan(recorded.rewards)) < len(tokens):
+            self._admit(round, len(tokens))
+        first_row = self.ledger.propose(round, tokens, mask)
+        rewards = np.full(len(tokens), np.nan)
+        paid_for = recorded.indices < len(tokens)
+        rewards[recorded.indices[paid_for]] = recorded.rewards[paid_for]
         unpaid = np.flatnonzero(np.isnan(rewards))
         if len(unpaid):
-            first_row = self._admit(round, len(tokens))
             size = self.batch_size or (len(unpaid) if self._takes_all else 1)
             for start in range(0, len(unpaid), size):
                 rows = Rows(round, first_row, unpaid[start : start + size])
@@ -128,38 +132,23 @@ class Oracle:
                 rewards[rows.indices] = paid
         return rewards.astype(np.float32)
 
-    def _paid(self, round: int, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """float64 [m]: the recorded rewards, NaN where there is none."""
-        rewards = np.full(len(tokens), np.nan)
-        recorded = self.ledger.recorded(round)
-        for i, t, m in zip(recorded.indices, recorded.tokens, recorded.mask, strict=True):
-            if i >= len(tokens) or t != tokens[i].tobytes() or m != mask[i].tobytes():
-                raise LedgerError(
-                    f"the ledger {self.ledger.path} holds another sequence for round {round}, "
-                    f"index {i}: it is another run's (another prior, seed, version or kind of "
-                    "device); use another folder"
-                )
-        rewards[recorded.indices] = recorded.rewards
-        return rewards
-
-    def _admit(self, round: int, num_rows: int) -> int:
-        """Checks order and budget of a round with unpaid rows; returns its first row's number."""
-        if self.ledger.last_round() > round or self.ledger.unanswered(round):
+    def _admit(self, round: int, num_rows: int) -> None:
+        """Checks order and budget of a round with unpaid rows."""
+        if self.ledger.last_round() > round or self.ledger.unfinished(round):
             raise ValueError(
                 f"round {round} is out of order: rounds are paid for one after another"
             )
-        first_row = self.ledger.totals(round)[0]
-        if self.budget is not None and first_row + num_rows > self.budget:
+        before = self.ledger.totals(round)[0]
+        if self.budget is not None and before + num_rows > self.budget:
             raise BudgetExceeded(
-                f"round {round} asks for {num_rows} reward evaluations after {first_row}, more "
+                f"round {round} asks for {num_rows} reward evaluations after {before}, more "
                 f"than budget={self.budget}; nothing of it was evaluated. Raise the budget or "
                 "ask for fewer candidates or rounds"
             )
-        return first_row
 
     def _pay(self, rows: Rows, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """float64 [k]: the rewards of these rows, from one call of the oracle."""
-        self.ledger.start(rows.round, rows.first_row, rows.indices, tokens, mask)
+        self.ledger.start(rows.first_row + rows.indices)
         rewards = np.full(len(rows.indices), np.nan)
 
         def take(answer):
@@ -194,7 +183,8 @@ class Oracle:
             raise _AnswersForAll
         rewards = each_reward(answer, rows)
         good = sound(rewards)
-        self.ledger.record(rows.round, rows.indices[good], rewards[good])
+        numbers = rows.first_row + rows.indices[good]
+        self.ledger.record(zip(numbers, rewards[good], strict=True))
         if not good.all():
             bad = int(np.flatnonzero(~good)[0])
             said = (answer if isinstance(answer, list | tuple) else rewards)[bad]

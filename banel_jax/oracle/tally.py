@@ -1,130 +1,181 @@
 """A ledger's counts, in memory: one look at the file, then nothing that grows with it."""
 
 import bisect
-import struct
-import zlib
-from collections.abc import Iterable
+import math
+from collections import Counter
 from typing import NamedTuple
 
-_PLACE = struct.Struct("<qqqq")
-_REWARDS = {None: b"?", 0.0: b"0", 1.0: b"1"}
+from banel_jax.oracle.kept import Entry
+from banel_jax.oracle.rows import Counts, Stored
 
 
-def row_checksum(seed: int, row: int, round: int, index: int, tokens: bytes, mask: bytes) -> int:
-    """CRC-32 of a row without its reward; `seed` stands for the run."""
-    return zlib.crc32(tokens + mask + _PLACE.pack(row, round, index, len(tokens)), seed)
-
-
-def with_reward(checksum: int, reward: float | None) -> int:
-    """CRC-32 of a row with its reward.
-
-    Raises:
-      KeyError: for a reward that is neither 0, 1 nor None.
-    """
-    return zlib.crc32(_REWARDS[reward], checksum)
-
-
-class Counts(NamedTuple):
-    """What was paid and met.
+class Open(NamedTuple):
+    """A row that may still get an answer: any that is not done.
 
     Attributes:
-      rows: that were started.
-      answers: how many of them have a reward.
-      successes: how many of these are 1.
-      digest: the sum of the answered rows' checksums.
+      round: from 0.
+      base: its checksum without what the oracle said.
+      state: pending, running, failed or abandoned.
+      attempts: how often the oracle was asked.
+      cost: of these, where it told.
     """
 
-    rows: int = 0
-    answers: int = 0
-    successes: int = 0
-    digest: int = 0
+    round: int
+    base: int
+    state: str = "pending"
+    attempts: int = 0
+    cost: float | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether it was paid for, and nothing came of it yet."""
+        return self.attempts > 0 and self.state != "failed"
 
 
 class Tally:
     """The counts of the rows so far, in all and before each round.
 
-    Rows come in their order, and rounds one after another; the answers of a round may come in
-    any order.
+    Rows come in their order, and rounds one after another; answers come in any order, and a
+    round may begin before the one before has all of its answers.
 
     Attributes:
       now: Counts of all rows.
-      in_flight: the checksum without reward of each row that has no answer, by row.
+      proposed: the number of rows, whatever their state.
+      open: the rows that are not done, by row.
+      unfinished: by round, how many rows are neither done nor failed; none where it is 0.
+      sealed: the rounds whose sums are in the file.
       first_success: the first row of reward 1, or None.
       repeated: how often the oracle was asked again for a row.
+      news: rows that got their reward since, in that order.
+      costs: by round and row, as far as the oracle told; of a sealed round the sum, at row -1.
     """
 
     def __init__(self):
         self.now = Counts()
-        self.in_flight: dict[int, int] = {}
+        self.proposed = 0
+        self.open: dict[int, Open] = {}
+        self.unfinished: Counter[int] = Counter()
+        self.sealed: set[int] = set()
         self.first_success: int | None = None
         self.repeated = 0
+        self.news: list[int] = []
         self._rounds: list[int] = []
+        self._first_rows: list[int] = []
         self._before: list[Counts] = []
+        self.costs: dict[int, dict[int, float]] = {}
 
     @property
     def last_round(self) -> int:
         return self._rounds[-1] if self._rounds else -1
+
+    @property
+    def rounds(self) -> list[int]:
+        return list(self._rounds)
 
     def before(self, round: int) -> Counts:
         """Of the rounds before this one."""
         i = bisect.bisect_left(self._rounds, round)
         return self._before[i] if i < len(self._rounds) else self.now
 
-    def start(self, row: int, round: int, checksum: int) -> None:
-        """A row was written before the oracle was asked; its checksum is without reward."""
-        if row in self.in_flight:
-            self.repeated += 1
-            return
-        if round != self.last_round:
-            self._rounds.append(round)
-            self._before.append(self.now)
-        self.in_flight[row] = checksum
-        self.now = self.now._replace(rows=self.now.rows + 1)
+    def first_row(self, round: int) -> int:
+        """The number of rows of the rounds before this one."""
+        i = bisect.bisect_left(self._rounds, round)
+        return self._first_rows[i] if i < len(self._rounds) else self.proposed
 
-    def answer(self, row: int, reward: float) -> None:
-        """The reward of a row in flight was written."""
-        checksum = with_reward(self.in_flight.pop(row), reward)
-        rows, answers, successes, digest = self.now
-        success = reward == 1
-        self.now = Counts(rows, answers + 1, successes + success, digest + checksum)
-        if success and (self.first_success is None or row < self.first_success):
-            self.first_success = row
+    def cost(self, rounds: int | None) -> float:
+        """What the first rounds cost, as far as the oracle told; the same in whatever order."""
+        return math.fsum(
+            math.fsum(costs.values())
+            for round, costs in self.costs.items()
+            if rounds is None or round < rounds
+        )
 
-    def read(self, rows: Iterable[tuple], seed: int) -> None:
-        """Takes up a file's rows, each checked.
-
-        Args:
-          rows: (row, round, index, tokens, mask, reward, attempts, checksum) by row.
-          seed: of the checksums.
+    def begin(self, round: int) -> None:
+        """A round's rows are next.
 
         Raises:
-          ValueError, TypeError, struct.error: for the first row that is not as it was written.
+          ValueError: for one that is not after all others.
         """
-        count = answers = successes = digest = first = 0
-        last = -1
-        for row, round, index, tokens, mask, reward, attempts, checksum in rows:
-            if round != last:
-                self._rounds.append(round)
-                self._before.append(Counts(count, answers, successes, digest))
-                if round < last:
-                    raise ValueError(f"row {row} of round {round} stands after a later round")
-                first, last = count, round
-            if row != count or index != row - first:
-                raise ValueError(f"row {count} is missing, or not in its place")
-            if reward not in _REWARDS:
-                raise ValueError(f"the reward of row {row} is {reward!r}, neither 0 nor 1")
-            base = row_checksum(seed, row, round, index, tokens, mask)
-            if with_reward(base, reward) != checksum:
-                raise ValueError(f"row {row} has another checksum than when it was written")
-            count += 1
-            self.repeated += attempts - 1
-            if reward is None:
-                self.in_flight[row] = base
-                continue
-            answers += 1
-            digest += checksum
-            if reward:
-                successes += 1
-                if self.first_success is None:
-                    self.first_success = row
-        self.now = Counts(count, answers, successes, digest)
+        if round <= self.last_round:
+            raise ValueError(f"round {round} stands after a later round")
+        self._rounds.append(round)
+        self._first_rows.append(self.proposed)
+        self._before.append(self.now)
+
+    def add(self, round: int, counts: Counts, proposed: int, first_success: int | None) -> None:
+        """Adds what a row, or a round, of the file counts for."""
+        self.proposed += proposed
+        self._count(round, counts)
+        self._succeeded(first_success)
+
+    def take(self, stored: Stored, base: int) -> None:
+        """The next row of the file."""
+        row, round = stored.row, stored.round
+        self.add(round, stored.counts(), 1, row if stored.reward == 1 else None)
+        self.repeated += max(stored.attempts - 1, 0)
+        self.paid(round, row, stored.cost)
+        if stored.state != "done":
+            self.reopen(stored, base)
+            self.unfinished[round] += stored.state != "failed"
+
+    def reopen(self, stored: Stored, base: int) -> None:
+        """A row of the file that is not done, and counted already."""
+        self.open[stored.row] = Open(stored.round, base, stored.state, stored.attempts, stored.cost)
+
+    def propose(self, round: int, row: int, base: int) -> None:
+        """A row was written; it is the next, or pending as it was."""
+        if row == self.proposed:
+            self.proposed += 1
+            self.unfinished[round] += 1
+        self.open[row] = Open(round, base)
+
+    def withdraw(self, row: int) -> None:
+        """The last row, never asked for, was deleted."""
+        self.unfinished[self.open.pop(row).round] -= 1
+        self.proposed -= 1
+
+    def start(self, row: int) -> None:
+        """The oracle is about to be asked for a row that is not done."""
+        was = self.open[row]
+        awaited = was.state == "pending" and was.attempts > 0
+        self.repeated += was.attempts > 0 and not awaited
+        self._move(row, was, "running", was.attempts + (not awaited), was.cost)
+
+    def enter(self, entry: Entry) -> None:
+        """What became of a row that is not done was written."""
+        row, was = entry.row, self.open[entry.row]
+        attempts = max(was.attempts, entry.attempts)
+        self._move(row, was, entry.state, attempts, entry.cost)
+        self.paid(was.round, row, entry.cost)
+        if entry.state == "done":
+            del self.open[row]
+            self.news.append(row)
+            success = entry.reward == 1
+            self._count(was.round, Counts(not attempts, 1, success, entry.checksum))
+            self._succeeded(row if success else None)
+
+    def abandon(self) -> None:
+        for row, was in self.open.items():
+            if was.state == "running":
+                self.open[row] = was._replace(state="abandoned")
+
+    def paid(self, round: int, row: int, cost: float | None) -> None:
+        if cost is not None:
+            self.costs.setdefault(round, {})[row] = cost
+
+    def _move(self, row: int, was: Open, state: str, attempts: int, cost: float | None) -> None:
+        self.open[row] = Open(was.round, was.base, state, attempts, cost)
+        finished = ("done", "failed")
+        self.unfinished[was.round] += (was.state in finished) - (state in finished)
+        failed = (state == "failed") - (was.state == "failed")
+        paid = (attempts > 0) - (was.attempts > 0)
+        self._count(was.round, Counts(rows=paid, failed=failed, paid=paid))
+
+    def _count(self, round: int, counts: Counts) -> None:
+        self.now = self.now.plus(counts)
+        for i in range(bisect.bisect_right(self._rounds, round), len(self._rounds)):
+            self._before[i] = self._before[i].plus(counts)
+
+    def _succeeded(self, row: int | None) -> None:
+        if row is not None and (self.first_success is None or row < self.first_success):
+            self.first_success = row

@@ -114,7 +114,7 @@ def check_paid(
             f"{num_candidates}: it is older than the checkpoint; put the newer one back, or start "
             "anew in another folder"
         )
-    if paid and paid != counts._asdict():
+    if not counts.agrees_with(paid):
         raise LedgerError(
             f"the ledger {ledger.path} holds other rewards than those that the checkpoint of "
             f"{done} rounds was made of; put its own back, or start anew in another folder"

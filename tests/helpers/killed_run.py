@@ -43,7 +43,7 @@ class LoggedOracle:
 
     def __call__(self, sequences):
         with sqlite3.connect(self.folder / "oracle.sqlite") as ledger:
-            query = "SELECT row FROM evaluations WHERE reward IS NULL AND tokens = ?"
+            query = "SELECT row FROM evaluations WHERE state = 'running' AND tokens = ?"
             open_rows = [
                 [row for (row,) in ledger.execute(query, (t.tobytes(),))] for t in sequences.tokens
             ]

@@ -72,6 +72,7 @@ def change(statement):
     return apply
 
 
+COLUMNS = "row, round, index_in_round, tokens, mask, reward, attempts, checksum"
 TOKENS = np.array([1, 2, 3], "<i4").tobytes().hex()
 CHANGES = {
     "reward": "UPDATE evaluations SET reward = 1 - reward WHERE row = 2",
@@ -90,7 +91,8 @@ CHANGES = {
     "last row gone": "DELETE FROM evaluations WHERE row = 7",
     "a round gone": "DELETE FROM evaluations WHERE round = 1",
     "all gone": "DELETE FROM evaluations",
-    "an invented row": "INSERT INTO evaluations SELECT 8, 2, 0, tokens, mask, reward, 1, checksum "
+    "an invented row": "INSERT INTO evaluations (row, round, index_in_round, tokens, mask, reward, "
+    "attempts, checksum) SELECT 8, 2, 0, tokens, mask, reward, 1, checksum "
     "FROM evaluations WHERE row = 7",
 }
 
@@ -138,7 +140,7 @@ def test_checksums_are_crc_32_of_the_row(tmp_path):
     path = tmp_path / "oracle.sqlite"
     pay(path, 2)
     with sqlite3.connect(path) as reader:
-        rows = reader.execute("SELECT * FROM evaluations").fetchall()
+        rows = reader.execute(f"SELECT {COLUMNS} FROM evaluations").fetchall()
     reader.close()
     for row, round, index, tokens, mask, reward, _, checksum in rows:
         place = struct.pack("<qqqq", row, round, index, len(tokens))
@@ -157,7 +159,7 @@ def test_a_ledger_of_another_format_is_refused(tmp_path):
     path = tmp_path / "oracle.sqlite"
     pay(path, 1)
     change("UPDATE about SET value = '1' WHERE name = 'format'")(path)
-    with pytest.raises(LedgerError, match="has format 1, not 2"):
+    with pytest.raises(LedgerError, match="has format 1, not 3"):
         Ledger(path, "a")
 
 
@@ -175,15 +177,16 @@ def counted(path):
         one = lambda query: reader.execute(query).fetchone()[0]
         totals = [
             reader.execute(
-                "SELECT count(*), coalesce(sum(reward = 1), 0) FROM evaluations WHERE round < ?",
+                "SELECT coalesce(sum(attempts > 0), 0), coalesce(sum(reward = 1), 0) "
+                "FROM evaluations WHERE round < ?",
                 (round,),
             ).fetchone()
             for round in range(6)
         ]
         rest = (
             one("SELECT min(row) + 1 FROM evaluations WHERE reward = 1"),
-            one("SELECT count(*) FROM evaluations WHERE reward IS NULL"),
-            one("SELECT sum(attempts - 1) FROM evaluations"),
+            one("SELECT count(*) FROM evaluations WHERE reward IS NULL AND attempts > 0"),
+            one("SELECT sum(attempts - 1) FROM evaluations WHERE attempts > 0"),
             one("SELECT max(round) FROM evaluations"),
         )
     reader.close()

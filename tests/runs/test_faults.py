@@ -190,11 +190,12 @@ def test_where_the_folder_is_full_another_place_keeps_the_answers(tmp_path, else
         patch.setattr(tempfile, "tempdir", str(tmp_path))
         ledger = Ledger(path, "run")
         patch.setattr(package.kept, "_append", full)
-        ledger.start(0, 0, range(M), candidates(0).tokens, candidates(0).mask)
+        ledger.propose(0, candidates(0).tokens, candidates(0).mask)
+        ledger.start(range(M))
         connection = ledger._database._connection
         patch.setattr(ledger._database, "_connection", Connection(connection, Faults(0, FULL)))
         with pytest.raises(LedgerError, match=r"the disk is full.*free some space") as caught:
-            ledger.record(0, range(M), EXPECTED[0])
+            ledger.record(enumerate(EXPECTED[0]))
         ledger.close()
         assert "\n" not in str(caught.value) and "from a copy" not in str(caught.value)
         if not elsewhere:
@@ -226,7 +227,7 @@ def test_another_program_locks_the_ledger(tmp_path, caplog):
         Ledger(path, "run", patience=0.0)
     with pytest.raises(LedgerError, match=r"locked.*The oracle was not asked"):
         ledger._database.patience = 0.0
-        ledger.start(0, 0, [0], candidates(0).tokens[:1], candidates(0).mask[:1])
+        ledger.start([0])
     other.execute("ROLLBACK")
     # The same object goes on too, and asks for nothing.
     assert Oracle(pytest.fail, ledger=ledger).evaluate(0, candidates(0)).tolist() == EXPECTED[0]
@@ -239,7 +240,7 @@ def test_it_waits_until_the_lock_is_gone(tmp_path, caplog):
 
     class Busy(Connection):
         def executemany(self, statement, rows):
-            if statement.startswith("UPDATE") and left:
+            if "ended = ?" in statement and left:
                 assert kept_at[0].exists() or len(left) == 4  # durable before it waits
                 raise left.pop()()
             return self.connection.executemany(statement, rows)
@@ -349,11 +350,11 @@ def test_kept_answers_of_another_ledger_are_not_taken_up(tmp_path):
     for path, shift in ((one, 0), (other, 1)):
         ledger = Ledger(path, "run")
         shifted = candidates(shift)
-        ledger.start(0, 0, [0], shifted.tokens[:1], shifted.mask[:1])
+        ledger.propose(0, shifted.tokens[:1], shifted.mask[:1])
+        ledger.start([0])
         if path == one:
-            answer = package.kept.Answer(
-                0, 1.0, package.tally.with_reward(ledger._tally.in_flight[0], 1.0)
-            )
+            base = ledger._store.tally.open[0].base
+            answer = package.kept.Entry(0, 1.0, package.rows.outcome_checksum(base, 1.0))
         ledger.close()
     Kept(other).keep([answer])
     with pytest.raises(LedgerError, match=r"answers.jsonl holds an answer for row 0 of another"):

@@ -140,8 +140,8 @@ def test_the_ledger_goes_without_locks_where_there_are_none(tmp_path, monkeypatc
     monkeypatch.setattr(fcntl, "lockf", lockf)
     for round in range(2):
         ledger = Ledger(path)
-        ledger.start(round, round, [0], tokens, tokens == 0)
-        ledger.record(round, [0], [1.0])
+        ledger.start([ledger.propose(round, tokens, tokens == 0)])
+        ledger.record([(round, 1.0)])
         ledger.close()
     monkeypatch.undo()
     assert Ledger(path).totals() == (2, 2)

@@ -1,0 +1,228 @@
+"""The ledger's file, its counts in memory and its mark, which change together."""
+
+import sqlite3
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from banel_jax.oracle import schema, seals
+from banel_jax.oracle.answers import one_line
+from banel_jax.oracle.database import Database, LedgerError, LedgerLocked
+from banel_jax.oracle.kept import Entry
+from banel_jax.oracle.mark import Mark
+from banel_jax.oracle.rows import Stored, outcome_checksum, row_checksum
+from banel_jax.oracle.tally import Tally
+
+LAST = 2**63 - 1
+Place = tuple[int, int, int, bytes, bytes]  # row, round, index in the round, tokens, mask
+
+
+class Store:
+    """Checks a ledger on opening, and makes each change in one transaction.
+
+    Args:
+      path: of the file; None for one in memory.
+      run: whose it is.
+      patience: seconds to wait for another program that has locked the file.
+
+    Raises:
+      LedgerError: as `Ledger` does.
+    """
+
+    def __init__(self, path: Path | None, run: str, patience: float):
+        self.path, self.run = path, run
+        self.tally, self.mark = Tally(), Mark(path)
+        self._seed = zlib.crc32(run.encode())
+        self._stale = False
+        self.database = Database(path, patience)
+        try:
+            self.tally = self.database.transaction(lambda db: self._load(db, abandon=True))
+            self._check_mark()
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, database: sqlite3.Connection, abandon: bool) -> Tally:
+        """The counts of the file, every row of which is checked."""
+        self._check_run(schema.describe(database, self.run))
+        tally = Tally()
+        try:
+            self._read(database, tally)
+            if abandon and any(row.state == "running" for row in tally.open.values()):
+                database.execute(schema.ABANDON)
+                tally.abandon()
+            for round in tally.rounds:
+                if round not in tally.sealed and not tally.unfinished[round]:
+                    first, end = tally.first_row(round), tally.first_row(round + 1)
+                    seals.seal(database, self._seed, round, first, end)
+                    tally.sealed.add(round)
+        except (ValueError, TypeError, struct.error) as error:
+            raise sqlite3.DatabaseError(f"it was changed or damaged: {one_line(error)}") from error
+        return tally
+
+    def _check_run(self, about: dict[str, str]) -> None:
+        if about.get("run") != self.run:
+            raise LedgerError(
+                f"the ledger {self.path} belongs to a run of another configuration "
+                f"({about.get('run')}, this one is {self.run}); use another folder"
+            )
+        if about.get("format") != schema.FORMAT:
+            raise LedgerError(
+                f"the ledger {self.path} has format {about.get('format')}, not {schema.FORMAT}: "
+                "another version wrote it; go on with that one, or start anew in another folder"
+            )
+
+    def _check_mark(self) -> None:
+        now = self.tally.now
+        marked = self.mark.contradicted_by(now, self.tally.repeated)
+        if marked:
+            raise LedgerError(
+                f"the ledger {self.path} holds {now.answers} answers for {now.rows} rows, and is "
+                f"not the one that had {marked.answers} for {marked.rows}: its -wal file was lost, "
+                "or a changed or older copy is in its place. Put the newest back with its -wal; "
+                f"or delete {self.mark.path} to go on from this one, and what it lacks is paid "
+                "for again"
+            )
+        self.mark.write(now, self.tally.repeated)
+
+    def _read(self, database: sqlite3.Connection, tally: Tally) -> None:
+        begin = -LAST  # before row 0, where none may be
+        for seal in list(seals.read(database)):
+            self._take(tally, seals.stored(database, begin, seal.first_row))
+            begin = seal.end
+            if seal.first_row != tally.proposed or not seals.holds(database, self._seed, seal):
+                self._take(tally, seals.stored(database, seal.first_row, seal.end))
+                raise ValueError(f"round {seal.round} is not as it was when it was complete")
+            tally.begin(seal.round)
+            tally.add(seal.round, seal.counts(), seal.proposed, seal.first_success)
+            tally.repeated += seal.repeated
+            tally.paid(seal.round, -1, seal.cost)
+            tally.sealed.add(seal.round)
+            if seal.failed:
+                failed = seals.stored(database, seal.first_row, begin, "AND state = 'failed'")
+                for row in failed:
+                    tally.reopen(row, row.base(self._seed))
+        self._take(tally, seals.stored(database, begin, LAST))
+
+    def _take(self, tally: Tally, rows: Iterable[Stored]) -> None:
+        for row in rows:
+            if row.round != tally.last_round:
+                tally.begin(row.round)
+            index = tally.proposed - tally.first_row(row.round)
+            if (row.row, row.index_in_round) != (tally.proposed, index):
+                raise ValueError(f"row {tally.proposed} is missing, or not in its place")
+            tally.take(row, row.base(self._seed))
+
+    def fresh(self) -> None:
+        """After a change that may or may not have been made, looks at the file again."""
+        if self._stale:
+            self.tally = self.database.transaction(lambda db: self._load(db, abandon=False))
+            self._stale = False
+
+    def propose(self, round: int, rows: Sequence[Place], withdrawn: Sequence[int]) -> None:
+        """Writes rows, new or never asked for, as pending; deletes the last ones."""
+        tally = self.tally
+        bases = [row_checksum(self._seed, *row) for row in rows]
+        new = [(*row, outcome_checksum(base, None)) for row, base in zip(rows, bases, strict=True)]
+        more = sum(row >= tally.proposed for row, *_ in rows)
+        end = tally.first_row(round + 1) + more - len(withdrawn)
+
+        def change(database):
+            gone = [(row,) for row in withdrawn]
+            database.executemany("DELETE FROM evaluations WHERE row = ?", gone)
+            database.executemany(schema.PROPOSE, new)
+
+        def update():
+            if round > tally.last_round:
+                tally.begin(round)
+            for row in sorted(withdrawn, reverse=True):
+                tally.withdraw(row)
+            for (row, *_), base in zip(rows, bases, strict=True):
+                tally.propose(round, row, base)
+
+        left = tally.unfinished[round] + more - len(withdrawn)
+        self._change({round: left}, change, update, end=end)
+
+    def start(self, rows: Sequence[int], worker: str | None, now: float) -> None:
+        """Notes that the oracle is about to be asked for these rows."""
+        opened = [self.tally.open[row] for row in rows]
+        changes = [
+            (worker, now, outcome_checksum(was.base, None, cost=was.cost), row)
+            for row, was in zip(rows, opened, strict=True)
+        ]
+        self._change(
+            self._left((row, "running") for row in rows),
+            lambda database: database.executemany(schema.START, changes),
+            lambda: [self.tally.start(row) for row in rows],
+        )
+
+    def enter(self, entries: Sequence[Entry], patience: float | None = None) -> None:
+        """Writes what became of rows that are not done, each of them once."""
+        if not entries:
+            return
+        parameters = [entry.parameters() for entry in entries]
+        self._change(
+            self._left((entry.row, entry.state) for entry in entries),
+            lambda database: database.executemany(schema.ENTER, parameters),
+            lambda: [self.tally.enter(entry) for entry in entries],
+            patience,
+        )
+
+    def _left(self, moves: Iterable[tuple[int, str]]) -> dict[int, int]:
+        """By round, how many rows are neither done nor failed once these are in their states."""
+        left: dict[int, int] = {}
+        for row, state in moves:
+            was = self.tally.open[row]
+            left.setdefault(was.round, self.tally.unfinished[was.round])
+            left[was.round] += (was.state == "failed") - (state in ("done", "failed"))
+        return left
+
+    def _change(
+        self,
+        left: dict[int, int],
+        change: Callable[[sqlite3.Connection], object],
+        update: Callable[[], object],
+        patience: float | None = None,
+        end: int | None = None,
+    ) -> None:
+        """Changes rows of rounds that then have so many unfinished ones; durable on return.
+
+        Args:
+          left: by round.
+          change: of the file.
+          update: of the tally, after it.
+          patience: in place of the file's.
+          end: the row after the round's last, where that changes.
+        """
+        tally, was_stale = self.tally, self._stale
+
+        def whole(database):
+            database.executemany(seals.BREAK, [(round,) for round in left if round in tally.sealed])
+            change(database)
+            for round in (round for round, number in left.items() if not number):
+                last = tally.first_row(round + 1) if end is None else end
+                seals.seal(database, self._seed, round, tally.first_row(round), last)
+
+        for round in tally.sealed.intersection(left):
+            self._costs_by_row(round)
+        self._stale = True  # until it is known what the file holds
+        try:
+            self.database.transaction(whole, patience)
+        except LedgerLocked:
+            self._stale = was_stale
+            raise
+        update()
+        tally.sealed.difference_update(left)
+        tally.sealed.update(round for round, number in left.items() if not number)
+        self._stale = was_stale
+        self.mark.write(tally.now, tally.repeated)
+
+    def _costs_by_row(self, round: int) -> None:
+        query = "SELECT row, cost FROM evaluations WHERE row >= ? AND row < ? AND cost NOT NULL"
+        at = (self.tally.first_row(round), self.tally.first_row(round + 1))
+        self.tally.costs[round] = dict(self.database.read(query, *at))
+
+    def close(self) -> None:
+        self.mark.close()
+        self.database.close()
