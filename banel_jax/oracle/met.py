@@ -54,7 +54,8 @@ class Memory:
             self._row[other] = min(row, self._row.get(other, row))
         if name in self._row:
             query = "SELECT reward, score FROM evaluations WHERE row = ?"
-            return Met(*database.read(query, self._row[name])[0], "memo")
+            ((reward, score),) = database.read(query, self._row[name])
+            return Met(reward, score, "memo")
         if self._given is None:
             self._given = {
                 key(tokens, mask): number
@@ -63,7 +64,8 @@ class Memory:
         if name not in self._given:
             return None
         query = "SELECT reward FROM known WHERE number = ?"
-        return Met(*database.read(query, self._given[name])[0], None, "known")
+        ((reward,),) = database.read(query, self._given[name])
+        return Met(reward, None, "known")
 
     def forget_given(self) -> None:
         """What is given has changed."""

@@ -154,7 +154,7 @@ class Store:
         self._change(
             self._left((row, "running") for row in rows),
             lambda database: database.executemany(schema.START, changes),
-            lambda: [self.tally.start(row) for row in rows],
+            lambda: self.tally.start(rows),
         )
 
     def enter(self, entries: Sequence[Entry], patience: float | None = None) -> None:
@@ -165,7 +165,7 @@ class Store:
         self._change(
             self._left((entry.row, entry.state) for entry in entries),
             lambda database: database.executemany(schema.ENTER, parameters),
-            lambda: [self.tally.enter(entry) for entry in entries],
+            lambda: self.tally.enter(entries),
             patience,
         )
 

@@ -3,6 +3,7 @@
 import bisect
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from banel_jax.oracle.kept import Entry
@@ -134,25 +135,27 @@ class Tally:
         self.unfinished[self.open.pop(row).round] -= 1
         self.proposed -= 1
 
-    def start(self, row: int) -> None:
-        """The oracle is about to be asked for a row that is not done."""
-        was = self.open[row]
-        awaited = was.state == "pending" and was.attempts > 0
-        self.repeated += was.attempts > 0 and not awaited
-        self._move(row, was, "running", was.attempts + (not awaited), was.cost)
+    def start(self, rows: Iterable[int]) -> None:
+        """The oracle is about to be asked for rows that are not done."""
+        for row in rows:
+            was = self.open[row]
+            awaited = was.state == "pending" and was.attempts > 0
+            self.repeated += was.attempts > 0 and not awaited
+            self._move(row, was, "running", was.attempts + (not awaited), was.cost)
 
-    def enter(self, entry: Entry) -> None:
-        """What became of a row that is not done was written."""
-        row, was = entry.row, self.open[entry.row]
-        attempts = max(was.attempts, entry.attempts)
-        self._move(row, was, entry.state, attempts, entry.cost)
-        self.paid(was.round, row, entry.cost)
-        if entry.state == "done":
-            del self.open[row]
-            self.news.append(row)
-            success = entry.reward == 1
-            self._count(was.round, Counts(not attempts, 1, success, entry.checksum))
-            self._succeeded(row if success else None)
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """What became of rows that are not done was written."""
+        for entry in entries:
+            row, was = entry.row, self.open[entry.row]
+            attempts = max(was.attempts, entry.attempts)
+            self._move(row, was, entry.state, attempts, entry.cost)
+            self.paid(was.round, row, entry.cost)
+            if entry.state == "done":
+                del self.open[row]
+                self.news.append(row)
+                success = entry.reward == 1
+                self._count(was.round, Counts(not attempts, 1, success, entry.checksum))
+                self._succeeded(row if success else None)
 
     def abandon(self) -> None:
         for row, was in self.open.items():
