@@ -5,6 +5,7 @@
 draws those of the committed results again, but for the samples, which a run has.
 """
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from experiments.common.figures import (
     below,
     colour,
     grid,
+    matplotlib,
     of_control,
     plt,
     save,
@@ -103,7 +105,7 @@ def mosaic(config, tokens) -> np.ndarray:
 def show(axes, config, tokens, title: str) -> None:
     shades = plt.get_cmap("gray").with_extremes(bad="#56B4E9")
     axes.imshow(mosaic(config, tokens), cmap=shades, vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title)
+    axes.set_title("\n".join(textwrap.fill(line, 32) for line in title.split("\n")))
     axes.axis("off")
 
 
@@ -152,7 +154,9 @@ def figure_11(path: Path, config, results) -> None:
         for axes, block in zip(row, chosen, strict=False):
             done = result.snapshot_rounds[block]
             show(axes, config, result.snapshots[0, block], f"round {done}")
-        row[0].set_title(f"{METHODS[name].title}\nround {result.snapshot_rounds[chosen[0]]}")
+        row[0].set_title("")
+        start = f"{METHODS[name].title}\nround {result.snapshot_rounds[chosen[0]]}"
+        row[0].set_title(start, loc="left")
         nats = result.metrics["held_out_nats"]
         rounds = np.arange(1, nats.shape[1] + 1)
         for values in nats:
@@ -160,6 +164,9 @@ def figure_11(path: Path, config, results) -> None:
         row[-1].set_ylabel("held-out 0s, nats")
         row[-1].set_yscale("log")
         row[-1].set_ylim(least * 0.9, worst * 1.1)  # one scale for all rows
+        row[-1].set_yticks([float(f"{tick:.2g}") for tick in np.geomspace(least, worst, 4)])
+        row[-1].yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        row[-1].yaxis.set_major_formatter("{x:g}")
     panels[-1, -1].set_xlabel("round")
     save(figure, path)
 
