@@ -1,6 +1,7 @@
-# make demo   the main job          make test       the tests
-# make lint   ruff and mypy         make test-all   and the proofs that take a minute each
-# make docs   the site, into site/  make benchmark  speed of sampling, scoring, training
+# make demo   the main job          make quick      sampling, scoring, rejection, oracle, ledger
+# make lint   ruff and mypy         make test       all tests
+# make docs   the site, into site/  make test-all   and the proofs that take a minute each
+# make benchmark                    speed of sampling, scoring, training
 # make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #
 # All of it happens in .venv, which is made here with Python 3.11 or newer. To choose one:
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test test-all lint docs benchmark accelerator clean
+.PHONY: demo quick test test-all lint docs benchmark accelerator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -23,6 +24,16 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.digits
 	@echo "3 of 3: sums that a trained transformer gets wrong; 4 minutes"
 	$(BIN)/python -m experiments.addition --preset=demo
+
+# Whatever all else stands on; of the algorithms the settings of both of the paper's.
+QUICK := $(wildcard tests/oracle/test_*.py) $(addprefix tests/, \
+  $(addsuffix .py, test_checks test_diagnostics test_files test_imports test_sampling test_scoring \
+  test_success_rate algorithms/test_banel algorithms/test_rejection models/test_table \
+  models/test_tempering runs/test_checkpoint runs/test_fingerprint runs/test_naming \
+  runs/test_run_folder))
+
+quick: $(VENV)/.test-installed
+	$(BIN)/python -m pytest -n auto $(QUICK)
 
 test: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -n auto

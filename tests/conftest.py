@@ -5,6 +5,7 @@ Modules that define pytrees are left out: JAX rebuilds those with leaves that ar
 
 import importlib.util
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -18,8 +19,9 @@ CHECKED = ("diagnostics", "sampling", "scoring", "success_rate", "training")
 if importlib.util.find_spec("beartype"):  # a machine that was not set up for tests has none
     install_import_hook([f"banel_jax.{name}" for name in CHECKED], "beartype.beartype")
 
+# Half of the time to compile, and a seventh less for one piece a program instead of 32.
 QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-KNOWN = ("0.10.1", "0.10.2")  # versions of jaxlib that have that flag; XLA dies of unknown ones
+KNOWN = ("0.10.1", "0.10.2")  # versions of jaxlib that have these flags; XLA dies of unknown ones
 
 
 def pytest_configure(config):
@@ -55,20 +57,30 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than cores, since tests wait a sixth of their time for disks and processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """In place of xdist's own groups, which are made of marks and which pytest 9.2 undoes."""
     return scheduling.by_group(config, log)
 
 
 MOST_MAPS = 20_000  # a third of what Linux allows a process, beyond which the compiler crashes
+MOST_BYTES = 1.2e9  # with what a file takes at most beside it, a worker stays below 3 GB
 
 
 @pytest.fixture(scope="module", autouse=True)
 def room_for_programs():
-    """Every compiled program keeps memory maps; all tests of a worker need more than there are."""
+    """Every compiled program keeps memory and maps of it; all tests of a worker keep too much."""
     yield
-    maps = Path("/proc/self/maps")
-    if maps.exists() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+    maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
+    if maps.exists() and (
+        len(maps.read_bytes().splitlines()) > MOST_MAPS
+        or int(pages.read_text().split()[1]) * resource.getpagesize() > MOST_BYTES
+    ):
         jax.clear_caches()
 
 

@@ -93,6 +93,15 @@ ALGORITHMS = {
     ),
 }
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
+# Of what is compiled anew, those that share all their parts with others wait for the night.
+NIGHTLY = {
+    "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
+    "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
+    "gflownet, relative", "negative RL",
+}  # fmt: skip
+half_of_them = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]
+)
 
 REWARDS = {
     "none": lambda tokens: jnp.zeros(len(tokens)),
@@ -167,7 +176,7 @@ def test_the_same_keys_give_the_same_run(name):
     )
 
 
-@every_algorithm
+@half_of_them
 def test_compiled_afresh_it_is_the_same_run(name):
     """Nothing is kept between calls outside the state, as in a process that resumes."""
     assert_equal(list(play(Compiled(ALGORITHMS[name]()))), played(name))
@@ -239,17 +248,7 @@ def test_samples_and_candidates_are_likely_under_what_drew_them(name):
     assert functions.sample(jax.random.key(3), state, 1).tokens.shape == (1, LENGTH)
 
 
-# What the others do side by side is done by these too; they wait for the night.
-NIGHTLY = {
-    "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
-    "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
-    "gflownet, relative", "negative RL",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]
-)
+@half_of_them
 def test_seeds_side_by_side_equal_seeds_one_by_one(name):
     algorithm, each = ALGORITHMS[name](), jnp.stack([keys(0), keys(1)])
 
