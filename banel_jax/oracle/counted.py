@@ -3,6 +3,7 @@
 import functools
 import threading
 
+from banel_jax.oracle.known import Known
 from banel_jax.oracle.met import Memory, Met
 from banel_jax.oracle.rows import STATES, Counts
 from banel_jax.oracle.store import Store
@@ -80,6 +81,11 @@ class Counted:
           tokens, mask: int32 [length] and bool [length], as bytes.
         """
         return self._memory.answer(tokens, mask)
+
+    @one_at_a_time
+    def known(self) -> Known:
+        """What was given as known before, and not paid for."""
+        return self._store.given()
 
     @one_at_a_time
     def unfinished(self, rounds: int | None = None) -> int:

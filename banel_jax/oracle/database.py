@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,6 +41,20 @@ def can_lock(folder: Path) -> bool:
     except OSError as error:
         return error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
     return True
+
+
+def explained(path: Path | None, error: sqlite3.Error) -> str:
+    """What is the matter with a ledger, and how it is mended, in one line."""
+    for words, (what, mend) in TROUBLES.items():
+        if words in str(error):
+            return (
+                f"the ledger {path} {what} ({one_line(error)}); {mend}, and run the same "
+                "command again"
+            )
+    return (
+        f"the ledger {path} cannot be used: {one_line(error)}; put it back from a copy, "
+        "or start anew in another folder"
+    )
 
 
 class LedgerLocked(LedgerError):
@@ -86,9 +100,9 @@ class Database:
         if damage != "ok":
             raise sqlite3.DatabaseError(damage)
 
-    def stream(self, query: str) -> Iterator[tuple]:
-        """Rows one after another, for use within `do`."""
-        return self._connection.execute(query)
+    def look(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """What an action reads."""
+        return self.do(lambda: action(self._connection))
 
     def read(self, query: str, *parameters) -> list[tuple]:
         return self.do(lambda: self._connection.execute(query, parameters).fetchall())
@@ -133,7 +147,7 @@ class Database:
                 locked = "lock" in str(error)
                 if not locked or time.monotonic() >= deadline or interrupts.pending():
                     kind = LedgerLocked if locked else LedgerError
-                    raise kind(self._explain(error)) from error
+                    raise kind(explained(self.path, error)) from error
             if not told:
                 told = True
                 logger.warning(
@@ -142,18 +156,6 @@ class Database:
                     patience,
                 )
             time.sleep(0.02)
-
-    def _explain(self, error: sqlite3.Error) -> str:
-        for words, (what, mend) in TROUBLES.items():
-            if words in str(error):
-                return (
-                    f"the ledger {self.path} {what} ({one_line(error)}); {mend}, and run the same "
-                    "command again"
-                )
-        return (
-            f"the ledger {self.path} cannot be used: {one_line(error)}; put it back from a copy, "
-            "or start anew in another folder"
-        )
 
     def _where(self) -> tuple[int, int] | None:
         with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from banel_jax.oracle.counted import Counted, one_at_a_time
 from banel_jax.oracle.database import LedgerError
 from banel_jax.oracle.hand import Hand, Result
 from banel_jax.oracle.kept import Entry, Kept
+from banel_jax.oracle.known import Known
 from banel_jax.oracle.rows import as_text, outcome_checksum
 from banel_jax.oracle.store import Store
 
@@ -194,6 +195,20 @@ class Ledger(Counted):
         """
         made = self._hand.entries((Result(*one) for one in results), int(counted), source)
         self._ask(lambda: self._store.enter(made))
+
+    @one_at_a_time
+    def give(self, known: Known) -> int:
+        """Keeps what is known already and costs nothing; the same may be given again.
+
+        Returns:
+          How many of the sequences are new.
+
+        Raises:
+          ValueError: where a sequence was given with the other reward.
+        """
+        new = self._store.give(known)
+        self._memory.forget_given()
+        return new
 
     @one_at_a_time
     def abandon(self, rows: Iterable[int], reason: str | None = None) -> None:

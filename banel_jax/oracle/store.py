@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from banel_jax.oracle import schema, seals
+from banel_jax.oracle import known, schema, seals
 from banel_jax.oracle.answers import one_line
 from banel_jax.oracle.database import Database, LedgerError, LedgerLocked
 from banel_jax.oracle.kept import Entry
@@ -168,6 +168,14 @@ class Store:
             lambda: self.tally.enter(entries),
             patience,
         )
+
+    def give(self, given: known.Known) -> int:
+        """Adds what is known and was not given yet; returns how many sequences these are."""
+        return self.database.transaction(lambda db: known.write(db, self._seed, given))
+
+    def given(self) -> known.Known:
+        """What was given as known."""
+        return known.gathered(self.database.look(lambda db: known.stored(db, self._seed)))
 
     def _left(self, moves: Iterable[tuple[int, str]]) -> dict[int, int]:
         """By round, how many rows are neither done nor failed once these are in their states."""
