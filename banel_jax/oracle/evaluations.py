@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Evaluations:
 
     @property
     def sequences(self) -> Sequences:
-        return Sequences(self.tokens, self.mask)
+        return Sequences(cast(Any, self.tokens), cast(Any, self.mask))
 
     def columns(self) -> dict[str, list]:
         """A list of Python's own values for each attribute; tokens without what fills them up."""
@@ -106,12 +106,14 @@ def gathered(rows: list[tuple]) -> Evaluations:
     whole = lambda parts, width: b"".join(part.ljust(width * length, b"\0") for part in parts)
     number = lambda name: np.array([np.nan if x is None else x for x in columns[name]], np.float64)
     integer = lambda name: np.array(columns[name], np.int64)
-    return Evaluations(
-        tokens=np.frombuffer(whole(tokens, 4), "<i4").astype(np.int32).reshape(len(rows), length),
-        mask=np.frombuffer(whole(mask, 1), np.uint8).astype(bool).reshape(len(rows), length),
-        score=[None if score is None else json.loads(score) for score in columns["score"]],
-        state=np.array(columns["state"], np.str_),
-        **{name: number(name) for name in ("reward", "cost", "seconds")},
-        **{name: integer(name) for name in ("row", "round", "index", "attempts")},
-        **{name: list(columns[name]) for name in ("reason", "worker", "source")},
-    )
+    told: dict[str, Any] = {
+        "tokens": np.frombuffer(whole(tokens, 4), "<i4").astype(np.int32),
+        "mask": np.frombuffer(whole(mask, 1), np.uint8).astype(bool),
+    }
+    told = {name: array.reshape(len(rows), length) for name, array in told.items()}
+    told |= {name: number(name) for name in ("reward", "cost", "seconds")}
+    told |= {name: integer(name) for name in ("row", "round", "index", "attempts")}
+    told |= {name: list(columns[name]) for name in ("reason", "worker", "source")}
+    told["score"] = [None if score is None else json.loads(score) for score in columns["score"]]
+    told["state"] = np.array(columns["state"], np.str_)
+    return Evaluations(**told)

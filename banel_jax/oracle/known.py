@@ -5,7 +5,7 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from banel_jax.oracle import tables
 from banel_jax.types import Sequences
 
 FAILED = "failed"
+Row = tuple[int, Any, Any, float]  # line, tokens, mask, reward
 
 
 class Known(NamedTuple):
@@ -34,7 +35,7 @@ class Known(NamedTuple):
 
     @property
     def sequences(self) -> Sequences:
-        return Sequences(self.tokens, self.mask)
+        return Sequences(cast(Any, self.tokens), cast(Any, self.mask))
 
 
 def read(
@@ -57,37 +58,37 @@ def read(
       OSError: if it cannot be read.
       ValueError: in one line that names the file and the line.
     """
-    rows: list[tuple[int, Any, Any, float]] = []
+    rows: list[Row] = []
     texts: list[str] = []
     for line, values in tables.read(path):
         at = f"line {line} of {path}"
-        reward = _reward(at, values)
         if values.get("tokens") is not None:
-            tokens = _integers(at, "tokens", values["tokens"])
-            mask = values.get("mask")
-            mask = [1] * len(tokens) if mask is None else _integers(at, "mask", mask)
-            if len(mask) != len(tokens) or set(mask) - {0, 1}:
-                raise ValueError(f"{at} has no mask of {len(tokens)} 0 or 1; mend it")
+            rows.append((line, *_sequence(at, values), _reward(at, values)))
         elif values.get("text") is not None and encode is not None:
             texts.append(str(values["text"]))
-            tokens = mask = None
+            rows.append((line, None, None, _reward(at, values)))
         else:
-            what = (
-                "text, and nothing to encode it"
-                if values.get("text")
-                else "neither tokens nor text"
-            )
+            text = values.get("text") is not None
+            what = "text, and nothing to encode it" if text else "neither tokens nor text"
             raise ValueError(f"{at} has {what}; give it a column of tokens")
-        rows.append((line, tokens, mask, reward))
-    if texts:
+    if texts and encode is not None:
         encoded = encode(texts)
         pairs = zip(np.asarray(encoded.tokens), np.asarray(encoded.mask), strict=True)
         rows = [(line, *(next(pairs) if t is None else (t, m)), r) for line, t, m, r in rows]
     return _once(str(path), rows, length)
 
 
+def _sequence(at: str, values: dict[str, Any]) -> tuple[list[int], list[int]]:
+    tokens = _integers(at, "tokens", values["tokens"])
+    given = values.get("mask")
+    mask = [1] * len(tokens) if given is None else _integers(at, "mask", given)
+    if len(mask) != len(tokens) or set(mask) - {0, 1}:
+        raise ValueError(f"{at} has no mask of {len(tokens)} 0 or 1; mend it")
+    return tokens, mask
+
+
 def _reward(at: str, values: dict[str, Any]) -> float:
-    given = values.get("reward")
+    given: Any = values.get("reward")
     if given is None and values.get("state") == FAILED:
         return np.nan
     try:
@@ -116,7 +117,7 @@ def _integers(at: str, name: str, given: Any) -> list[int]:
         ) from error
 
 
-def _once(source: str, rows: Sequence[tuple[int, Any, Any, float]], length: int | None) -> Known:
+def _once(source: str, rows: Sequence[Row], length: int | None) -> Known:
     longest = max((len(tokens) for _, tokens, _, _ in rows), default=0)
     length = longest if length is None else length
     first: dict[bytes, int] = {}

@@ -103,7 +103,8 @@ def _read_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     limit = csv.field_size_limit(sys.maxsize)  # of the module, so put back
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        names, begin = [], 1
+        names: list[str] = []
+        begin = 1
         for cells in reader:
             line, begin = begin, reader.line_num + 1
             if not cells:
