@@ -99,6 +99,15 @@ def test_each_sequence_drops_out_by_a_key_of_its_own():
     assert len(np.unique(jax.vmap(gradient)(jnp.eye(4)))) == 4
 
 
+def test_what_fills_up_the_last_minibatch_counts_nothing():
+    rows, start = jnp.array([1.0, 2.0, 3.0, 4.0, 10.0]), jnp.zeros(())
+    config = TrainingConfig(epochs=2, batch_size=4)
+    mean = lambda params, rows, weights: 0 * params + jnp.sum(weights * rows) / jnp.sum(weights)
+    opt_state = training.optimizer(config).init(start)
+    losses = training.minimise(mean, config, jax.random.key(0), start, opt_state, rows)[2]
+    np.testing.assert_allclose(losses, 4.0, rtol=1e-6)
+
+
 def test_rows_of_weight_0_are_left_out(params, data):
     config = TrainingConfig(epochs=3, batch_size=N, learning_rate=1e-2)
     half = jnp.arange(N) < N // 2
