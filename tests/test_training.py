@@ -14,7 +14,7 @@ from banel_jax import pretraining, sampling, scoring, training
 from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.runs.checkpoint import Checkpoints
-from banel_jax.training import TrainingConfig
+from banel_jax.training import TrainingConfig, broadening
 from banel_jax.types import SequenceModel, Sequences
 
 MODEL = transformer(TransformerConfig(vocab_size=5, length=4, num_layers=1, num_heads=2, width=8))
@@ -106,6 +106,21 @@ def test_what_fills_up_the_last_minibatch_counts_nothing():
     opt_state = training.optimizer(config).init(start)
     losses = training.minimise(mean, config, jax.random.key(0), start, opt_state, rows)[2]
     np.testing.assert_allclose(losses, 4.0, rtol=1e-6)
+
+
+def test_a_broadened_model_is_fitted_to_nine_samples_in_ten(params, monkeypatch):
+    given = []
+    info = training.FitInfo(jnp.zeros(1), jnp.zeros(1), jnp.zeros(()))
+
+    def fit(model, config, key, params, sequences, *weights):
+        given.extend(np.asarray(w) for w in weights)
+        return params, info
+
+    monkeypatch.setattr(broadening, "fit", fit)
+    training.broaden(MODEL, MODEL, TrainingConfig(), jax.random.key(0), params, N)
+    fitted, held_out = given
+    assert list(np.flatnonzero(held_out)) == [0, 10, 20] and set(held_out) == {0, 1}
+    np.testing.assert_array_equal(fitted, 1 - held_out)
 
 
 def test_rows_of_weight_0_are_left_out(params, data):
