@@ -99,6 +99,9 @@ def test_affine_variants_are_what_they_say():
 
     turned = affine_variants(Fixed(), image, AffineRanges(90.0, 0.0, 1.0, 1.0))
     np.testing.assert_allclose(turned[0], image[0].T, atol=1e-9)
+    any_image = rng.random((1, 8, 8))
+    turned = affine_variants(Fixed(), any_image, AffineRanges(90.0, 0.0, 1.0, 1.0))
+    np.testing.assert_allclose(turned[0], np.rot90(any_image[0]), atol=1e-9)
     moved = affine_variants(Fixed(), image, AffineRanges(0.0, 1.0, 1.0, 1.0))
     np.testing.assert_allclose(moved[0, 1:, 1:], image[0, :-1, :-1], atol=1e-9)
     large = affine_variants(Fixed(), image, AffineRanges(0.0, 0.0, 2.0, 2.0))
