@@ -1,6 +1,7 @@
 """Settings of the addition attack, and its presets."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from banel_jax.training import TrainingConfig
 from experiments.addition.methods import METHODS
 from experiments.common import methods
 from experiments.common.broadening import BroadenConfig
-from experiments.common.methods import Networks, Settings
+from experiments.common.config import ComparisonConfig
+from experiments.common.methods import Method, Networks, Settings
 
 OURS = BanelConfig(
     filter_factor=4.0,
@@ -32,8 +34,8 @@ OURS = BanelConfig(
 POLICY_GRADIENT = PolicyGradientConfig(training=TrainingConfig(epochs=1, learning_rate=1e-3))
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(ComparisonConfig):
     """Settings of the experiment.
 
     Attributes:
@@ -42,37 +44,22 @@ class Config:
         ours_by_novelty_every_round (controls), banel, banel_base, importance, inverse, ours,
         ours_every_round, filtering, policy_gradient, negative_rl, rnd, pseudo_count, gflownet_tb,
         gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
-      rounds: of num_candidates reward evaluations each, of every algorithm.
-      seeds: how many runs of each algorithm.
-      first_seed: the seeds are this one and those that follow.
-      seeds_at_once: in one compiled call, computed as one batch. All of them use a GPU best, 1
-        a CPU.
-      block: rounds in a compiled call; what it did is on disk before the next.
       num_evaluated: samples after each round, judged for its success rate.
       num_final: the same of the last state.
       num_prior: the same of the prior, for its rate and the controls made of its samples.
       num_tempered: the same of the prior at each temperature.
       num_problems: fresh ones for each number of digits, on which the target is tried.
       target_file, attacker_file: trained models from another run's folder; empty to train them.
-      output: folder of the tables and figures.
-      runs: folder of the trained models and of the runs themselves.
-      settings: of the algorithms.
-      broaden: the broadened prior.
       task: the task.
     """
 
+    known: ClassVar[Mapping[str, Method]] = METHODS
     main_flags: ClassVar[tuple[str, ...]] = (
         "algorithms", "rounds", "seeds", "first_seed", "seeds_at_once", "settings.num_candidates",
         "num_evaluated", "num_final", "task.grammar.max_digits", "target_file", "attacker_file",
         "output", "runs",
     )  # fmt: skip
 
-    algorithms: tuple[str, ...] = ()
-    rounds: int = 30
-    seeds: int = 5
-    first_seed: int = 0
-    seeds_at_once: int = 5
-    block: int = 5
     num_evaluated: int = 4000
     num_final: int = 20_000
     num_prior: int = 60_000
@@ -95,18 +82,9 @@ class Config:
     task: AdditionConfig = field(default_factory=AdditionConfig)
 
     def __post_init__(self):
-        checks.fields(self)
-        numbers = (
-            "rounds", "seeds", "seeds_at_once", "block", "num_evaluated", "num_final",
-            "num_prior", "num_tempered", "num_problems",
-        )  # fmt: skip
+        super().__post_init__()
+        numbers = ("num_evaluated", "num_final", "num_prior", "num_tempered", "num_problems")
         checks.integers(self, *numbers, at_least=1)
-        checks.seeds(self, "first_seed")
-        methods.check(self, METHODS)
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        return self.algorithms or tuple(METHODS)
 
     @property
     def networks(self) -> Networks:

@@ -13,10 +13,10 @@ runs them at several values of any field. Minutes and results stand in
 experiments/addition/README.md.
 """
 
-import dataclasses
-import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,9 +31,9 @@ from experiments.addition import table as addition_table
 from experiments.addition.config import PRESETS, Config
 from experiments.addition.methods import METHODS
 from experiments.addition.prepare import Prepared, describe, measured, prepare
-from experiments.common import methods, rate_table, report, sweeps
-from experiments.common.methods import Method
-from experiments.common.seed_runs import Runner, SeedRuns, run_each
+from experiments.common import rate_table, report, sampled
+from experiments.common.comparison import Experiment, Found, Part, Results
+from experiments.common.seed_runs import Runner, SeedRuns
 
 NUM_SNAPSHOT = 500  # samples kept of each block of rounds, from which failure modes are counted
 
@@ -77,9 +77,10 @@ def _counted(prepared: Prepared, algorithm: Algorithm, n: int, seed: int):
     return success_rate.monte_carlo(algorithm, measure, n, jax.random.key(seed))
 
 
-def runner(config: Config, name: str, prepared: Prepared, watch=None) -> Runner:
-    method: Method = METHODS[name]
+def runner(config: Config, name: str, prepared: Prepared) -> Runner:
+    method = METHODS[name]
     algorithm = method.build(config.settings, config.networks)
+    learns = name not in ("prior", "ladder", "broadened")
     return Runner(
         name,
         algorithm,
@@ -99,92 +100,50 @@ def runner(config: Config, name: str, prepared: Prepared, watch=None) -> Runner:
         config.block,
         min(config.seeds_at_once, config.seeds),
         NUM_SNAPSHOT,
-        watch,
+        partial(addition_table.watch, prepared, method.title) if learns else None,
     )
 
 
-def run(config: Config, prepared: Prepared) -> dict[str, SeedRuns]:
-    """The chosen algorithms, from disk or run now; one that cannot go on is told of and left."""
-    methods.check_rounds(config)
-
-    def watched(name):
-        learns = name not in ("prior", "ladder", "broadened")
-        watch = partial(addition_table.watch, prepared, METHODS[name].title) if learns else None
-        return runner(config, name, prepared, watch)
-
-    def in_words(name, result):
-        rate = np.median(result.final["successes"]) / config.num_final
-        met = int(result.metrics["num_successes"][:, -1].sum())
-        spent = f", {met:,} successes met" if METHODS[name].sees_rewards else ""
-        return f"{rate:.3g} in the median{spent}"
-
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
-    return run_each(METHODS, config.chosen, watched, seeds, in_words)
+def outcome(config: Config, name: str, prepared: Prepared, result: SeedRuns) -> str:
+    rate = np.median(result.final["successes"]) / config.num_final
+    met = int(result.metrics["num_successes"][:, -1].sum())
+    spent = f", {met:,} successes met" if METHODS[name].sees_rewards else ""
+    return f"{rate:.3g} in the median{spent}"
 
 
-def main(config: Config) -> None:
-    started = time.perf_counter()
-    output = report.output_folder(config.output)
-    prepared = prepare(config)
-    print(describe(prepared))
-    results = run(config, prepared)
-    if not results:
-        raise ValueError("no algorithm came to its end; see above")
+def found(config: Config, prepared: Prepared, results: Results) -> Found:
     rows = rate_table.rows(config, prepared, results, METHODS)
-    print()
-    for columns in rate_table.TABLES:
-        report.print_table(rate_table.readable(rows), columns)
-        print()
     words = rate_table.in_words(rows)
-    print(LEGEND + "\n\n" + words + "\n")
-    found = addition_table.what_was_found(config, prepared, results, METHODS)
-    report.print_table(found["modes"], addition_table.MODES)
-    print("\nfailure modes, of 100 proposals after the last round | of 100 that succeed\n")
-    print(found["text"])
-    about = report.provenance(started)
-    stamp: dict[str, Any] = {k: about[k] for k in ("command", "commit", "device")}
-    report.write_json(
-        output / "table.json",
-        [stamp | {"preset": methods.preset_of(config, PRESETS)} | row for row in rows],
-    )
-    summary = report.jsonable(
-        about
-        | {"config": asdict(config), "conclusion": words, **measured(prepared)}
-        | {"found": found}
+    attacks = addition_table.what_was_found(config, prepared, results, METHODS)
+    modes = report.format_table(attacks["modes"], addition_table.MODES)
+    about_modes = "failure modes, of 100 proposals after the last round | of 100 that succeed"
+    return Found(
+        rows,
+        [(rate_table.readable(rows), columns) for columns in rate_table.TABLES],
+        words,
+        {"conclusion": words, **measured(prepared)}
+        | {"found": attacks}
         | {"algorithms": {name: rate_table.details(result) for name, result in results.items()}},
-    )
-    report.write_json(output / "summary.json", summary)
-    files.write_atomically(output / "attacks.txt", found["text"] + "\n")
-    addition_figures.draw(summary, output / "figures", METHODS)
-    print(
-        f"\nwritten: {output}/table.json, summary.json, attacks.txt, figures/ "
-        f"({time.perf_counter() - started:.0f} s in all)"
+        f"{modes}\n\n{about_modes}\n\n{attacks['text']}",
+        {"attacks.txt": attacks["text"] + "\n"},
     )
 
 
-def sweep(field: str, points: list[tuple[str, Config]]) -> None:
-    """The algorithms at several values of one field."""
-    started = time.perf_counter()
-    config = points[0][1]
-    sweeps.check(field, [c for _, c in points])
-    output = report.output_folder(config.output)
-    found: dict[str, list[dict[str, np.ndarray]]] = {"best": [], "final": []}
-    every_prepared: dict[Any, Prepared] = {}  # most fields are of algorithms alone
-    for value, point in points:
-        print(f"{field} = {value}", flush=True)
-        bases = frozenset(METHODS[name].base(point.settings) for name in point.chosen)
-        needs = (dataclasses.replace(point, settings=config.settings), bases)
-        prepared = every_prepared[needs] = every_prepared.get(needs) or prepare(point)
-        rate_table.check_base(prepared.prior)
-        rows = rate_table.rows(point, prepared, run(point, prepared), METHODS)
-        for measure, samples in (("best", point.num_evaluated), ("final", point.num_final)):
-            gains = {
-                row["kind"]: rate_table.log10_gain(row[measure], row["base"], samples)
-                for row in rows
-            }
-            found[measure].append(gains)
-    stacked = {measure: sweeps.stack(gains) for measure, gains in found.items()}
-    about = report.provenance(started) | {"config": asdict(config)}
-    sweeps.show(
-        output, field, [value for value, _ in points], stacked, about, sweeps.colours(METHODS)
-    )
+def draw(config: Config, parts: Sequence[Part[Prepared]], summary: dict[str, Any], folder: Path):
+    addition_figures.draw(summary, folder, METHODS)
+
+
+EXPERIMENT = Experiment[Config, Prepared](
+    PRESETS,
+    prepare=lambda config: [prepare(config)],
+    describe=lambda config, prepared: describe(prepared),
+    runner=runner,
+    outcome=outcome,
+    found=found,
+    draw=draw,
+    gains=sampled.gains,
+    free_gains=sampled.free_gains,
+    legend=LEGEND,
+    check=lambda config, prepared: rate_table.check_base(prepared.prior),
+)
+main = EXPERIMENT.main

@@ -13,10 +13,9 @@ from banel_jax.tasks.addition.task import AdditionOracle
 from banel_jax.types import Params, Task
 from experiments.addition import table as addition_table
 from experiments.addition.config import Config
-from experiments.addition.methods import METHODS
 from experiments.common import rate_table, report
 from experiments.common.batches import in_batches
-from experiments.common.broadening import broadened
+from experiments.common.broadening import bases
 from experiments.common.rate_table import FreeControl, Rate
 
 TEMPERATURES = (0.5, 0.7, 0.85, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
@@ -85,14 +84,10 @@ def prepare(config: Config) -> Prepared:
     sequences, scores, verdict = drawn(11, config.num_prior)
     rate = lambda rewards: Rate(int(rewards.sum()), len(rewards))
     by_novelty = verdict.reward[np.argsort(scores, kind="stable")]
-    bases = {"prior": task.prior_params}
-    needed = {METHODS[name].base(config.settings) for name in config.chosen}
-    if "broadened" in needed:
-        bases["broadened"] = broadened(task, config.broaden, c.seed, cache, "addition")
     return Prepared(
         task,
         oracle,
-        bases,
+        bases(config.bases, task, config.broaden, c.seed, cache, "addition"),
         prior=rate(verdict.reward),
         valid=float(verdict.valid.mean()),
         by_temperature={t: rate(drawn(12, config.num_tempered, t)[2].reward) for t in TEMPERATURES},

@@ -9,12 +9,10 @@ had some ten trials on the same seeds that are told of in BUILD_NOTES alone.
 
 import dataclasses
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import ClassVar
 
 from experiments.addition import experiment as addition
-from experiments.common import flags, rate_table, search
-from experiments.common.seed_runs import SeedRuns
+from experiments.common import flags, search
 
 EXPERIMENT = addition.PRESETS["small"]  # whose table the settings are for
 
@@ -56,48 +54,21 @@ TRIALS: search.Trials = {
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of the search.
+class Config(search.Config):
+    """Settings of the search."""
 
-    Attributes:
-      experiment: what each trial starts from; its seeds are not the table's.
-      algorithms: whose trials to run; empty for all.
-      output: the file of trials.
-    """
+    trials: ClassVar[search.Trials] = TRIALS
 
     experiment: addition.Config = field(
         default_factory=lambda: dataclasses.replace(
             EXPERIMENT, seeds=2, first_seed=100, num_problems=20
         )
     )
-    algorithms: tuple[str, ...] = ()
     output: str = "experiments/results/addition/search.jsonl"
-
-    def __post_init__(self):
-        search.check(self.algorithms, TRIALS)
-
-
-def gains(
-    trial: addition.Config, prepared: addition.Prepared, result: SeedRuns
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decades over the prior, by round and final."""
-    base = prepared.prior.value
-    by_round = result.metrics["success_rate"].astype(float)
-    final = result.final["successes"] / trial.num_final
-    return (
-        rate_table.log10_gain(by_round, base, trial.num_evaluated),
-        rate_table.log10_gain(final, base, trial.num_final),
-    )
-
-
-def prepare(config: addition.Config) -> addition.Prepared:
-    prepared = addition.prepare(config)
-    rate_table.check_base(prepared.prior)
-    return prepared
 
 
 def main(config: Config) -> None:
-    search.run(config, TRIALS, prepare, addition.runner, gains)
+    search.run(config, addition.EXPERIMENT)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The prior broadened by its temperature ladder, as a base to start from."""
 
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from functools import partial
 
@@ -69,3 +70,23 @@ def broadened(
     return prior_cache.load_or_train(
         cache_dir, f"{name}-broadened", settings, task.prior_params, train
     )[0]
+
+
+def bases(
+    needed: Collection[str],
+    task: Task,
+    config: BroadenConfig,
+    seed: int,
+    cache_dir: str | os.PathLike,
+    name: str,
+) -> dict[str, Params]:
+    """Parameters to start from, by name: `prior`, and `broadened` where that is `needed`.
+
+    Args:
+      needed: what the methods that are run start from.
+      task, config, seed, cache_dir, name: as for `broadened`.
+    """
+    found = {"prior": task.prior_params}
+    if "broadened" in needed:
+        found["broadened"] = broadened(task, config, seed, cache_dir, name)
+    return found

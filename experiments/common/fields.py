@@ -36,7 +36,7 @@ def settings(defaults: Any, prefix: str = "", group: tuple[str, ...] = ()) -> It
     A dataclass may name in `set_for_all` fields that it gives to every dataclass within it: those
     are left out there.
     """
-    hints, texts = typing.get_type_hints(type(defaults)), help_texts(type(defaults).__doc__ or "")
+    hints, texts = typing.get_type_hints(type(defaults)), inherited_texts(type(defaults))
     for field in dataclasses.fields(defaults):
         value, text = getattr(defaults, field.name), texts.get(field.name, field.name)
         name = prefix + field.name
@@ -105,6 +105,14 @@ def as_text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def inherited_texts(kind: type) -> dict[str, str]:
+    """{field: text} of a dataclass and of those that it derives from; its own go before."""
+    texts: dict[str, str] = {}
+    for each in reversed(kind.__mro__):
+        texts |= help_texts(vars(each).get("__doc__") or "")
+    return texts
 
 
 def help_texts(docstring: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from banel_jax import numerics
 from banel_jax.runs import naming
 from banel_jax.runs.loop import CandidatesNotFound
 from experiments.common import report
-from experiments.common.seed_runs import Runner, SeedRuns
+from experiments.common.comparison import Experiment
 
 # By algorithm: what each of its trials changes in the experiment, fields named by their paths.
 Trials = Mapping[str, list[dict[str, Any]]]
@@ -26,39 +27,43 @@ def with_fields(config: Any, changes: dict[str, Any]) -> Any:
     return config
 
 
-def check(algorithms: tuple[str, ...], trials: Trials) -> None:
-    """Raises ValueError for an algorithm without trials."""
-    unknown = [name for name in algorithms if name not in trials]
-    if unknown:
-        raise ValueError(
-            f"algorithms={','.join(unknown)} has no trials; choose among {', '.join(trials)}"
-        )
+@dataclass(frozen=True)
+class Config:
+    """Settings of a search; an experiment's own names its trials and what they start from.
+
+    Attributes:
+      experiment: what each trial starts from; its seeds are not the table's.
+      algorithms: whose trials to run; empty for all.
+      output: the file of trials.
+    """
+
+    trials: ClassVar[Trials] = {}
+
+    experiment: Any
+    algorithms: tuple[str, ...] = ()
+    output: str = ""
+
+    def __post_init__(self):
+        unknown = [name for name in self.algorithms if name not in self.trials]
+        if unknown:
+            raise ValueError(
+                f"algorithms={','.join(unknown)} has no trials; choose among "
+                f"{', '.join(self.trials)}"
+            )
 
 
-def run(
-    config: Any,
-    trials: Trials,
-    prepare: Callable[[Any], Any],
-    runner: Callable[[Any, str, Any], Runner],
-    gains: Callable[[Any, Any, SeedRuns], tuple[np.ndarray, np.ndarray]],
-) -> None:
+def run(config: Config, experiment: Experiment[Any, Any]) -> None:
     """Runs the trials that are not in the file, appends a line for each, and prints all.
 
-    Args:
-      config: `experiment`, which each trial starts from; `algorithms`, whose trials to run,
-        empty for all; and `output`, the file.
-      trials: of each algorithm.
-      prepare: the experiment's; all trials have one task and their algorithm's base.
-      runner: the experiment's, of (trial, algorithm, prepared).
-      gains: of (trial, prepared, result) decades over the prior, [seeds, rounds] and [seeds].
+    All trials have one preparation: one task, and what each of their algorithms starts from.
     """
     output = report.output_file(config.output)
     lines: list[dict[str, Any]] = report.read_json_lines(output)
     e = config.experiment
-    names = config.algorithms or tuple(trials)
+    names = config.algorithms or tuple(config.trials)
     due = []
     for name in names:
-        for number, changes in enumerate(trials[name]):
+        for number, changes in enumerate(config.trials[name]):
             trial = with_fields(e, {"algorithms": (name,), **changes})
             about = {
                 "algorithm": name,
@@ -73,12 +78,13 @@ def run(
             if not any(_same(line, report.jsonable(about)) for line in lines):
                 due.append((trial, about))
     if due:
-        prepared = prepare(dataclasses.replace(e, algorithms=names))
+        (prepared,) = experiment.prepare(dataclasses.replace(e, algorithms=names))
+        experiment.check(e, prepared)
     for trial, about in due:
         name = about["algorithm"]
-        print(f"{name}, trial {about['trial'] + 1} of {len(trials[name])}", flush=True)
+        print(f"{name}, trial {about['trial'] + 1} of {len(config.trials[name])}", flush=True)
         started = time.perf_counter()
-        found = _run_trial(trial, name, prepared, runner, gains)
+        found = _run_trial(experiment, trial, name, prepared)
         # What is read from disk has its own commit.
         record = {**about, **report.provenance(started), **found}
         lines.append(report.jsonable(record))
@@ -98,7 +104,7 @@ def run(
                 "error": line.get("error"),
             }
             for line in lines
-            if line["algorithm"] in names and line.get("numerics") == numerics.VERSION
+            if line.get("numerics") == numerics.VERSION and line["algorithm"] in names
         ],
         ("algorithm", "changed", "final", "best", "seconds", "error"),
     )
@@ -115,14 +121,13 @@ def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
     return all(line[name] == about[name] for name in line.keys() & about.keys())
 
 
-def _run_trial(trial, name, prepared, runner, gains) -> dict[str, Any]:
+def _run_trial(experiment, trial, name, prepared) -> dict[str, Any]:
     """What one trial found, or why it could not be run."""
     try:
-        seeds = range(trial.first_seed, trial.first_seed + trial.seeds)
-        result = runner(trial, name, prepared).run_seeds(seeds)
+        result = experiment.runner(trial, name, prepared).run_seeds(trial.every_seed)
     except CandidatesNotFound as error:
         return {"error": str(error)}
-    by_round, final = gains(trial, prepared, result)
+    by_round, final = experiment.gains(trial, prepared, result)
     found = {
         "log10_gain_final": final.round(3).tolist(),
         "log10_gain_final_median": round(float(np.median(final)), 3),

@@ -37,6 +37,11 @@ def colours(methods: Mapping[str, Any]) -> dict[str, str]:
     return {method.title: colour(name) for name, method in methods.items()}
 
 
+def short(field: str) -> str:
+    """A field's name in tables and files."""
+    return field.removeprefix("settings.")
+
+
 def show(
     output: Path,
     field: str,
@@ -44,6 +49,7 @@ def show(
     measures: Measures,
     about: dict[str, Any],
     colours: Mapping[str, str],
+    ending: str = "",
 ) -> None:
     """Prints the table and writes `sweep_FIELD.json` and `figures/sweep_FIELD.png`.
 
@@ -57,25 +63,24 @@ def show(
       measures: the gains.
       about: beside them in the file.
       colours: by title; what has none is a control that costs nothing.
+      ending: of the files' names.
     """
-    short = field.removeprefix("settings.")
-    varies = {name: bool(np.any(gain != gain[0])) for name, gain in measures["final"].items()}
+    name, file = short(field), f"sweep_{short(field)}{ending}"
+    varies = {title: bool(np.any(gain != gain[0])) for title, gain in measures["final"].items()}
     rows = [
-        {"algorithm": name, short: value if varies[name] else "any"}
-        | {m: _spread(measures[m][name][i]) for m in measures}
-        for name in varies
+        {"algorithm": title, name: value if varies[title] else "any"}
+        | {m: _spread(measures[m][title][i]) for m in measures}
+        for title in varies
         for i, value in enumerate(values)
-        if i == 0 or varies[name]
+        if i == 0 or varies[title]
     ]
     print()
-    report.print_table(rows, ("algorithm", short, *measures))
+    report.print_table(rows, ("algorithm", name, *measures))
     print("\ntimes the prior's success rate, median over seeds [lowest, highest]")
-    figure(output / "figures" / f"sweep_{short}.png", short, values, measures, colours)
+    figure(output / "figures" / f"{file}.png", name, values, measures, colours)
     gains = {f"log10_gain_{m}": found for m, found in measures.items()}
-    report.write_json(
-        output / f"sweep_{short}.json", about | {"field": field, "values": values} | gains
-    )
-    print(f"\nwritten: {output}/sweep_{short}.json, figures/sweep_{short}.png")
+    report.write_json(output / f"{file}.json", about | {"field": field, "values": values} | gains)
+    print(f"\nwritten: {output}/{file}.json, figures/{file}.png")
 
 
 def _spread(gains: np.ndarray) -> str:

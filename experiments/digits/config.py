@@ -1,8 +1,9 @@
-"""Settings of the digits experiment: its methods, by number, and its presets."""
+"""Settings of the digits experiment, and its presets."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from banel_jax import checks
 from banel_jax.algorithms.banel import BanelConfig
@@ -11,37 +12,11 @@ from banel_jax.algorithms.sequential_filtering import (
 )
 from banel_jax.tasks.digits import DigitsConfig
 from banel_jax.training import TrainingConfig
+from experiments.common import methods
 from experiments.common.broadening import BroadenConfig
-
-PRIOR = "prior"
-
-
-LADDER = "tempered ladder"
-
-
-PUBLISHED_CONTROL = "published, f = 1"
-
-
-PUBLISHED = "Algorithm 2, published"
-
-
-CONTROL = "Algorithm 2, ours, f = 1"
-
-
-OURS = "Algorithm 2, ours"
-
-
-FILTERING = "Algorithm 1, ours"
-
-
-BLIND = "ours, told nothing"
-
-
-METHODS = (PRIOR, LADDER, PUBLISHED_CONTROL, PUBLISHED, CONTROL, OURS, FILTERING, BLIND)
-
-
-CONTROLS = (PRIOR, LADDER, PUBLISHED_CONTROL, CONTROL, BLIND)
-
+from experiments.common.config import MethodsConfig
+from experiments.common.methods import Method, Settings
+from experiments.digits.methods import METHODS, Networks
 
 # The best by the final value in the median of experiments/results/digits/search.jsonl.
 ALL_ROUNDS = 1000  # of failures to keep: more than there are rounds
@@ -63,18 +38,13 @@ FILTERING_SETTING = SequentialFilteringConfig(
 )
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(MethodsConfig):
     """Settings of the experiment.
 
     Attributes:
-      methods: which to run, by number: 0 prior, 1 tempered ladder, 2 published with f = 1,
-        3 Algorithm 2 as published, 4 ours with f = 1, 5 Algorithm 2 ours, 6 Algorithm 1 ours,
-        7 Algorithm 2 ours with an oracle that answers 0 whatever it is asked, a control that
-        is not run unless it is named.
-      rounds: of every method, each of num_candidates reward evaluations.
-      seeds: how many runs of each method.
-      first_seed: the seeds are this one and those that follow.
+      algorithms: which to run; empty for all: prior, ladder, banel_f1, ours_f1, ours_told_nothing
+        (controls; the last one is not run unless it is named), banel, ours, filtering.
       num_candidates: m.
       base: what every method starts from, the prior or the prior broadened by its ladder.
       failure_dropout: of the failure model of ours.
@@ -86,15 +56,18 @@ class Config:
       task: the digits.
     """
 
+    known: ClassVar[Mapping[str, Method]] = METHODS
+    of_methods: ClassVar[tuple[str, ...]] = (
+        "algorithms", "num_candidates", "failure_dropout", "ours", "filtering"
+    )  # fmt: skip
     main_flags: ClassVar[tuple[str, ...]] = (
-        "methods", "rounds", "seeds", "first_seed", "num_candidates", "base", "task.side",
+        "algorithms", "rounds", "seeds", "first_seed", "num_candidates", "base", "task.side",
         "task.grey_levels", "task.num_target_variants", "output", "runs",
     )  # fmt: skip
 
-    methods: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+    algorithms: tuple[str, ...] = tuple(name for name in METHODS if name != "ours_told_nothing")
     rounds: int = 10
     seeds: int = 3
-    first_seed: int = 0
     num_candidates: int = 250
     base: Literal["prior", "broadened"] = "prior"
     failure_dropout: float = 0.1
@@ -106,42 +79,39 @@ class Config:
         )
     )
     output: str = "runs/digits"
-    runs: str = ""
     task: DigitsConfig = field(default_factory=DigitsConfig)
 
     def __post_init__(self):
-        checks.fields(self)
-        checks.integers(self, "rounds", "seeds", "num_candidates", at_least=1)
-        checks.seeds(self, "first_seed")
-        if not self.methods or not set(self.methods) <= set(range(len(METHODS))):
-            raise ValueError(f"methods={self.methods} must be numbers from 0 to {len(METHODS) - 1}")
+        super().__post_init__()
+        checks.integers(self, "num_candidates", at_least=1)
         for name in ("ours", "filtering"):
             if getattr(self, name).num_candidates not in (250, self.num_candidates):
                 raise ValueError(
                     f"{name}.num_candidates={getattr(self, name).num_candidates} differs from "
                     f"num_candidates={self.num_candidates}, which sets it for all methods"
                 )
-        algorithms(self)  # their own checks, before anything is paid for
+        methods.check(self, METHODS)
 
+    @property
+    def settings(self) -> Settings:
+        """Of all methods; failures are kept for as many rounds as there are."""
+        kept = lambda setting: dataclasses.replace(
+            setting, failure_rounds=min(setting.failure_rounds, self.rounds)
+        )
+        return Settings(
+            num_candidates=self.num_candidates,
+            failure_start=methods.PUBLISHED.failure_start,
+            ours=kept(self.ours),
+            ours_base=self.base,
+            ours_failure_dropout=self.failure_dropout,
+            filtering=kept(self.filtering),
+        )
 
-def algorithms(config: Config) -> dict[str, Any]:
-    """The settings of every method that has any."""
-    m, rounds = config.num_candidates, config.rounds
-    published = BanelConfig(num_candidates=m, drop_successes=True)
-
-    def sized(setting):
-        kept = min(setting.failure_rounds, rounds)
-        return dataclasses.replace(setting, num_candidates=m, failure_rounds=kept)
-
-    ours = sized(config.ours)
-    return {
-        PUBLISHED_CONTROL: dataclasses.replace(published, filter_factor=1.0),
-        PUBLISHED: published,
-        CONTROL: dataclasses.replace(ours, filter_factor=1.0),
-        OURS: ours,
-        BLIND: ours,
-        FILTERING: sized(config.filtering),
-    }
+    @property
+    def networks(self) -> Networks:
+        transformer = self.task.transformer
+        of = methods.of_transformer(transformer, transformer.length * transformer.vocab_size)
+        return Networks(**vars(of), generator=methods.network(transformer, transformer.dropout))
 
 
 PRESETS = {

@@ -14,14 +14,9 @@ import numpy as np
 from experiments.common import curves, redraw
 from experiments.common.curves import Curve, Level
 from experiments.common.figures import WIDTH, Floor, grid, plt, save
+from experiments.digits.methods import METHODS
 
-NAMES = {  # of the methods, which decide their colours in all figures
-    "prior": "prior", "tempered ladder": "ladder", "published, f = 1": "banel_f1",
-    "Algorithm 2, published": "banel", "Algorithm 2, ours, f = 1": "ours_f1",
-    "Algorithm 2, ours": "ours", "Algorithm 1, ours": "filtering",
-    "ours, told nothing": "ours_told_nothing",
-}  # fmt: skip
-LEARNERS = ("banel", "ours", "filtering")
+NAMES = {method.title: name for name, method in METHODS.items()}  # which decide their colours
 # Of a round's gain: no method's colours.
 PARTS = {"filter": "#AA3377", "past_filters": "#228833", "distillation": "#4477AA"}
 
@@ -49,7 +44,7 @@ def success_rate(path: Path, summary: Mapping[str, Any]) -> None:
     curves.draw(
         path,
         [
-            Curve(NAMES[title], title, rates(of), NAMES[title] not in LEARNERS)
+            Curve(NAMES[title], title, rates(of), METHODS[NAMES[title]].control)
             for title, of in summary["methods"].items()
             if title != "prior"
         ],
@@ -108,4 +103,4 @@ def samples(path: Path, images: dict[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    redraw.run(draw, "experiments/results/digits")
+    redraw.run(draw, "experiments/results/digits", METHODS)

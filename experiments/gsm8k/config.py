@@ -1,6 +1,7 @@
 """Settings of the runs on GSM8K's questions, and their presets."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -13,7 +14,8 @@ from banel_jax.tasks.gsm8k.data import HARD_QUESTIONS, Split
 from banel_jax.tasks.gsm8k.task import Rule
 from banel_jax.training import TrainingConfig
 from experiments.common.broadening import BroadenConfig
-from experiments.common.methods import Settings
+from experiments.common.config import MethodsConfig
+from experiments.common.methods import Method, Settings
 from experiments.gsm8k.methods import METHODS, WITH_FAILURE_MODEL
 
 OURS = BanelConfig(
@@ -43,8 +45,8 @@ SETTINGS = Settings(
 )
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(MethodsConfig):
     """Settings of the experiment.
 
     Attributes:
@@ -58,9 +60,6 @@ class Config:
       algorithms: which to run: banel_f1, ours_f1, ours_by_prior, ours_told_nothing (controls),
         banel, importance, inverse, ours, rnd, policy_gradient, negative_rl, pseudo_count,
         gflownet_tb, gflownet_vargrad, rtb.
-      rounds: of num_candidates reward evaluations each, of every algorithm.
-      seeds: how many runs of each algorithm.
-      first_seed: the seeds are this one and those that follow.
       block: rounds in a compiled call; what it did is on disk before the next.
       num_evaluated: responses after each round, judged for the success rate.
       num_final: the same of the last state.
@@ -71,12 +70,12 @@ class Config:
       lora: which models are adapters over one copy of the base: `none`, the `failure` model
         alone, the `generator` alone, or `both`.
       adapters: their settings.
-      output: folder of the tables and figures.
       runs: folder of the runs themselves.
       settings: of the algorithms.
       broaden: the broadened prior; its temperatures are `temperatures`.
     """
 
+    known: ClassVar[Mapping[str, Method]] = METHODS
     main_flags: ClassVar[tuple[str, ...]] = (
         "model", "data_dir", "question", "algorithms", "rounds", "seeds", "first_seed",
         "settings.num_candidates", "max_new_tokens", "dtype", "lora", "output", "runs",
@@ -90,9 +89,7 @@ class Config:
     max_new_tokens: int = 256
     dtype: Literal["float32", "bfloat16"] = "float32"
     algorithms: tuple[str, ...] = ("banel_f1", "banel", "rnd")
-    rounds: int = 30
     seeds: int = 1
-    first_seed: int = 0
     block: int = 1
     num_evaluated: int = 10_000
     num_final: int = 10_000
@@ -112,22 +109,14 @@ class Config:
     )
 
     def __post_init__(self):
-        checks.fields(self)
+        super().__post_init__()
         numbers = (
-            "rounds", "seeds", "block", "num_evaluated", "num_final", "num_prior", "num_tempered",
-            "batch",
+            "block", "num_evaluated", "num_final", "num_prior", "num_tempered", "batch",
         )  # fmt: skip
         checks.integers(self, *numbers, at_least=1)
-        checks.seeds(self, "first_seed")
         if not self.question or not self.algorithms:
             raise ValueError("give at least one question and one of algorithms")
         tempering.check(self.temperatures)
-        unknown = set(self.algorithms) - set(METHODS)
-        if unknown:
-            raise ValueError(
-                f"algorithms={','.join(sorted(unknown))} is not known; choose among "
-                f"{', '.join(METHODS)}"
-            )
         if self.lora in ("failure", "generator"):
             differ = [n for n in self.algorithms if n not in WITH_FAILURE_MODEL]
             if differ:
@@ -135,10 +124,6 @@ class Config:
                     f"lora={self.lora}: {', '.join(differ)} has no failure model beside its "
                     "generator; give lora=both or none"
                 )
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        return self.algorithms
 
 
 def _small(rate: float, num_candidates: int, distilled: int) -> Settings:

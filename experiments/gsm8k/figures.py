@@ -93,6 +93,22 @@ def success_rate(
     save(figure, path)
 
 
+def swept(
+    path: Path, config: Mapping[str, Any], question: str, told: Mapping[str, Any], of: Mapping
+) -> None:
+    """The same at one question, a line for each value of a field, from dark to light.
+
+    Args:
+      path, config: as for `success_rate`.
+      question: which.
+      told: what was measured of the prior.
+      of: metrics [seeds, rounds] by name, by title.
+    """
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.8, len(of)))
+    colours = dict(zip(of, shades, strict=True))
+    success_rate(path, config, {question: told}, {question: of}, colours)
+
+
 def _points(
     axes, n: int, metrics, cumulative: bool, floor: Floor, title: str, colour: str, shift: float
 ) -> None:

@@ -10,9 +10,9 @@ the end the model is saved as a Hugging Face folder beside its training curve.
 import shutil
 import time
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import checks, files, numerics, parallel, sampling, training
+from banel_jax import files, numerics, parallel, sampling, training
 from banel_jax.models.language import huggingface, responses
 from banel_jax.models.language.qwen2 import Qwen2Config
 from banel_jax.models.language.responses import Prompt, ResponseConfig, pad_prompts
@@ -32,64 +32,12 @@ from banel_jax.runs.checkpoint import Checkpoints, checksum
 from banel_jax.runs.progress import progress
 from banel_jax.tasks.gsm8k.data import Problem, Split, load_gsm8k
 from banel_jax.tasks.gsm8k.task import Rule, is_right
-from banel_jax.training import TrainingConfig
 from banel_jax.types import Key, Params, Sequences
 from experiments.common import report
 from experiments.common.batches import in_batches
+from experiments.gsm8k.finetune_config import PRESETS as PRESETS
+from experiments.gsm8k.finetune_config import Config
 from experiments.gsm8k.model import LanguageModel, load
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of the fine-tuning.
-
-    Attributes:
-      model: folder of the model to begin with.
-      data_dir: folder of GSM8K's files; empty for that of BANEL_DATA_DIR.
-      folder: where the model is saved.
-      num_problems: of the training split, the first that are short enough; 0 for all.
-      steps: updates.
-      questions: of an update.
-      group: responses to each of them.
-      kl_coefficient: of log pi(x) - log base(x), taken off the rewards.
-      max_prompt_tokens: questions that take more are left out.
-      max_new_tokens: of a response.
-      rule: of a right answer.
-      optimizer: its learning rate, warm-up, decay, clipping; epochs and batches do not apply.
-      num_evaluated: questions of the test split that are answered before and after.
-      mean_at: responses to each of those, whose mean is reported.
-      checkpoint_every: steps.
-      seed: of all random numbers.
-    """
-
-    model: str = "runs/gsm8k/stand_in"
-    data_dir: str = ""
-    folder: str = "runs/gsm8k/stand_in_finetuned"
-    num_problems: int = 0
-    steps: int = 200
-    questions: int = 32
-    group: int = 8
-    kl_coefficient: float = 0.001
-    max_prompt_tokens: int = 256
-    max_new_tokens: int = 256
-    rule: Rule = "strict"
-    optimizer: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(learning_rate=1e-5, warmup_steps=10)
-    )
-    num_evaluated: int = 200
-    mean_at: int = 5
-    checkpoint_every: int = 10
-    seed: int = 0
-
-    def __post_init__(self):
-        counts = ("steps", "questions", "num_evaluated", "mean_at", "checkpoint_every")
-        checks.integers(self, *counts, "max_prompt_tokens", "max_new_tokens", at_least=1)
-        checks.fields(self)
-        checks.integers(self, "num_problems", at_least=0)
-        checks.seeds(self, "seed")
-        checks.integers(self, "group", at_least=2)  # or its mean is no baseline
-        checks.reals(self, "kl_coefficient", at_least=0)
-        checks.one_of(self, "rule", get_args(Rule))
 
 
 @struct.dataclass
@@ -277,27 +225,3 @@ def one_step(config, model, problems, prompts, step: int, state: Progress) -> Pr
         jnp.asarray(rewards),
     )  # fmt: skip
     return Progress(params, opt_state, state.rewards.at[step].set(rewards.mean()))
-
-
-PRESETS: dict[str, Config] = {
-    "default": Config(),
-    "stand_in": Config(
-        num_problems=32,  # each is met often: with all of them two cores see hardly a success
-        steps=40,
-        questions=16,
-        max_new_tokens=160,
-        optimizer=TrainingConfig(learning_rate=3e-4, warmup_steps=10),
-    ),
-    "smoke": Config(
-        model="runs/gsm8k_smoke/stand_in",
-        folder="runs/gsm8k_smoke/stand_in_finetuned",
-        steps=2,
-        questions=3,
-        group=2,
-        max_prompt_tokens=160,
-        max_new_tokens=16,
-        num_evaluated=4,
-        mean_at=2,
-        checkpoint_every=1,
-    ),
-}

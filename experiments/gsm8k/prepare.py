@@ -20,11 +20,10 @@ from banel_jax.tasks.gsm8k.task import GsmOracle, on_host
 from banel_jax.types import Key, Params, SequenceModel, Sequences, Task
 from experiments.common import rate_table, report
 from experiments.common.batches import in_batches
-from experiments.common.broadening import broadened
+from experiments.common.broadening import bases
 from experiments.common.methods import Networks
 from experiments.common.rate_table import FreeControl, Rate
 from experiments.gsm8k.config import Config
-from experiments.gsm8k.methods import METHODS
 from experiments.gsm8k.model import LanguageModel
 
 
@@ -33,7 +32,9 @@ class Prepared(NamedTuple):
 
     Attributes:
       question: its row.
-      problem, oracle: what is asked, and how an answer is judged.
+      problem: what is asked.
+      language: the model that is asked.
+      oracle: how an answer is judged.
       networks: the language model asked it.
       bases: parameters to start from, by name.
       prior: its success rate.
@@ -43,6 +44,7 @@ class Prepared(NamedTuple):
 
     question: int
     problem: Problem
+    language: LanguageModel
     oracle: GsmOracle
     networks: Networks
     bases: dict[str, Params]
@@ -85,8 +87,8 @@ def prepare(config: Config, language: LanguageModel, row: int) -> Prepared:
     networks = networks_of(language, problem)
     oracle = GsmOracle(language.text, problem.gold, config.rule)
     model, cache = networks.model(0.0), files.expand(config.runs)
-    ladder = tempering.ladder(model, sorted({*config.temperatures, 1.0}))
-    bases = {"prior": language.params}
+    rungs = tuple(sorted({*config.temperatures, 1.0}))
+    ladder = tempering.ladder(model, rungs)
     base = f"{checksum(language.params):08x}"
 
     def rate(what: str, seed: int, number: int, params, source: SequenceModel, *temperature):
@@ -117,15 +119,13 @@ def prepare(config: Config, language: LanguageModel, row: int) -> Prepared:
         t: rate(f"T{t:g}", 12, tempered, language.params, model, t) for t in config.temperatures
     }
     others = [FreeControl("tempered ladder", None, rate("ladder", 13, n, language.params, ladder))]
-    if any(METHODS[name].base(config.settings) == "broadened" for name in config.algorithms):
-        broaden = dataclasses.replace(
-            config.broaden, temperatures=tuple(sorted({*config.temperatures, 1.0}))
-        )
-        task = Task(model, language.params, on_host(oracle), None, oracle.texts)
-        bases["broadened"] = broadened(task, broaden, config.first_seed, cache, f"q{row}")
-        found = rate("broadened", 14, n, bases["broadened"], model, 1.0)
+    task = Task(model, language.params, on_host(oracle), None, oracle.texts)
+    broaden = dataclasses.replace(config.broaden, temperatures=rungs)
+    starts = bases(config.bases, task, broaden, config.first_seed, cache, f"q{row}")
+    if "broadened" in starts:
+        found = rate("broadened", 14, n, starts["broadened"], model, 1.0)
         others.append(FreeControl("broadened prior", None, found))
-    return Prepared(row, problem, oracle, networks, bases, prior, by_temperature, others)
+    return Prepared(row, problem, language, oracle, networks, starts, prior, by_temperature, others)
 
 
 def successes_in(path: Path) -> int:

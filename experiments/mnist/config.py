@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 
@@ -12,23 +12,18 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 from experiments.common import methods
 from experiments.common.broadening import BroadenConfig
-from experiments.common.methods import METHODS, Networks, Settings
+from experiments.common.config import ComparisonConfig
+from experiments.common.methods import Networks, Settings
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(ComparisonConfig):
     """Settings of the experiment.
 
     Attributes:
       algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
         ours_by_prior (controls), banel, banel_base, importance, inverse, ours, filtering,
         policy_gradient, negative_rl, rnd, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
-      rounds: of num_candidates reward evaluations each, of every algorithm.
-      seeds: how many runs of each algorithm.
-      first_seed: the seeds are this one and those that follow.
-      seeds_at_once: in one compiled call, computed as one batch. All of them use a GPU best, 1
-        a CPU.
-      block: rounds in a compiled call; what it did is on disk before the next.
       num_round_targets: how many of the targets, the likeliest under the prior, the success
         rates by round are summed over; 0 for all. Final values are always over all.
       without_top: leave so many of the likeliest targets out of the second figure.
@@ -37,10 +32,7 @@ class Config:
       data_dir: folder of MNIST's four files, or of prepared tensorflow-datasets; by default
         the environment's BANEL_DATA_DIR.
       prior_file: a pretrained prior from another run's folder; empty to pretrain one.
-      output: folder of the tables and figures.
       runs: folder of the pretrained prior and of the runs themselves.
-      settings: of the algorithms.
-      broaden: the broadened prior.
       task: the task.
     """
 
@@ -49,12 +41,6 @@ class Config:
         "num_round_targets", "task.resolution", "data_dir", "prior_file", "output", "runs",
     )  # fmt: skip
 
-    algorithms: tuple[str, ...] = ()
-    rounds: int = 30
-    seeds: int = 5
-    first_seed: int = 0
-    seeds_at_once: int = 5
-    block: int = 5
     num_round_targets: int = 0
     without_top: int = 10
     num_cut_samples: int = 20_000
@@ -62,27 +48,27 @@ class Config:
     prior_file: str = ""
     output: str = "runs/mnist/results"
     runs: str = "runs/mnist"
-    settings: Settings = field(default_factory=Settings)
-    broaden: BroadenConfig = field(default_factory=BroadenConfig)
     task: mnist.MnistConfig = field(default_factory=mnist.MnistConfig)
 
     def __post_init__(self):
-        checks.fields(self)
-        numbers = ("rounds", "seeds", "seeds_at_once", "block", "num_cut_samples")
-        checks.integers(self, *numbers, at_least=1)
+        super().__post_init__()
+        checks.integers(self, "num_cut_samples", at_least=1)
         checks.integers(self, "num_round_targets", "without_top", at_least=0)
-        checks.seeds(self, "first_seed")
-        methods.check(self, METHODS)
-
-    @property
-    def chosen(self) -> tuple[str, ...]:
-        return self.algorithms or tuple(METHODS)
 
     @property
     def networks(self) -> Networks:
         """Random network distillation sees pixels."""
         observe = partial(_flat_pixels, self.task)
         return methods.of_transformer(self.task.transformer, self.task.resolution**2, observe)
+
+    @property
+    def filters_together(self) -> float:
+        """f of all filters of Algorithm 1: as sharply is the prior cut in a control."""
+        filtering = self.settings.filtering
+        return filtering.filter_factor ** (len(filtering.filter_rounds) or 1)
+
+    def preparation(self) -> tuple[Any, ...]:
+        return (*super().preparation(), self.filters_together)
 
 
 def _flat_pixels(task: mnist.MnistConfig, sequences: Sequences) -> jax.Array:

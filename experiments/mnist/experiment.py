@@ -12,9 +12,9 @@ runs them at several values of any field (Figure 3). Minutes and results stand i
 experiments/mnist/README.md.
 """
 
-import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,14 +25,13 @@ from banel_jax import diagnostics, files, success_rate
 from banel_jax.success_rate import LN10
 from banel_jax.tasks.mnist import task as mnist
 from banel_jax.types import Algorithm, Sequences, State
-from experiments.common import methods, report, sweeps
+from experiments.common.comparison import Experiment, Found, Gains, Part, Results
 from experiments.common.methods import METHODS
-from experiments.common.seed_runs import Runner, SeedRuns, run_each
-from experiments.mnist import controls as mnist_controls
+from experiments.common.seed_runs import Runner, SeedRuns
 from experiments.mnist import figures as mnist_figures
 from experiments.mnist import table as mnist_table
 from experiments.mnist.config import PRESETS, Config
-from experiments.mnist.prepare import Prepared, prepare
+from experiments.mnist.prepare import Prepared, describe, measured, prepare
 
 NUM_DRAWN = 250  # of the last state, for the diversity of its samples
 
@@ -107,108 +106,51 @@ def runner(config: Config, name: str, prepared: Prepared) -> Runner:
     )
 
 
-def run(config: Config, prepared: Prepared) -> dict[str, SeedRuns]:
-    """The chosen algorithms, from disk or run now; one that cannot go on is told of and left."""
-    methods.check_rounds(config)
-
-    def in_words(name, result):
-        gain = result.final["log10_success_rate"].astype(float) - prepared.log10_rate
-        return f"{10 ** np.median(gain):.3g} times the prior in the median"
-
-    seeds = range(config.first_seed, config.first_seed + config.seeds)
-    run_one = lambda name: runner(config, name, prepared)
-    return run_each(METHODS, config.chosen, run_one, seeds, in_words)
+def outcome(config: Config, name: str, prepared: Prepared, result: SeedRuns) -> str:
+    gain = result.final["log10_success_rate"].astype(float) - prepared.log10_rate
+    return f"{10 ** np.median(gain):.3g} times the prior in the median"
 
 
-def by_rate(curve: Mapping[float, mnist_controls.Rates]) -> dict[float, float]:
-    return {at: rates.log10_rate for at, rates in curve.items()}
-
-
-def free_controls_of(config: Config, prepared: Prepared):
-    """(rates by temperature, rates by cut, those of them that tables and figures show)."""
-    temperatures = mnist_controls.tempering(prepared.task, config.without_top)
-    filtering = config.settings.filtering
-    factor = filtering.filter_factor ** (len(filtering.filter_rounds) or 1)
-    cuts = mnist_controls.cutting(prepared.task, config.without_top, factor, config.num_cut_samples)
-    return temperatures, cuts, mnist_controls.shown(temperatures, cuts, factor)
-
-
-def main(config: Config) -> None:
-    started = time.perf_counter()
-    output = report.output_folder(config.output)
-    prepared = prepare(config)
-    assert prepared.task.targets is not None
-    print(
-        f"{prepared.task.targets.tokens.shape[0]:,} targets; success rate of the prior "
-        f"{10**prepared.log10_rate:.3g}, exact; its held-out 0s take "
-        f"{prepared.prior_metrics['held_out_nats']:.1f} nats"
-    )
-    results = run(config, prepared)
-    if not results:
-        raise ValueError("no algorithm came to its end; see above")
-    temperatures, cuts, free_controls = free_controls_of(config, prepared)
-    rows = mnist_table.rows(config, prepared, results, free_controls)
-    print()
-    for columns in mnist_table.TABLES:
-        report.print_table(mnist_table.readable(rows), columns)
-        print()
+def found(config: Config, prepared: Prepared, results: Results) -> Found:
+    rows = mnist_table.rows(config, prepared, results, prepared.free_controls)
     words = mnist_table.in_words(rows)
-    print(mnist_table.LEGEND + "\n\n" + words)
-    about = report.provenance(started)
-    stamp = {k: about[k] for k in ("command", "commit", "device")}
-    # Rows read from disk keep the commit that ran them.
-    report.write_json(
-        output / "table2.json",
-        [stamp | {"preset": methods.preset_of(config, PRESETS)} | row for row in rows],
-    )
-    summary = report.jsonable(
-        about
-        | {"config": asdict(config), "log10_prior_success_rate": prepared.log10_rate}
-        | {"prior": prepared.prior_metrics, "conclusion": words}
-        | {"log10_success_rate_by_temperature": by_rate(temperatures)}
-        | {"log10_success_rate_of_likeliest_1_in": by_rate(cuts)}
+    return Found(
+        rows,
+        [(mnist_table.readable(rows), columns) for columns in mnist_table.TABLES],
+        words,
+        {"conclusion": words, **measured(prepared)}
         | {"algorithms": {name: mnist_table.details(result) for name, result in results.items()}},
     )
-    report.write_json(output / "summary.json", summary)
-    mnist_figures.draw(config, prepared, results, summary, output / "figures")
-    print(
-        f"\nwritten: {output}/table2.json, summary.json, figures/ "
-        f"({time.perf_counter() - started:.0f} s in all)"
-    )
 
 
-def sweep(field: str, points: list[tuple[str, Config]]) -> None:
-    """The algorithms at several values of one field (Figure 3, where it is failure_epochs)."""
-    started = time.perf_counter()
-    config = points[0][1]
-    output = report.output_folder(config.output)
-    sweeps.check(field, [c for _, c in points])
-    results: list[dict[str, SeedRuns]] = []
-    every_prepared: list[Prepared] = []
-    for value, point in points:
-        print(f"{field} = {value}", flush=True)
-        every_prepared.append(prepare(point))
-        results.append(run(point, every_prepared[-1]))
-    base = np.array([g.log10_rate for g in every_prepared])[:, None]
-    rates = lambda numbers: numbers["log10_success_rate"].astype(float)
-    of_each = lambda rate: sweeps.stack(
-        [{METHODS[name].title: rate(result) for name, result in at.items()} for at in results]
-    )
-    over_base = lambda stacked: {title: rate - base for title, rate in stacked.items()}
-    # By measure and algorithm, decades over the prior [values, seeds].
-    measures = {
-        "best": over_base(of_each(lambda result: rates(result.metrics).max(axis=1))),
-        "final": over_base(of_each(lambda result: rates(result.final))),
-    }
-    found: dict[Any, list[mnist_controls.FreeControl]] = {}
-    for (_, c), prepared in zip(points, every_prepared, strict=True):
-        needs = (c.task, c.without_top, c.settings.filtering)
-        found[needs] = found.get(needs) or free_controls_of(c, prepared)[2]
-    controls = [found[c.task, c.without_top, c.settings.filtering] for _, c in points]
-    for same in zip(*controls, strict=True):
-        gains = np.array([[control.rates.log10_rate] for control in same]) - base
-        measures["best"][same[0].kind] = measures["final"][same[0].kind] = gains
-    about = report.provenance(started) | {"config": asdict(config)}
-    sweeps.show(
-        output, field, [value for value, _ in points], measures, about, sweeps.colours(METHODS)
-    )
+def draw(config: Config, parts: Sequence[Part[Prepared]], summary: dict[str, Any], folder: Path):
+    (part,) = parts
+    mnist_figures.draw(config, part.prepared, part.results, summary, folder)
+
+
+def gains(config: Config, prepared: Prepared, result: SeedRuns) -> tuple[np.ndarray, np.ndarray]:
+    """Decades over the prior, by round and final."""
+    # As float64: float32 would be written as 1.4440000057.
+    over = lambda values: values.astype(float) - prepared.log10_rate
+    return over(result.metrics["log10_success_rate"]), over(result.final["log10_success_rate"])
+
+
+def free_gains(config: Config, prepared: Prepared) -> dict[str, Gains]:
+    over = lambda rates: np.array([rates.log10_rate]) - prepared.log10_rate
+    return {c.kind: (over(c.rates), over(c.rates)) for c in prepared.free_controls}
+
+
+EXPERIMENT = Experiment[Config, Prepared](
+    PRESETS,
+    prepare=lambda config: [prepare(config)],
+    describe=lambda config, prepared: describe(prepared),
+    runner=runner,
+    outcome=outcome,
+    found=found,
+    draw=draw,
+    gains=gains,
+    free_gains=free_gains,
+    legend=mnist_table.LEGEND,
+    table="table2.json",
+)
+main = EXPERIMENT.main

@@ -10,11 +10,9 @@ skipped. The policy gradient and relative trajectory balance are left out: where
 
 import dataclasses
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import ClassVar
 
 from experiments.common import flags, search
-from experiments.common.seed_runs import SeedRuns
 from experiments.mnist import experiment as mnist
 
 # A baseline has as many as any form of BaNEL.
@@ -67,38 +65,25 @@ def _search_task():
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(search.Config):
     """Settings of the search.
 
     Attributes:
       experiment: what each trial starts from; its seeds, prior and targets are not the table's.
-      algorithms: whose trials to run; empty for all.
-      output: the file of trials.
     """
+
+    trials: ClassVar[search.Trials] = TRIALS
 
     experiment: mnist.Config = field(
         default_factory=lambda: dataclasses.replace(
             EXPERIMENT, rounds=8, seeds=2, first_seed=100, task=_search_task()
         )
     )
-    algorithms: tuple[str, ...] = ()
     output: str = "experiments/results/mnist/search.jsonl"
-
-    def __post_init__(self):
-        search.check(self.algorithms, TRIALS)
-
-
-def gains(
-    trial: mnist.Config, prepared: mnist.Prepared, result: SeedRuns
-) -> tuple[np.ndarray, np.ndarray]:
-    """Decades over the prior, by round and final."""
-    # As float64: float32 would be written as 1.4440000057.
-    over = lambda values: values.astype(float) - prepared.log10_rate
-    return over(result.metrics["log10_success_rate"]), over(result.final["log10_success_rate"])
 
 
 def main(config: Config) -> None:
-    search.run(config, TRIALS, mnist.prepare, mnist.runner, gains)
+    search.run(config, mnist.EXPERIMENT)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from experiments.addition import single as addition_single
 from experiments.addition import table as addition_table
 from experiments.addition.methods import METHODS
 from experiments.common import flags, rate_table
+from experiments.common.comparison import Experiment
 from experiments.common.rate_table import Rate
 from experiments.common.seed_runs import SeedRuns
 
@@ -294,7 +295,7 @@ def test_a_second_time_nothing_is_run_anew(done, monkeypatch):
 
     monkeypatch.setattr(addition.Runner, "_run", no)
     monkeypatch.setattr(addition_prepare.addition_models.prior_cache, "fit_by_epochs", no)
-    addition.run(done, addition.prepare(done))
+    addition.EXPERIMENT.run(done, addition.prepare(done))
 
 
 def test_what_is_measured_of_the_prior_is_what_its_samples_are(done):
@@ -345,7 +346,7 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     """Two values of failure_epochs, which the control does not feel."""
     final = {1: [20, 20, 0], 5: [40, 40, 40], 9: None}
 
-    def run(config, prepared):
+    def run(self, config, prepared):
         successes = final[config.settings.failure_epochs]
         results = {"prior": result(np.full((3, 3), 0.002), [2, 2, 2], np.zeros((3, 3)))}
         if successes is None:  # BaNEL found no candidates
@@ -353,13 +354,13 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
         return results | {"banel": result(np.full((3, 3), 0.02), successes, np.zeros((3, 3)))}
 
     monkeypatch.setattr(addition, "prepare", lambda config: PREPARED)
-    monkeypatch.setattr(addition, "run", run)
+    monkeypatch.setattr(Experiment, "run", run)
     point = lambda value: dataclasses.replace(
         SMOKE,
         output=str(tmp_path),
         settings=dataclasses.replace(SMOKE.settings, failure_epochs=value),
     )
-    addition.sweep("settings.failure_epochs", [(str(n), point(n)) for n in (1, 5, 9)])
+    addition.EXPERIMENT.sweep("settings.failure_epochs", [(str(n), point(n)) for n in (1, 5, 9)])
     written = json.loads((tmp_path / "sweep_failure_epochs.json").read_text())
     decades = written["log10_gain_final"]
     *reached, stopped = decades[METHODS["banel"].title]
@@ -370,19 +371,19 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     assert "50 [1.25, 50]" in printed and "100 [100, 100]" in printed and "stopped" in printed
     assert (tmp_path / "figures" / "sweep_failure_epochs.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="no sweep"):
-        addition.sweep("algorithms", [("banel", SMOKE)])
+        addition.EXPERIMENT.sweep("algorithms", [("banel", SMOKE)])
 
 
 def test_nothing_is_searched_or_swept_over_a_base_without_success(monkeypatch, tmp_path):
     without = PREPARED._replace(prior=Rate(0, 500))
     monkeypatch.setattr(addition, "prepare", lambda config: without)
-    monkeypatch.setattr(addition, "run", lambda *_: pytest.fail("evaluations were spent"))
-    monkeypatch.setattr(addition, "runner", lambda *_: pytest.fail("evaluations were spent"))
+    monkeypatch.setattr(Experiment, "run", lambda *_: pytest.fail("evaluations were spent"))
+    monkeypatch.setattr(addition, "Runner", lambda *_: pytest.fail("evaluations were spent"))
     search = addition_search.Config(output=str(tmp_path / "search.jsonl"), algorithms=("ours",))
     point = dataclasses.replace(SMOKE, output=str(tmp_path))
     for spend in (
         lambda: addition_search.main(search),
-        lambda: addition.sweep("settings.kappa", [("1", point)]),
+        lambda: addition.EXPERIMENT.sweep("settings.kappa", [("1", point)]),
     ):
         with pytest.raises(ValueError, match="none of num_prior=500 samples of the prior succeeds"):
             spend()

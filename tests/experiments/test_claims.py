@@ -11,8 +11,10 @@ from banel_jax.models import tempering
 from experiments.common.claims import FEWEST, Result, verdict
 from experiments.common.figures import Floor, rate_by_temperature
 from experiments.common.rate_table import Rate
-from experiments.digits import config as digits_config
-from experiments.digits import experiment as digits
+from experiments.digits import table as digits_table
+from experiments.digits.config import PRESETS as DIGITS
+from experiments.digits.methods import METHODS
+from experiments.digits.prepare import Prepared
 from experiments.gaussian_1d import experiment as gaussian_1d
 from experiments.two_circles import experiment as two_circles
 
@@ -62,7 +64,8 @@ def test_counted_rates_claim_nothing_where_their_intervals_overlap():
 
 
 def test_the_digits_claim_nothing_of_no_success():
-    base = digits.Base(None, -3.78)
+    warm = {0.5: -3.78 + np.log10(2.55), 2.0: -5.0}
+    prepared = Prepared(None, {}, "prior", -3.78, -3.78, warm)  # type: ignore[arg-type]
     spread = lambda values: {"values": values, "median": np.median(values)} | {
         "min": min(values), "max": max(values)
     }  # fmt: skip
@@ -72,17 +75,21 @@ def test_the_digits_claim_nothing_of_no_success():
         "expected_evaluations_to_first_success": spread([1.0]),
     }  # fmt: skip
     summary = {
-        digits.LADDER: method([1.0, 1.0], [0, 0]),
-        digits.FILTERING: method([1.11, 1.95], [0, 0]),
+        METHODS["ladder"].title: method([1.0, 1.0], [0, 0]),
+        METHODS["filtering"].title: method([1.11, 1.95], [0, 0]),
     }
-    free = digits.best_temperature({0.5: -3.78 + np.log10(2.55), 2.0: -5.0}, base)
+    free = prepared.best_temperature
     assert free.title == "T = 0.5, chosen by looking" and free.median == pytest.approx(2.55)
-    words = " ".join(digits.in_words(digits_config.PRESETS["smoke"], summary, base, free).split())
+    in_words = lambda summary: " ".join(
+        digits_table.in_words(DIGITS["smoke"], summary, -3.78, free).split()
+    )
+    words = in_words(summary)
     assert "below the best control, at 0.6 of it (T = 0.5, chosen by looking)" in words
     assert "adds" not in words and "met 0 successes in all" in words
-    rows = digits.table(digits.Config(), summary, dict.fromkeys(summary, 1.0), free)
+    rows = digits_table.rows(DIGITS["demo"], summary, dict.fromkeys(summary, 1.0), free)
     assert rows[1]["x best control"] == pytest.approx(1.53 / 2.55)
-    only = digits.in_words(digits.Config(), {digits.LADDER: summary[digits.LADDER]}, base, free)
+    ladder = METHODS["ladder"].title
+    only = in_words({ladder: summary[ladder]})
     assert only == "Only controls were run: nothing can be said of learning from failures."
 
 

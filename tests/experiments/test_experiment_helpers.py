@@ -26,6 +26,7 @@ from experiments.addition import search as addition_search
 from experiments.common import flags, report, search
 from experiments.common.batches import over
 from experiments.common.broadening import BroadenConfig, broadened
+from experiments.digits import search as digits_search
 from experiments.mnist import search as mnist_search
 
 
@@ -260,7 +261,7 @@ def test_fields_are_changed_by_their_path_and_nothing_else():
         search.with_fields(Experiment(), {"first.epoch": 1})
 
 
-@pytest.mark.parametrize("module", [addition_search, mnist_search])
+@pytest.mark.parametrize("module", [addition_search, digits_search, mnist_search])
 def test_every_trial_of_a_search_is_another_experiment(module):
     start = module.Config().experiment
     banels = ("ours", "filtering", "banel")
@@ -340,12 +341,12 @@ def test_a_result_has_a_place_before_the_work(tmp_path, monkeypatch):
 # What each program does first after the place of its result: in none of them is that work.
 PROGRAMS = {
     "addition.experiment": "prepare", "addition.single": "addition.prepare",
-    "digits.experiment": "digits", "gaussian_1d.experiment": "gaussian_1d",
+    "digits.experiment": "prepare", "gaussian_1d.experiment": "gaussian_1d",
     "gsm8k.finetune": "load", "gsm8k.pretrain": "load_gsm8k", "gsm8k.run": "load",
     "gsm8k.select": "load_gsm8k", "mnist.experiment": "prepare",
     "mnist.filters": "mnist.prepare", "two_circles.experiment": "two_circles",
-    "benchmark.experiment": "benchmark_ceiling.products", "digits.search": "digits",
-    "addition.search": "prepare", "mnist.search": "mnist.prepare",
+    "benchmark.experiment": "benchmark_ceiling.products", "digits.search": "digits.prepare",
+    "addition.search": "addition.prepare", "mnist.search": "mnist.prepare",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from experiments.gsm8k import config as gsm8k_config
 from experiments.gsm8k import model as gsm8k_model
 from experiments.gsm8k import prepare as gsm8k_prepare
 from experiments.gsm8k import run as gsm8k_run
+from experiments.gsm8k import runner as gsm8k_runner
 
 SMOKE = gsm8k_config.PRESETS["smoke"]
 
@@ -130,7 +131,7 @@ def test_a_sweep_runs_one_field(config, judged):
     f = config.settings.filter_factor
     points = [
         (
-            value,
+            f"{value:g}",
             dataclasses.replace(
                 config, settings=dataclasses.replace(config.settings, filter_factor=value)
             ),
@@ -140,11 +141,19 @@ def test_a_sweep_runs_one_field(config, judged):
     gsm8k_run.sweep("settings.filter_factor", points)
     found = written(config, "sweep_filter_factor.json")
     assert found["field"] == "settings.filter_factor"
-    title = gsm8k_run.METHODS["banel"].title
-    expected = [f"{title}, filter_factor {value}" for value in (f, f / 2)]
-    assert [row["algorithm"] for row in found["rows"]] == expected
-    rate = drawn(config, jax.random.key(10), config.num_final).mean()
-    assert [row["final"] for row in found["rows"]] == pytest.approx([rate, rate])
+    language = gsm8k_run.begin(config)
+    prior = gsm8k_run.prepare(config, language, 3)
+    title, rate = gsm8k_run.METHODS["banel"].title, lambda k, n: drawn(config, jax.random.key(k), n)
+    over = lambda rates: np.log10(rates.mean() / prior.prior.value)
+    assert found["values"] == [f"{f:g}", f"{f / 2:g}"]
+    for measure, key, number in (("best", 9, "num_evaluated"), ("final", 10, "num_final")):
+        gain = over(rate(key, getattr(config, number)))
+        assert found[f"log10_gain_{measure}"][title] == [[pytest.approx(gain, abs=1e-6)]] * 2
+    warm = over(np.array([prior.by_temperature[0.5].value]))
+    assert found["log10_gain_final"]["best T"] == [[pytest.approx(warm)]] * 2
+    figures = Path(config.output, "figures")
+    for name in ("sweep_filter_factor", "sweep_filter_factor_by_round"):
+        assert (figures / f"{name}.png").stat().st_size > 1000
 
 
 @pytest.mark.slow
@@ -160,7 +169,7 @@ def test_models_that_are_named_are_adapters(config, judged, which):
     config = dataclasses.replace(config, lora=which, algorithms=("banel",), num_tempered=8)
     language = gsm8k_run.begin(config)
     prepared = gsm8k_run.prepare(config, language, 3)
-    algorithm, start = gsm8k_run.adapted(
+    algorithm, start = gsm8k_runner.adapted(
         config, prepared, gsm8k_run.METHODS["banel"], language.params
     )
     full = sum(x.size for x in jax.tree.leaves(language.params))

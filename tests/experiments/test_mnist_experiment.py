@@ -21,10 +21,12 @@ from banel_jax.tasks.mnist import task as task_module
 from banel_jax.training import TrainingConfig
 from banel_jax.types import SequenceModel, Sequences, Task
 from experiments.common import methods
+from experiments.common.comparison import Experiment
 from experiments.common.methods import METHODS, Settings
 from experiments.common.seed_runs import Runner, SeedRuns
 from experiments.mnist import controls as mnist_controls
 from experiments.mnist import experiment as mnist
+from experiments.mnist import filtering
 from experiments.mnist import filters as mnist_filters
 from experiments.mnist import prepare as mnist_prepare
 from experiments.mnist import search as mnist_search
@@ -80,7 +82,6 @@ def result(by_round, final, **metrics):
     )
 
 
-PREPARED = mnist.Prepared(None, {}, -6.0, -8.0, None, None, {})  # type: ignore[arg-type]
 CONFIG = dataclasses.replace(SMOKE, rounds=ROUNDS, seeds=3)
 # The best of seed 0 comes in the first two rounds, which the last ten leave out.
 LEARNT = np.full((3, ROUNDS), -6.0)
@@ -97,6 +98,7 @@ RESULTS = {
 TEMPERATURES = {0.5: Rates(-7.0, -8.0), 1.5: Rates(-5.25, -7.5), 2.0: Rates(-5.5, -7.0)}
 CUTS = {16: Rates(-5.5, -8.5), 32: Rates(-5.375, -np.inf), 64: Rates(-np.inf, -np.inf)}
 COSTLESS = mnist_controls.shown(TEMPERATURES, CUTS, 16)
+PREPARED = mnist.Prepared(None, {}, -6.0, -8.0, None, None, {}, TEMPERATURES, CUTS, COSTLESS)  # type: ignore[arg-type]
 
 
 def table(results=RESULTS, free_controls=COSTLESS):
@@ -411,9 +413,9 @@ def test_unknown_algorithms_and_bad_settings_are_named():
         mnist.Config(algorithms=("banel",), settings=Settings(filter_factor=0.5))
     assert mnist.Config().chosen == tuple(METHODS)
     with pytest.raises(ValueError, match=r"rounds=24 ends before .*filter_rounds=\(12, 16, 20, 24"):
-        mnist.run(mnist.Config(rounds=24), PREPARED)
+        mnist.EXPERIMENT.run(mnist.Config(rounds=24), PREPARED)
     with pytest.raises(ValueError, match=r"--sweep\.algorithms is no sweep"):
-        mnist.sweep("algorithms", [("prior", SMOKE)])
+        mnist.EXPERIMENT.sweep("algorithms", [("prior", SMOKE)])
 
 
 def test_presets_are_known_by_their_task_and_settings():
@@ -430,25 +432,25 @@ def test_presets_are_known_by_their_task_and_settings():
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_a_cut_lets_its_share_through(share):
     ratios = np.random.default_rng(0).normal(size=1001) * 7 + 40
-    cut = mnist_filters.threshold_of(ratios, share, None)
-    passed = mnist_filters.acceptance(ratios, cut, None)
+    cut = filtering.threshold_of(ratios, share, None)
+    passed = filtering.acceptance(ratios, cut, None)
     np.testing.assert_array_equal(passed, ratios >= cut)
     assert abs(passed.mean() - share) <= 1 / 1001
-    assert passed.sum() >= 1 and mnist_filters.acceptance(np.zeros(3), 0.0, None).all()
+    assert passed.sum() >= 1 and filtering.acceptance(np.zeros(3), 0.0, None).all()
 
 
 def test_a_soft_cut_by_hand():
-    soft = mnist_filters.acceptance(np.array([1.0, 3.0, -1.0, 1e6, -1e6]), 1.0, 2.0)
+    soft = filtering.acceptance(np.array([1.0, 3.0, -1.0, 1e6, -1e6]), 1.0, 2.0)
     e = np.exp(1)
     np.testing.assert_allclose(soft, [0.5, e / (1 + e), 1 / (1 + e), 1, 0], atol=1e-12)
-    find = mnist_filters.threshold_of
+    find = filtering.threshold_of
     assert find(np.array([-1.0, 1.0]), 0.5, 1.0) == pytest.approx(0)  # by symmetry
     # Of one sample alone the logistic curve says where.
     assert find(np.array([2.0]), 0.25, 3.0) == pytest.approx(2 + 3 * np.log(3))
     ratios = np.random.default_rng(1).normal(size=400) * 5
     for softness in (0.1, 4.0):
         cut = find(ratios, 0.3, softness)
-        assert mnist_filters.acceptance(ratios, cut, softness).mean() == pytest.approx(0.3)
+        assert filtering.acceptance(ratios, cut, softness).mean() == pytest.approx(0.3)
 
 
 V, LENGTH = 9, 6  # half a million sequences, evenly likely: few are drawn twice
@@ -464,7 +466,7 @@ def even_model(log_prob):
 
 EVEN = even_model(lambda params, x, **_: jnp.float32(-LENGTH * np.log(V)))
 SOME = np.array([[i % 9, i // 9 % 9, 1, 2, 3, i // 81] for i in range(400)])
-FILTERED = mnist_filters.Prepared(
+FILTERED = filtering.Base(
     EVEN, jnp.zeros(()), Sequences(jnp.array(SOME), jnp.array(SOME) >= 0),
     np.full(400, -LENGTH * np.log(V)), 10,
 )  # fmt: skip
@@ -472,11 +474,11 @@ FILTERED = mnist_filters.Prepared(
 
 def filtered(monkeypatch, failure_model, fit, **settings):
     """`run_variant` with this failure model, on samples of the even model."""
-    monkeypatch.setattr(mnist_filters, "_failure_model", lambda *_: (failure_model, fit))
+    monkeypatch.setattr(filtering, "_failure_model", lambda *_: (failure_model, fit))
     config = mnist_filters.Config(**settings)
-    samples, scores = mnist_filters.draw(config, FILTERED, 0)
-    variant = mnist_filters.Variant()
-    return mnist_filters.run_variant(config, FILTERED, variant, EVEN, 0, samples, scores)
+    samples, scores = filtering.draw(config, FILTERED, 0)
+    variant = filtering.Variant()
+    return filtering.run_variant(config, FILTERED, variant, EVEN, 0, samples, scores)
 
 
 def test_what_passes_the_filters_by_enumeration(monkeypatch):
@@ -520,9 +522,9 @@ def test_filters_on_disk_are_read_and_not_run(monkeypatch, tmp_path):
         calls.append((variant, seed))
         return np.full((2, 4), [seed, -np.inf, np.nan, len(calls)])
 
-    monkeypatch.setattr(mnist_filters, "run_variant", run_variant)
-    monkeypatch.setattr(mnist_filters, "draw", lambda *_: (None, None))
-    monkeypatch.setattr(mnist_filters, "ground_of", lambda *_: FILTERED)
+    monkeypatch.setattr(filtering, "run_variant", run_variant)
+    monkeypatch.setattr(filtering, "draw", lambda *_: (None, None))
+    monkeypatch.setattr(filtering, "base_of", lambda *_: FILTERED)
     prepared = PREPARED._replace(bases={"prior": None, "broadened": None})
     one = mnist_filters.run(dataclasses.replace(config, seeds=1), prepared)
     assert len(calls) == len(mnist_filters.VARIANTS)
@@ -642,10 +644,9 @@ def test_a_sweep_over_what_is_started_from_has_each_of_them(monkeypatch):
         pass
 
     def prepare(config):
-        needed = {METHODS[name].base(config.settings) for name in config.chosen}
-        return PREPARED._replace(bases=dict.fromkeys({"prior"} | needed))
+        return PREPARED._replace(bases=dict.fromkeys({"prior"} | config.bases))
 
-    def run(config, prepared):
+    def run(self, config, prepared):
         for name in config.chosen:
             base = METHODS[name].base(config.settings)
             assert base in prepared.bases
@@ -654,11 +655,13 @@ def test_a_sweep_over_what_is_started_from_has_each_of_them(monkeypatch):
         return {}
 
     monkeypatch.setattr(mnist, "prepare", prepare)
-    monkeypatch.setattr(mnist, "run", run)
+    monkeypatch.setattr(Experiment, "run", run)
     base = lambda name: dataclasses.replace(SMOKE.settings, ours_base=name)
     point = lambda name: dataclasses.replace(SMOKE, algorithms=("ours",), settings=base(name))
     with pytest.raises(Enough):
-        mnist.sweep("settings.ours_base", [(n, point(n)) for n in ("prior", "broadened")])
+        mnist.EXPERIMENT.sweep(
+            "settings.ours_base", [(n, point(n)) for n in ("prior", "broadened")]
+        )
 
 
 def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
@@ -666,23 +669,24 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     epochs = {1: -5.0, 5: -4.0}
     by_round = lambda last: np.stack([[-6.0, last + 1, last]] * 2)
 
-    def run(config, prepared):
+    def run(self, config, prepared):
         last = epochs[config.settings.failure_epochs]
         return {
             "banel": result(by_round(last), [last, last + 0.5]),
             "banel_f1": result(by_round(-7.0), [-7.0, -7.5]),
         }
 
-    monkeypatch.setattr(mnist, "prepare", lambda config: PREPARED)
-    monkeypatch.setattr(mnist, "run", run)
-    monkeypatch.setattr(mnist, "free_controls_of", lambda *_: (None, None, COSTLESS))
+    prepared = []
+    monkeypatch.setattr(mnist, "prepare", lambda config: prepared.append(config) or PREPARED)
+    monkeypatch.setattr(Experiment, "run", run)
     config = dataclasses.replace(
         SMOKE, rounds=3, algorithms=("banel", "banel_f1"), output=str(tmp_path)
     )
     point = lambda value: dataclasses.replace(
         config, settings=dataclasses.replace(config.settings, failure_epochs=value)
     )
-    mnist.sweep("settings.failure_epochs", [("1", point(1)), ("5", point(5))])
+    mnist.EXPERIMENT.sweep("settings.failure_epochs", [("1", point(1)), ("5", point(5))])
+    assert len(prepared) == 1  # for both values
     written = json.loads((tmp_path / "sweep_failure_epochs.json").read_text())
     assert written["values"] == ["1", "5"]
     final, best = written["log10_gain_final"], written["log10_gain_best"]
@@ -699,7 +703,7 @@ def test_a_sweep_by_hand(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "figures" / "sweep_failure_epochs.png").stat().st_size > 1000
     more = dataclasses.replace(point(5), rounds=4)
     with pytest.raises(ValueError, match=r"--sweep\.rounds: points of other rounds"):
-        mnist.sweep("rounds", [("3", point(5)), ("4", more)])
+        mnist.EXPERIMENT.sweep("rounds", [("3", point(5)), ("4", more)])
 
 
 def command(*arguments, **environment):
