@@ -611,7 +611,7 @@ def test_a_trial_of_the_search_is_kept_and_not_run_again(done, monkeypatch, caps
     small, rows = done
     monkeypatch.setattr(Runner, "_run", refuse)
     trials = [{}, {"settings.rnd_policy.training.learning_rate": 0.5}]
-    monkeypatch.setattr(mnist_search, "TRIALS", {"rnd": trials[:1], "ours": []})
+    monkeypatch.setattr(mnist_search.Config, "trials", {"rnd": trials[:1], "ours": []})
     config = mnist_search.Config(small, output=str(tmp_path / "search.jsonl"))
     read = lambda: [json.loads(line) for line in Path(config.output).read_text().splitlines()]
     mnist_search.main(config)
@@ -624,7 +624,7 @@ def test_a_trial_of_the_search_is_kept_and_not_run_again(done, monkeypatch, caps
     assert "rnd" in capsys.readouterr().out
     mnist_search.main(config)
     assert read() == [line]
-    monkeypatch.setattr(mnist_search, "TRIALS", {"rnd": trials})
+    monkeypatch.setattr(mnist_search.Config, "trials", {"rnd": trials})
     with pytest.raises(AssertionError, match="it was run again"):
         mnist_search.main(config)
     assert read() == [line]
