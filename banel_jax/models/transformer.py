@@ -58,6 +58,33 @@ class TransformerConfig:
         checks.reals(self, "dropout", at_least=0, below=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransformerSize:
+    """The fields of a task's settings that say how large its decoder is.
+
+    Attributes:
+      num_layers, num_heads, width, dropout: of the prior, a transformer.
+    """
+
+    num_layers: int = 4
+    num_heads: int = 4
+    width: int = 128
+    dropout: float = 0.1
+
+    def decoder(
+        self, vocab_size: int, length: int, eos_token: int | None = None
+    ) -> TransformerConfig:
+        return TransformerConfig(
+            vocab_size=vocab_size,
+            length=length,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            width=self.width,
+            dropout=self.dropout,
+            eos_token=eos_token,
+        )
+
+
 def row_blocks(length: int) -> list[tuple[int, int]]:
     """The rows of causal attention in at most four blocks, each (start, end).
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 from sklearn.datasets import load_digits
 
 from banel_jax import checks, prior_cache, training
-from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.models.transformer import TransformerConfig, TransformerSize, transformer
 from banel_jax.prior_cache import Prior
 from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.targets import target_set
@@ -31,8 +31,8 @@ PRIOR_DIGIT, TARGET_DIGIT = 0, 6
 MAX_VOCAB_SIZE = 1024
 
 
-@dataclass(frozen=True)
-class DigitsConfig:
+@dataclass(frozen=True, kw_only=True)
+class DigitsConfig(TransformerSize):
     """Settings of the task.
 
     Attributes:
@@ -45,7 +45,6 @@ class DigitsConfig:
       augmentation: variants of the 0s.
       augmented_copies: variants of each 0, the image itself among them.
       held_out_fraction: of the 0s (images with all their variants), for early stopping.
-      num_layers, num_heads, width, dropout: of the prior, a transformer.
       pretraining: of the prior; `patience` is in epochs.
       seed: of the data's variants and split and of the prior.
     """
@@ -61,7 +60,6 @@ class DigitsConfig:
     num_layers: int = 2
     num_heads: int = 4
     width: int = 32
-    dropout: float = 0.1
     pretraining: training.TrainingConfig = field(
         default_factory=lambda: training.TrainingConfig(
             epochs=60, batch_size=50, learning_rate=1e-3, warmup_steps=50, patience=6
@@ -98,14 +96,7 @@ class DigitsConfig:
 
     @property
     def transformer(self) -> TransformerConfig:
-        return TransformerConfig(
-            vocab_size=self.vocab_size,
-            length=self.length,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            width=self.width,
-            dropout=self.dropout,
-        )
+        return self.decoder(self.vocab_size, self.length)
 
 
 def digits(config: DigitsConfig, cache_dir: str | os.PathLike) -> Task:

@@ -131,12 +131,12 @@ def _small(num_problems: int, epochs: int, decay_steps: int) -> ModelConfig:
         warmup_steps=100,
         decay_steps=decay_steps,
     )
-    return ModelConfig(2, 4, 48, num_problems=num_problems, training=fit)
+    return ModelConfig(num_layers=2, num_heads=4, width=48, num_problems=num_problems, training=fit)
 
 
 def _tiny(epochs: int) -> ModelConfig:
     fit = TrainingConfig(epochs=epochs, batch_size=20, learning_rate=5e-3)
-    return ModelConfig(1, 2, 16, num_problems=2000, training=fit)
+    return ModelConfig(num_layers=1, num_heads=2, width=16, num_problems=2000, training=fit)
 
 
 PRESETS: dict[str, Config] = {

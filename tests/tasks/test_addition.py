@@ -178,10 +178,15 @@ def test_the_cache_completes_as_the_whole_network_does():
     assert len(np.unique(found[:, -1])) > 1
 
 
+def _model(width, training):
+    sizes = dict(num_layers=1, num_heads=2, width=width, dropout=0.0)
+    return ModelConfig(**sizes, num_problems=400, training=training)
+
+
 SMALL = addition_models.AdditionConfig(
     grammar=GrammarConfig(max_digits=1),
-    target=ModelConfig(1, 2, 32, 0.0, 400, TrainingConfig(40, 50, 3e-3)),
-    attacker=ModelConfig(1, 2, 16, 0.0, 400, TrainingConfig(20, 50, 3e-3)),
+    target=_model(32, TrainingConfig(40, 50, 3e-3)),
+    attacker=_model(16, TrainingConfig(20, 50, 3e-3)),
     held_out=100,
 )
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from banel_jax import checks, prior_cache
-from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.models.transformer import TransformerConfig, TransformerSize, transformer
 from banel_jax.prior_cache import Prior
 from banel_jax.tasks.addition import task as addition
 from banel_jax.tasks.addition.task import AdditionOracle, GrammarConfig
@@ -22,8 +22,8 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences, Task
 
 
-@dataclass(frozen=True)
-class ModelConfig:
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(TransformerSize):
     """Settings of one of the two models and of its training.
 
     Attributes:
@@ -48,15 +48,7 @@ class ModelConfig:
         checks.integers(self, "num_problems", at_least=2)
 
     def transformer(self, length: int) -> TransformerConfig:
-        return TransformerConfig(
-            vocab_size=addition.VOCAB_SIZE,
-            length=length,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            width=self.width,
-            dropout=self.dropout,
-            eos_token=addition.EOS,
-        )
+        return self.decoder(addition.VOCAB_SIZE, length, addition.EOS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from banel_jax import checks, prior_cache, training
-from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.models.transformer import TransformerConfig, TransformerSize, transformer
 from banel_jax.prior_cache import Prior
 from banel_jax.tasks.affine import AffineRanges, affine_variants
 from banel_jax.tasks.mnist.data import Mnist
@@ -29,8 +29,8 @@ PRIOR_DIGIT, TARGET_DIGIT = 0, 6
 MAX_PATCH = 12  # pixels of a patch: its 2^12 values are the vocabulary
 
 
-@dataclass(frozen=True)
-class MnistConfig:
+@dataclass(frozen=True, kw_only=True)
+class MnistConfig(TransformerSize):
     """Settings of the task.
 
     Attributes:
@@ -42,7 +42,6 @@ class MnistConfig:
       num_targets: how many are drawn. Duplicates, and those that equal a 0 of the pretraining
         data, are left out.
       held_out_fraction: of the 0s, for early stopping.
-      num_layers, num_heads, width, dropout: of the prior, a transformer.
       pretraining: of the prior; `patience` is in epochs.
       seed: of the split, the targets and the prior.
     """
@@ -54,10 +53,6 @@ class MnistConfig:
     targets: AffineRanges = field(default_factory=lambda: AffineRanges(15.0, 2.8, 0.9, 1.1))
     num_targets: int = 50_000
     held_out_fraction: float = 0.1
-    num_layers: int = 4
-    num_heads: int = 4
-    width: int = 128
-    dropout: float = 0.1
     pretraining: training.TrainingConfig = field(
         default_factory=lambda: training.TrainingConfig(
             epochs=100, batch_size=50, learning_rate=1e-3, warmup_steps=100, patience=5
@@ -99,14 +94,7 @@ class MnistConfig:
 
     @property
     def transformer(self) -> TransformerConfig:
-        return TransformerConfig(
-            vocab_size=self.vocab_size,
-            length=self.length,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            width=self.width,
-            dropout=self.dropout,
-        )
+        return self.decoder(self.vocab_size, self.length)
 
 
 def mnist(config: MnistConfig, data: Mnist, prior: Prior) -> Task:
