@@ -5,7 +5,7 @@ the same for all.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -80,6 +80,8 @@ class Experiment(Generic[Config, Prepared]):
       check: `check(config, prepared)` raises ValueError where nothing can be gained over.
       draw_sweep: `draw_sweep(path, config, prepared, results by title)`, of a sweep's rounds.
       table: name of the table's file.
+      relevant: the flags, or groups of them, that matter to the chosen methods; None for what they
+        read of `settings`.
     """
 
     presets: Mapping[str, Config]
@@ -97,6 +99,7 @@ class Experiment(Generic[Config, Prepared]):
     check: Callable[[Config, Prepared], None] = lambda config, prepared: None
     draw_sweep: Callable[[Path, Config, Prepared, Results], None] | None = None
     table: str = "table.json"
+    relevant: Callable[[Config], Collection[str]] | None = None
 
     @property
     def default(self) -> Config:
@@ -204,5 +207,5 @@ def program(experiment: Experiment[Any, Any]) -> None:
     """What `python -m experiments.NAME` runs."""
     flags.run(
         experiment.main, experiment.default, dict(experiment.presets), experiment.sweep,
-        relevant=lambda config: methods.relevant(config, experiment.methods),
+        relevant=experiment.relevant or (lambda c: methods.relevant(c, experiment.methods)),
     )  # fmt: skip

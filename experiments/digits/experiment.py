@@ -24,7 +24,7 @@ from experiments.common.seed_runs import Runner, SeedRuns
 from experiments.digits import figures as digits_figures
 from experiments.digits import table as digits_table
 from experiments.digits.config import PRESETS, Config
-from experiments.digits.methods import METHODS
+from experiments.digits.methods import METHODS, relevant
 from experiments.digits.prepare import Prepared, describe, measured, prepare
 
 BLOCK = 5  # rounds in a compiled call
@@ -117,5 +117,6 @@ EXPERIMENT = Experiment[Config, Prepared](
     gains=gains,
     free_gains=free_gains,
     legend=digits_table.LEGEND,
+    relevant=relevant,
 )
 main = EXPERIMENT.main

@@ -36,6 +36,15 @@ def _variant(name: str, title: str, setting: Callable[[Settings], BanelConfig]) 
     return _named(name, title, build=partial(_ours, setting))
 
 
+_READ = {"ours": ("ours", "failure_dropout"), "filtering": ("filtering", "failure_dropout")}
+
+
+def relevant(config) -> list[str]:
+    """The flags, or groups of them, that the chosen methods read beside what all of them do."""
+    found = [flag for n in config.chosen for flag in _READ.get(n.partition("_")[0], ())]
+    return list(dict.fromkeys(found + ["broaden"] * (config.base == "broadened")))
+
+
 _OURS = _variant("ours", "Algorithm 2, ours", methods.ours)
 METHODS: dict[str, Method] = {
     "prior": _named("prior", "prior"),

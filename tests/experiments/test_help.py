@@ -12,6 +12,7 @@ import pytest
 
 from experiments.addition import experiment as addition
 from experiments.common import compilation, fields, help, methods
+from experiments.digits import experiment as digits
 from experiments.gsm8k import finetune, pretrain, select
 from experiments.gsm8k import run as gsm8k_run
 from experiments.mnist import experiment as mnist
@@ -64,6 +65,17 @@ def test_a_method_shows_the_settings_that_its_numbers_depend_on(experiment):
     assert not of("banel") & {"settings.ours", "settings.rnd", "broaden"}
     assert of("policy_gradient") == {"settings.policy_gradient", "settings.num_candidates"}
     assert {"settings.rnd_policy"} <= of("rnd") and "settings.pseudo_count" not in of("rnd")
+
+
+def test_a_method_of_the_digits_shows_its_settings():
+    of = lambda *names, **changes: digits.EXPERIMENT.relevant(
+        digits.Config(algorithms=names, **changes)
+    )
+    assert of("prior", "banel") == [] and of("filtering") == ["filtering", "failure_dropout"]
+    assert of("ours_told_nothing", "ours") == ["ours", "failure_dropout"]
+    assert of("prior", base="broadened") == ["broaden"]
+    names = {s.name.partition(".")[0] for s in fields.settings(digits.Config())}
+    assert names >= {"ours", "filtering", "failure_dropout", "broaden"}
 
 
 def test_what_is_set_for_all_has_one_flag():
