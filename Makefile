@@ -18,12 +18,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	@echo "1 of 3: two circles, where every rate is exact; half a minute on 2 CPU cores"
+	@echo "1 of 3: two circles, where every rate is exact; half a minute on 2 CPU cores."
+	@echo "Then handwritten digits (5 minutes) and sums (4 minutes)."
 	$(BIN)/python -m experiments.two_circles
 	@echo "2 of 3: handwritten digits, from 0s to 6s; 5 minutes. Stopped, the command goes on"
 	$(BIN)/python -m experiments.digits
 	@echo "3 of 3: sums that a trained transformer gets wrong; 4 minutes"
 	$(BIN)/python -m experiments.addition --preset=demo
+	@echo
+	@echo "All done: figures are in runs/. Your own problem: README.md, then docs/quick_start.md"
 
 # Whatever all else stands on; of the algorithms the settings of both of the paper's.
 QUICK := $(wildcard tests/oracle/test_*.py) $(addprefix tests/, \

@@ -64,6 +64,7 @@ class Prepared(NamedTuple):
 def prepare(config: Config) -> Prepared:
     """The models, from `config.runs` or trained into it, and what is measured of them."""
     cache = report.output_folder(config.runs)
+    print(f"first the target and the attacker, trained or found in {config.runs}", flush=True)
     c = config.task
     train = lambda name, file: addition_models.trained(c, name, cache, file or None)
     target, attacker = train("target", config.target_file), train("attacker", config.attacker_file)

@@ -45,7 +45,7 @@ def swallowing():
     time.sleep(60)
 
 def told():
-    print("ready", flush=True)
+    print("ready")  # a line is seen when it is written, through a pipe as well
     try:
         time.sleep(60)
     finally:
@@ -112,7 +112,8 @@ def stopped(process, number=signal.SIGINT):
     ],
 )
 def test_a_signal_ends_it_with_one_line(what, number):
-    process = start("-c", PROGRAM, f"--what={what}")
+    environment = {name: of for name, of in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = start("-c", PROGRAM, f"--what={what}", env=environment)
     assert process.stdout.readline() == "ready\n"
     time.sleep(random.uniform(0, 2))
     out, err = stopped(process, number)
