@@ -33,7 +33,7 @@ ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "models": MODEL,
     "algorithms": MODEL | {"rejection", "failures"},
     "oracle": FLOOR,
-    "runs": FLOOR | {"oracle", "sampling", "scoring"},
+    "runs": FLOOR | {"oracle", "sampling", "scoring", "success_rate"},
     "pretraining": MODEL | {"runs"},
     "prior_cache": MODEL | {"runs", "pretraining"},
     "tasks": MODEL | {"models", "prior_cache"},

@@ -39,7 +39,8 @@ def check_unclaimed(folder: Path) -> None:
     ledger = folder / "oracle.sqlite"
     if ledger.exists() and ledger.stat().st_size:
         return
-    for name in ("metrics.jsonl", "timings.jsonl", "summary.json", "checkpoints"):
+    ours = ("metrics.jsonl", "metrics.csv", "timings.jsonl", "summary.json", "status.json")
+    for name in (*ours, "report.html", "checkpoints"):
         path = folder / name
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise ValueError(
@@ -122,10 +123,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read ({error.strerror}); {mend}") from error
 
 
-def _differences(
-    path: Path, configuration: Mapping[str, Any], accept: Sequence[str]
-) -> dict[str, tuple[Any, Any]]:
-    """{field: (there, here)} of what is not accepted, there being after the changes."""
+def in_force(path: Path) -> dict[str, Any]:
+    """The settings in a `config.json` by name, such as `run.seed`, after all changes.
+
+    Raises:
+      ValueError: where it is damaged or cannot be read; one line that names it.
+    """
     stored = _read(path)
     try:
         changes = [dict(change["fields"]) for change in stored.pop("changes", [])]
@@ -133,11 +136,19 @@ def _differences(
         raise ValueError(
             f"{path} is damaged in its changes; put it back from a copy, or choose another folder"
         ) from error
-    if not stored.keys() & configuration.keys():
-        raise ValueError(f"{path} is another program's; choose another folder")
     there = flatten(stored)
     for change in changes:
         there |= change
+    return there
+
+
+def _differences(
+    path: Path, configuration: Mapping[str, Any], accept: Sequence[str]
+) -> dict[str, tuple[Any, Any]]:
+    """{field: (there, here)} of what is not accepted, there being after the changes."""
+    if not _read(path).keys() & configuration.keys():
+        raise ValueError(f"{path} is another program's; choose another folder")
+    there = in_force(path)
     here = flatten(json.loads(json.dumps(configuration)))
     accepted = lambda name: any(f"{name}.".startswith(f"{given}.") for given in accept)
     return {

@@ -6,12 +6,14 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from banel_jax import files
 
 logger = logging.getLogger(__name__)
+PATIENCE = 0.2  # seconds; whoever asks whether a folder is held has it for a moment
 
 # What is open for a hold. A forked child would share the lock and keep it for its own lifetime,
 # so it closes its copies, which leaves the parent's.
@@ -47,7 +49,7 @@ def hold(folder: Path) -> Iterator[None]:
         ) from error
     _held.add(descriptor)
     try:
-        with contextlib.nullcontext() if _flock(descriptor, folder) else _held_by_file(folder):
+        with contextlib.nullcontext() if _locked(descriptor, folder) else _held_by_file(folder):
             yield
     finally:
         if descriptor in _held:  # else this is a child, which has closed it
@@ -55,16 +57,53 @@ def hold(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _flock(descriptor: int, folder: Path) -> bool:
-    """Whether the file system could lock it."""
+def is_held(folder: Path) -> bool:
+    """Whether a run holds the folder, as far as can be seen from this host."""
+    if (folder / ".held").exists():
+        with contextlib.suppress(OSError):
+            return not _is_left_behind((folder / ".held").read_text("utf-8", "replace"))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    _held.add(descriptor)
+    try:
+        return not _flock(descriptor, fcntl.LOCK_SH)
+    except OSError:  # no flock here, and no file that stands for it
+        return False
+    finally:
+        if descriptor in _held:
+            _held.remove(descriptor)
+            os.close(descriptor)
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    """Whether the lock was free.
+
+    Raises:
+      OSError: where the file system has none.
+    """
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-            return False
-        raise ValueError(
-            f"another process runs in the folder {folder}; wait for it or choose another"
-        ) from error
+            raise
+        return False
+    return True
+
+
+def _locked(descriptor: int, folder: Path) -> bool:
+    """Whether the file system could lock it."""
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while not _flock(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"another process runs in the folder {folder}; wait for it or choose another"
+                )
+            time.sleep(0.02)
+    except OSError:
+        return False
     return True
 
 
@@ -105,12 +144,18 @@ def _remove_left_behind(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         holder = path.read_text(encoding="utf-8", errors="replace")
         host, _, process = holder.rpartition(" ")
-        if not (host == socket.gethostname() and process.isdigit() and _gone(int(process))):
+        if not _is_left_behind(holder):
             raise ValueError(
                 f"another run holds the folder {path.parent}, process {process or '?'} of host "
                 f"{host or '?'}; wait for it or choose another, or delete {path} if it is gone"
             )
         path.unlink()
+
+
+def _is_left_behind(holder: str) -> bool:
+    """Whether the file of a hold is of a process of this host that is gone."""
+    host, _, process = holder.rpartition(" ")
+    return host == socket.gethostname() and process.isdigit() and _gone(int(process))
 
 
 def _gone(process: int) -> bool:

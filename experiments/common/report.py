@@ -2,7 +2,6 @@
 
 import codecs
 import json
-import numbers
 import os
 import subprocess
 import textwrap
@@ -14,28 +13,11 @@ from typing import Any
 import numpy as np
 
 from banel_jax import files
+from banel_jax.runs.report.numbers import format_value as format_value
 from experiments.common import border
 
 WIDTH = 120  # of a table on a terminal, in characters
 FOLD = 40  # of a text in one that is too wide
-
-
-def format_value(value: Any) -> str:
-    """A number to three significant digits, None and NaN as '-', anything else as `str`."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, numbers.Integral):
-        return f"{int(value):,}"
-    if isinstance(value, numbers.Real):
-        value = float(value)
-        if np.isnan(value):
-            return "-"
-        if value and not 1e-3 <= abs(value) < 1e5:
-            return f"{value:.2e}"
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
-    return str(value)
 
 
 def format_table(
