@@ -124,3 +124,12 @@ def test_committed_results_are_drawn_again(name, tmp_path):
         and image.shape[1] == 150 * figures.WIDTH
         and image[..., :3].std() > 0.02
     )
+
+
+def test_a_sweep_over_a_question_has_a_line_for_each_value(tmp_path):
+    summary = json.loads((RESULTS / "gsm8k" / "summary.json").read_text())
+    question, told = next(iter(summary["questions"].items()))
+    of = [algorithm["rounds"] for algorithm in told["algorithms"].values()]
+    swept = {f"a method, kappa {value}": of[value] for value in (0, 1)}
+    gsm8k_figures.swept(tmp_path / "swept.png", summary["config"], question, told, swept)
+    assert matplotlib.image.imread(tmp_path / "swept.png")[..., :3].std() > 0.02
