@@ -26,7 +26,8 @@ LEGEND = (
 
 def summarise(metrics: dict[str, np.ndarray], base: float, num_candidates: int) -> dict[str, Any]:
     """Numbers over seeds of one method; rates and gains as factors, not logarithms."""
-    rates = metrics["log10_success_rate"]
+    metrics = {name: np.asarray(values, np.float64) for name, values in metrics.items()}
+    rates = metrics["log10_success_rate"]  # 1e-40 is no float32
     candidate_rates = 10.0 ** metrics["log10_filtered_success_rate"]
     expected = [report.expected_evaluations(r, num_candidates) for r in candidate_rates]
     gain = 10.0 ** (rates - base)

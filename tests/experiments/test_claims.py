@@ -93,6 +93,15 @@ def test_the_digits_claim_nothing_of_no_success():
     assert only == "Only controls were run: nothing can be said of learning from failures."
 
 
+def test_rates_of_the_digits_that_are_no_float32_are_kept():
+    names = ["success_rate", "filtered_success_rate", *(f"{p}_gain" for p in digits_table.PARTS)]
+    same = lambda value: np.full((2, 3), value, np.float32)
+    metrics = {f"log10_{name}": same(-42) for name in names} | {"num_successes": same(0)}
+    found = digits_table.summarise(metrics, -41.0, 10)
+    assert found["final"]["median"] == pytest.approx(1e-42, rel=1e-6, abs=0)
+    assert found["final_over_base"]["values"] == pytest.approx([0.1, 0.1])
+
+
 def test_the_toys_name_their_best_control(tmp_path, capsys):
     gaussian_1d.main(gaussian_1d.Config(seeds=2, rounds=2, output=str(tmp_path)))
     words = json.loads((tmp_path / "summary.json").read_text())["conclusion"]
