@@ -116,8 +116,9 @@ def figure(
         for name in measures["final"]:
             gain = np.asarray(measures[measure][name], float)
             middle = np.median(gain, axis=1)
-            if axes is panels[-1]:
-                ends.append((max(middle[-1], FLOOR), name, of[name]))
+            reached = middle[~np.isnan(middle)]  # at some values it may have been stopped
+            if axes is panels[-1] and len(reached):
+                ends.append((max(reached[-1], FLOOR), name, of[name]))
             if name not in varies:
                 floor.level(axes, middle[0], ls="--", colour=of[name], lw=1, label=None)
                 continue

@@ -16,7 +16,7 @@ from experiments.digits.config import PRESETS as DIGITS
 from experiments.digits.methods import METHODS
 from experiments.digits.prepare import Prepared
 from experiments.gaussian_1d import experiment as gaussian_1d
-from experiments.two_circles import experiment as two_circles
+from experiments.two_circles import table as two_circles
 
 PRIOR = Result("prior", [1.0])
 T = Result("T = 0.5, chosen by looking", [2.55])
