@@ -126,6 +126,8 @@ class Database:
             )
 
         def whole():
+            if self._connection.in_transaction:  # an interruption came between it and its end
+                self._connection.rollback()
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 return change(self._connection)

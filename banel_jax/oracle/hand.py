@@ -77,8 +77,7 @@ class Hand:
                 len(new),
                 self.store.path,
             )
-        if kept:
-            self.kept.remove()
+        self.kept.remove()  # half a line among it, which was never promised
 
     def entries(
         self, results: Iterable[Result], attempts: int = 1, source: str = "oracle"
