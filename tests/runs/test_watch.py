@@ -17,7 +17,7 @@ from banel_jax.runs import callbacks, lock, progress
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.callbacks import Callbacks
 from banel_jax.runs.metrics_csv import MetricsCsv
-from banel_jax.runs.report import Reader, refresher, status
+from banel_jax.runs.report import Reader, refresher, show, status
 from banel_jax.runs.report.facts import facts
 from banel_jax.runs.report.refresher import Refresher
 from banel_jax.runs.report.view import Standing
@@ -82,6 +82,14 @@ def test_the_page_shows_texts_where_there_are_any(tmp_path):
     assert all(text in written for text in ("met first", "met last", "is &lt;i&gt;", "was"))
 
 
+def test_the_page_is_drawn_again_after_a_kill(tmp_path):
+    folder = made_up_run.write(tmp_path / "run", 2)
+    assert show(folder) == folder / "report.html"
+    assert "2 / 2" in (folder / "report.html").read_text()
+    with pytest.raises(ValueError, match="holds no run"):
+        show(tmp_path)
+
+
 class Awaits(ValueError):
     standing = "waiting"
 
@@ -89,7 +97,9 @@ class Awaits(ValueError):
 def test_how_a_run_ended():
     of = refresher.ended
     assert of(None) == Standing("complete")
-    assert of(KeyboardInterrupt()).state == of(SystemExit("SIGTERM")).state == "stopped"
+    assert of(KeyboardInterrupt()).state == "stopped"
+    assert of(SystemExit(128 + 15)) == Standing("stopped", "by SIGTERM")
+    assert of(SystemExit("enough")) == Standing("stopped", "enough")
     assert of(Awaits("round_3.csv is\nawaited")) == Standing("waiting", "round_3.csv is awaited")
     assert of(ValueError("a\nb")) == Standing("failed", "a b")
     assert of(KeyError("a")) == Standing("failed", "KeyError: 'a'")
@@ -158,6 +168,7 @@ def test_pace_and_time_left(tmp_path):
     folder = made_up_run.write(tmp_path / "run", 4, m=20, wanted=10)
     view = Reader(folder).read(Standing("running"))
     known = facts(view)
+    assert known.rounds == 10
     assert known.rows_per_second == pytest.approx(20 / 32) and known.seconds_per_row == 25 / 20
     gone = view.time - view.told
     assert known.seconds_left == pytest.approx(6 * 32 - gone)
@@ -165,6 +176,17 @@ def test_pace_and_time_left(tmp_path):
     text = progress.line(known)
     assert text.startswith(f"80/200 rows paid, {known.successes} success")
     assert "0.625 rows/s" in text and "1.25 s a row" in text and "left" in text
+
+
+def test_without_rounds_the_budget_says_how_many(tmp_path):
+    folder = made_up_run.write(tmp_path / "run", 2, m=20)
+    for budget, rounds in ((None, None), (90, 4)):
+        change = {"run.may_change.rounds": None, "run.may_change.budget": budget}
+        config = json.loads((folder / "config.json").read_text())
+        config["changes"] = [{"from_round": 2, "fields": change}]
+        (folder / "config.json").write_text(json.dumps(config))
+        known = facts(Reader(folder).read(Standing("running")))
+        assert known.rounds == rounds and (known.seconds_left is None) == (rounds is None)
 
 
 def test_the_line_is_for_terminals_alone(tmp_path, monkeypatch, capsys):

@@ -1,8 +1,10 @@
 """Keeps a run's page and its `status.json` fresh from a thread that can do the run no harm."""
 
+import contextlib
 import logging
 import os
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -102,6 +104,21 @@ class Refresher:
             logger.warning("the page of %s is left as it is: %s", self.folder, kind)
 
 
+def show(folder: Path | str) -> Path:
+    """Draws the page of a run, whether or not it runs.
+
+    Returns:
+      where the page is.
+
+    Raises:
+      ValueError: where the folder holds no run.
+      OSError: where the page cannot be written; it names the file.
+    """
+    path = status.named(folder)
+    files.write_atomically(path / PAGE, page(Reader(path).read()))
+    return path / PAGE
+
+
 def ended(error: BaseException | None) -> Standing:
     """How a run ended that raised this, or nothing."""
     if error is None:
@@ -109,7 +126,10 @@ def ended(error: BaseException | None) -> Standing:
     said = " ".join(f"{error}".split())
     if isinstance(error, KeyboardInterrupt):
         return Standing("stopped", said or "by Ctrl-C")
-    if isinstance(error, SystemExit | GeneratorExit):
+    if isinstance(error, SystemExit):
+        with contextlib.suppress(ValueError):
+            if isinstance(error.code, int):  # a signal's number above 128
+                said = f"by {signal.Signals(error.code - 128).name}"
         return Standing("stopped", said)
     if state := getattr(error, "standing", None):  # an error that is none, such as a pause
         return Standing(state, said)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from banel_jax import files
+from banel_jax.runs import folder as run_folder
 from banel_jax.runs.report import markup
 from banel_jax.runs.report.facts import Facts, Since, facts, rates
 from banel_jax.runs.report.numbers import duration, format_value, moment
 from banel_jax.runs.report.view import STATUS, Reader, RunView
 
-ENDED = ("metrics.jsonl", "config.json", "oracle.sqlite", STATUS)
+OURS = ("metrics.jsonl", "config.json", "oracle.sqlite", STATUS)
 WIDTH = 100  # of a line of text
 
 
@@ -23,10 +24,19 @@ def status(folder: Path | str) -> str:
     Raises:
       ValueError: where the folder holds no run; one line that names it.
     """
-    path = files.expand(folder).absolute()
-    if not any((path / name).exists() for name in ENDED):
+    return as_text(Reader(named(folder)).read())
+
+
+def named(folder: Path | str) -> Path:
+    """The absolute path of a run's folder.
+
+    Raises:
+      ValueError: where the folder holds no run; one line that names it.
+    """
+    path = run_folder.named(folder)
+    if not any((path / name).exists() for name in OURS):
         raise ValueError(f"{path} holds no run; name the folder of one")
-    return as_text(Reader(path).read())
+    return path
 
 
 def as_text(view: RunView) -> str:

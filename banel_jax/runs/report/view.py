@@ -69,9 +69,11 @@ class RunView:
 
     @property
     def rounds(self) -> int | None:
-        """That the run is to have."""
-        found = self.setting("rounds")
-        return int(found) if isinstance(found, int | float) else None
+        """That the run is to have: as many as it was asked for, or as the budget pays."""
+        found, budget, m = map(self.setting, ("rounds", "budget", "num_candidates"))
+        if found is None and isinstance(budget, int) and isinstance(m, int) and m:
+            return budget // m
+        return found if isinstance(found, int) else None
 
     def setting(self, name: str) -> Any:
         """Of the run, whether or not it may change."""
