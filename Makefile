@@ -32,7 +32,7 @@ demo: $(VENV)/.installed
 QUICK := $(wildcard tests/oracle/test_*.py) $(addprefix tests/, \
   $(addsuffix .py, test_checks test_diagnostics test_files test_imports test_sampling test_scoring \
   test_success_rate algorithms/test_banel algorithms/test_rejection models/test_table \
-  models/test_tempering runs/test_checkpoint runs/test_fingerprint runs/test_naming \
+  runs/test_checkpoint runs/test_fingerprint runs/test_naming \
   runs/test_run_folder))
 
 quick: $(VENV)/.test-installed
