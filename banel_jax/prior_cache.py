@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +47,7 @@ def pretrained(
     seed: int,
     data: Callable[[], tuple[Sequences, Float[Array, " n"]]],
     file: str | os.PathLike | None = None,
+    without: Collection[str] = (),
 ) -> Prior:
     """A prior fitted to data with early stopping, from the cache or trained now.
 
@@ -60,10 +61,12 @@ def pretrained(
       pretraining: the fit.
       seed: of initialisation and fit.
       data: `data() -> (sequences [n, length], held_out [n])`, 1 for the rows that are held out.
+      without: fields of a dataclass `config` that the prior does not depend on.
     """
     init_key, fit_key = jax.random.split(jax.random.key(seed))
     sequences, held_out = data()
-    config = dict(naming.plain(config)) | {
+    config = naming.plain(config)
+    config = (config.without(without) if without else config) | {
         TRAINING: {
             "data": fingerprint.of_arrays((sequences.tokens, sequences.mask, held_out)),
             "model": naming.plain(model.settings),
@@ -71,7 +74,8 @@ def pretrained(
             "seed": seed,
         }
     }
-    folder = _file(cache_dir, name, _known_by(config)).with_suffix(".training")
+    known_by = config | {VERSION: numerics.VERSION}
+    folder = _file(cache_dir, name, known_by).with_suffix(".training")
 
     like = jax.eval_shape(model.init, init_key)
     with ExitStack() as stack:  # held until the prior is on disk
@@ -107,7 +111,7 @@ def load_or_train(
 
     Args:
       cache_dir: the folder of the cache; made if missing.
-      name: begins the file's name, `<name>-<hash of the configuration>.npz`.
+      name: begins the file's name, `<name>-<identity of the configuration>.npz`.
       config: what determines the parameters, beside the version of the numerics: a dict, or a
         dataclass, of plain values.
       like: a pytree of arrays or `jax.ShapeDtypeStruct`s, as `train` returns it.
@@ -121,7 +125,7 @@ def load_or_train(
       ValueError: if the folder cannot be written, or the file is corrupt or of another
         configuration or model. The file stays as it was.
     """
-    known_by = _known_by(config)
+    known_by = naming.plain(config) | {VERSION: numerics.VERSION}
     if file:
         file = files.expand(file)
         if not file.is_file():
@@ -140,7 +144,10 @@ def load_or_train(
     params, metrics = train()
     metrics = {key: float(value) for key, value in metrics.items()}
     _say(f" done in {time.monotonic() - start:.0f} s\n")
-    arrays = {CONFIG: np.array(json.dumps(known_by)), METRICS: np.array(json.dumps(metrics))}
+    arrays = {
+        CONFIG: np.array(json.dumps(naming.written(known_by))),
+        METRICS: np.array(json.dumps(metrics)),
+    }
     arrays |= {_array_name(path): np.asarray(leaf) for path, leaf in _leaves(params)}
     with _written(cached), files.replacing(cached) as out:
         np.savez(out, **arrays)  # type: ignore[arg-type]
@@ -159,13 +166,9 @@ def _written(file):
         ) from error
 
 
-def _known_by(config):
-    """As it is kept: JSON values, and the version of the numerics."""
-    return json.loads(json.dumps(naming.plain(config))) | {VERSION: numerics.VERSION}
-
-
 def _file(cache_dir, name, known_by):
-    return files.expand(cache_dir) / f"{name}-{naming.identity(known_by)}.npz"
+    place = lambda identity: files.expand(cache_dir) / f"{name}-{identity}.npz"
+    return place(naming.name_at(place, known_by))
 
 
 def _load(file, known_by, like, mend, of_any_version=False):
@@ -173,6 +176,8 @@ def _load(file, known_by, like, mend, of_any_version=False):
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         found, metrics = json.loads(str(arrays.pop(CONFIG))), json.loads(str(arrays.pop(METRICS)))
+        if not naming.well_marked(found):
+            raise ValueError(naming.MARKS)
         differences = _differences(found, known_by, of_any_version)
     except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"the cached prior {file} cannot be read; {mend}") from error
@@ -192,16 +197,17 @@ def _differences(found, wanted, of_any_version):
 
     Where the version does not matter, neither does what only one of the two has.
     """
-    found, wanted = naming.flatten(found), naming.flatten(wanted)
-    names = found.keys() | wanted.keys()
+    differ = naming.differences(found, naming.written(wanted))
     if of_any_version:
-        names = (found.keys() & wanted.keys()) - {VERSION}
-    missing = "(absent)"
-    differ = [n for n in sorted(names) if found.get(n, missing) != wanted.get(n, missing)]
-    own = [name for name in differ if not name.startswith(f"{TRAINING}.")]
+        differ = {
+            name: values
+            for name, values in differ.items()
+            if naming.MISSING not in values and name != VERSION
+        }
+    own = {name: v for name, v in differ.items() if not name.startswith(f"{TRAINING}.")}
     return ", ".join(
-        f"{name} is {found.get(name, missing)} there and {wanted.get(name, missing)} here"
-        for name in own or differ
+        f"{name} is {there} there and {here} here"
+        for name, (there, here) in (own or differ).items()
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from banel_jax import files
+from banel_jax.runs import naming
 from banel_jax.runs.lock import hold as hold
-from banel_jax.runs.naming import flatten, identity
 
 
 def named(folder: Path | str) -> Path:
@@ -47,9 +47,6 @@ def check_unclaimed(folder: Path) -> None:
                 f"{folder} holds {name}, but neither the config.json nor the ledger of a run: it "
                 "is another program's, or they are lost; choose another folder"
             )
-
-
-MISSING = "(absent)"
 
 
 def check_configuration(
@@ -99,7 +96,7 @@ def check_environment(
 
 def record_configuration(path: Path, configuration: Mapping[str, Any], done: int = 0) -> None:
     """Writes `config.json`, or adds to it what has changed since, from round `done` on."""
-    text = configuration
+    text = naming.written(configuration)
     if path.exists():
         differing = _differences(path, configuration, ())
         if not differing:
@@ -112,15 +109,19 @@ def record_configuration(path: Path, configuration: Mapping[str, Any], done: int
 
 def begun_as(path: Path) -> str:
     """The identity of the run that `config.json` was begun for, whatever has changed since."""
-    return identity({name: part for name, part in _read(path).items() if name != "changes"})
+    stored = {name: part for name, part in _read(path).items() if name != "changes"}
+    return naming.identity_of_written(stored)
 
 
 def _read(path: Path) -> dict[str, Any]:
     mend = "put it back from a copy, or choose another folder"
     try:
-        return files.read_object(path, mend)
+        stored = files.read_object(path, mend)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); {mend}") from error
+    if not naming.well_marked(stored):
+        raise ValueError(f"{path} is damaged in its {naming.MARKS}; {mend}")
+    return stored
 
 
 def in_force(path: Path) -> dict[str, Any]:
@@ -129,6 +130,12 @@ def in_force(path: Path) -> dict[str, Any]:
     Raises:
       ValueError: where it is damaged or cannot be read; one line that names it.
     """
+    stored, changed = _stored(path)
+    return naming.entries(stored) | changed
+
+
+def _stored(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a run was begun with, and what has changed since, by name."""
     stored = _read(path)
     try:
         changes = [dict(change["fields"]) for change in stored.pop("changes", [])]
@@ -136,26 +143,19 @@ def in_force(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is damaged in its changes; put it back from a copy, or choose another folder"
         ) from error
-    there = flatten(stored)
-    for change in changes:
-        there |= change
-    return there
+    return stored, {name: value for change in changes for name, value in change.items()}
 
 
 def _differences(
     path: Path, configuration: Mapping[str, Any], accept: Sequence[str]
 ) -> dict[str, tuple[Any, Any]]:
     """{field: (there, here)} of what is not accepted, there being after the changes."""
-    if not _read(path).keys() & configuration.keys():
+    stored, changed = _stored(path)
+    if not stored.keys() & configuration.keys():
         raise ValueError(f"{path} is another program's; choose another folder")
-    there = in_force(path)
-    here = flatten(json.loads(json.dumps(configuration)))
+    differing = naming.differences(stored, naming.written(configuration), changed)
     accepted = lambda name: any(f"{name}.".startswith(f"{given}.") for given in accept)
-    return {
-        name: (there.get(name, MISSING), here.get(name, MISSING))
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name, MISSING) != here.get(name, MISSING) and not accepted(name)
-    }
+    return {name: values for name, values in differing.items() if not accepted(name)}
 
 
 def _told(differing: Mapping[str, tuple[Any, Any]], most: int = 8) -> str:

@@ -1,230 +1,137 @@
-"""Settings as JSON values, and a short name for all of them.
+"""A short name for what binds a run, and how the settings of two differ.
 
-What a run's numbers follow from is written down in its folder and compared when the run goes on.
-So equal settings must be named alike in every process, and others otherwise: nothing is named by
-its address in memory.
+A name is made of what differs from the defaults, so that a new field at its default is no other
+run. Where a default changes, the version of the numerics is raised (`tests/test_defaults.py`).
 """
 
-import dataclasses
-import enum
-import functools
-import hashlib
-import inspect
 import json
-import math
-import os
 import re
-import sys
-import types
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from banel_jax import numerics
+from banel_jax.runs.code_names import digest, text
+from banel_jax.runs.plain_values import Fields
+from banel_jax.runs.plain_values import plain as plain
 
-OWN = ("banel_jax", "experiments")
-
-
-def plain(value: Any, name: str = "settings") -> Any:
-    """Settings as JSON values that name them soundly.
-
-    Dataclasses become dicts, with the fields of MAY_CHANGE in a dict `may_change` of their own.
-    Arrays are named by type and content, functions by module and name (those of this project by
-    package and name), and one made on the spot (a lambda, a nested function) by its code and what
-    it closes over as well; a partial by its function and arguments. Whatever has an attribute
-    `settings` is named by that.
-
-    Args:
-      value: the settings.
-      name: of the field, for what is refused.
-
-    Raises:
-      ValueError: for an object that nothing but its address tells from others; one line that
-        names its field.
-    """
-    return _Namer().plain(value, name)
-
-
-class _Namer:
-    """Goes through a value; knows the containers and functions that it is within."""
-
-    def __init__(self) -> None:
-        self.within: list[Any] = []
-
-    def plain(self, value: Any, name: str) -> Any:
-        if isinstance(value, enum.Enum):
-            return f"{type(value).__qualname__}.{value.name}"
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return str(value)
-        if isinstance(value, int):
-            return int(value)
-        if isinstance(value, float):  # JSON has no others
-            return float(value) if math.isfinite(value) else str(float(value))
-        if isinstance(value, os.PathLike):
-            return os.fsdecode(value)
-        if (dtype := _dtype(value)) is not None:
-            return dtype
-        if any(value is outer for outer in self.within):
-            return "(itself)"
-        self.within.append(value)
-        try:
-            return self.composed(value, name)
-        finally:
-            self.within.pop()
-
-    def composed(self, value: Any, name: str) -> Any:
-        if isinstance(value, jax.core.Tracer):
-            raise ValueError(f"{name} is traced; settings must be known before anything is traced")
-        if isinstance(value, np.generic | np.ndarray | jax.Array):
-            return self.array(value, name)
-        if isinstance(value, Mapping):
-            return self.mapping(value, name)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return self.fields(value, name)
-        if not isinstance(value, type) and getattr(value, "settings", None) is not None:
-            return self.plain(value.settings, f"{name}.settings")
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return {k: self.plain(v, f"{name}.{k}") for k, v in value._asdict().items()}  # type: ignore[attr-defined]
-        if isinstance(value, list | tuple):
-            return [self.plain(item, f"{name}[{i}]") for i, item in enumerate(value)]
-        if isinstance(value, set | frozenset):
-            return sorted((self.plain(item, name) for item in value), key=_text)
-        if isinstance(value, bytes | bytearray):
-            return f"bytes[{len(value)}] {_digest(value)}"
-        if isinstance(value, types.ModuleType):
-            return value.__name__
-        if isinstance(value, functools.partial):
-            parts = {"partial": value.func, "args": value.args, "kwargs": value.keywords}
-            return {k: self.plain(v, f"{name}.{k}") for k, v in parts.items()}
-        if isinstance(value, type) or callable(value):
-            return self.function(value, name)
-        return self.described(value, name)
-
-    def array(self, value: Any, name: str) -> Any:
-        kind = value.dtype
-        if jnp.issubdtype(kind, jax.dtypes.prng_key):
-            value = np.asarray(jax.random.key_data(value))
-        value = np.asarray(value)
-        if value.dtype == object:
-            return self.plain(value.tolist(), name)
-        if value.ndim == 0 and isinstance(value.item(), bool | int | float | str):
-            return self.plain(value.item(), name)
-        shape = ",".join(map(str, value.shape))
-        return f"{kind}[{shape}] {_digest(np.ascontiguousarray(value).tobytes())}"
-
-    def mapping(self, value: Mapping[Any, Any], name: str) -> dict[str, Any]:
-        plain: dict[str, Any] = {}
-        for key, item in value.items():
-            text = key if isinstance(key, str) else _text(self.plain(key, f"a key of {name}"))
-            if text in plain:
-                raise ValueError(f"{name} has two keys {text}; rename one")
-            plain[text] = self.plain(item, f"{name}.{text}")
-        return plain
-
-    def fields(self, value: Any, name: str) -> dict[str, Any]:
-        """Fields that take no part in comparisons, such as a Flax module's parent, say nothing."""
-        parts: dict[str, Any] = {"class": _name(type(value))} if callable(value) else {}
-        may_change: dict[str, Any] = {}
-        for field in dataclasses.fields(value):
-            if not field.compare or (field.name == "parent" and hasattr(value, "bind")):
-                continue
-            item = self.plain(getattr(value, field.name), f"{name}.{field.name}")
-            (may_change if field.metadata.get("may_change") else parts)[field.name] = item
-        return parts | ({"may_change": may_change} if may_change else {})
-
-    def function(self, value: Any, name: str) -> Any:
-        owner = getattr(value, "__self__", None)
-        if owner is not None and not isinstance(owner, types.ModuleType | type):
-            return {"method": value.__qualname__, "of": self.plain(owner, f"{name}.self")}
-        inner = getattr(value, "__wrapped__", None)
-        if inner is not None and not inspect.isfunction(value):  # of jax.jit and its like
-            return self.plain(inner, name)
-        if not isinstance(getattr(value, "__qualname__", None), str):
-            return self.described(value, name)
-        code = getattr(value, "__code__", None)
-        if code is None or not re.search(r"<lambda>|<locals>", value.__qualname__):
-            return _name(value)
-        cells = zip(code.co_freevars, value.__closure__ or (), strict=True)
-        closure = {k: _content(cell) for k, cell in cells}
-        closure |= {"defaults": value.__defaults__, "kwdefaults": value.__kwdefaults__}
-        given = {k: self.plain(v, f"{name}.{k}") for k, v in closure.items() if v is not None}
-        return {"function": _name(value), "code": _digest(_code(code)), **given}
-
-    def described(self, value: Any, name: str) -> str:
-        if type(value) is object:  # a mark that says nothing
-            return "object"
-        text = repr(value)
-        if type(value).__repr__ is object.__repr__ or re.search(r" at 0x[0-9a-fA-F]+", text):
-            raise ValueError(
-                f"{name} is an object of {_name(type(value))} that nothing but its address in "
-                "memory tells from others, so that its run could never be resumed; make it a "
-                "frozen dataclass, or give it an attribute `settings` of plain values"
-            )
-        return text
-
-
-def _name(value: Any) -> str:
-    module = getattr(value, "__module__", None)
-    if module == "__main__":  # what `python -m` runs has another name where it is imported
-        module = getattr(sys.modules["__main__"].__spec__, "name", module)
-    package = str(module).split(".")[0]
-    # By their package alone, so that what was begun goes on where they have moved within it.
-    return f"{package if package in OWN else module}.{value.__qualname__}"
-
-
-def _dtype(value: Any) -> str | None:
-    """The name of a NumPy or JAX type of numbers, whichever object stands for it."""
-    numeric = isinstance(value, type) and issubclass(value, np.generic)
-    if numeric or isinstance(value, np.dtype | type(jnp.float32)):
-        return jnp.dtype(value).name
-    return None
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
-
-
-def _code(code: types.CodeType) -> bytes:
-    """What a function does, whatever its file and lines."""
-    parts: list[Any] = [code.co_code, code.co_names, code.co_varnames, code.co_freevars]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            parts.append(_code(constant))
-        else:
-            parts.append(
-                sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant
-            )
-    return repr(parts).encode()
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)
+MARKS = "identity"  # the key in a configuration that is written down, of what is not its values
+MISSING = "(absent)"
 
 
 def identity(configuration: Mapping[str, Any]) -> str:
     """A short name of what binds a run: equal configurations have the same, others another.
 
+    It is made of the version of the numerics, of the classes, and of what is not at its default.
     What stands under a key `may_change`, at any depth, and under `environment` has no part in it.
+
+    Args:
+      configuration: whatever `plain` can name.
     """
+    return identity_of_written(written(configuration))
 
-    def bound(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {k: bound(v) for k, v in value.items() if k != "may_change"}
-        return [bound(v) for v in value] if isinstance(value, list | tuple) else value
 
-    return _digest(
-        _text({k: bound(v) for k, v in configuration.items() if k != "environment"}).encode()
+def name_at(
+    place: Callable[[str], Path],
+    configuration: Mapping[str, Any],
+    before: Mapping[str, Any] | None = None,
+) -> str:
+    """The identity under which something is kept: where there is nothing yet, and something under
+    the name by all fields that it once had, that one.
+
+    Args:
+      place: of a name.
+      configuration: as for `identity`.
+      before: what the name by all fields was made of, where that was more.
+    """
+    now, then = identity(configuration), identity_by_all_fields(before or configuration)
+    return then if place(then).exists() and not place(now).exists() else now
+
+
+def written(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as it is written down: all of its fields, and under `identity` the version
+    of the numerics, the classes of its fields, and those that are at their defaults.
+
+    Raises:
+      ValueError: for one with a key of this name.
+    """
+    if MARKS in configuration:
+        raise ValueError(
+            f"the configuration has {MARKS}, which is written beside it; choose another name"
+        )
+    configuration = plain(configuration, "configuration")
+    classes, defaults = {}, []
+    for path, fields in _fields(configuration):
+        if fields.of is not None and "class" not in fields:
+            classes[path] = fields.of
+        defaults += [_join(path, name) for name in fields.defaults]
+    defaults = [name for name in defaults if not _within(name, set(defaults) - {name})]
+    marks = {"numerics": numerics.VERSION, "classes": classes, "defaults": sorted(defaults)}
+    return json.loads(json.dumps(configuration)) | {MARKS: marks}
+
+
+def well_marked(configuration: Mapping[str, Any]) -> bool:
+    """Whether what is read from a file is what `written` may have returned, now or before."""
+    marks = configuration.get(MARKS, {"numerics": 0, "classes": {}, "defaults": []})
+    if not isinstance(marks, dict) or marks.keys() != {"numerics", "classes", "defaults"}:
+        return False
+    parts = (marks["classes"], dict), (marks["defaults"], list)
+    return all(
+        isinstance(part, kind) and all(isinstance(name, str) for name in part)
+        for part, kind in parts
     )
+
+
+def identity_of_written(configuration: Mapping[str, Any]) -> str:
+    """Of what `written` returned; of one that was written before there were defaults in it, the
+    name by all fields, which it then had."""
+    if MARKS not in configuration:
+        return identity_by_all_fields(configuration)
+    marks = configuration[MARKS]
+    bound = {k: v for k, v in _bound(configuration).items() if k not in (MARKS, "environment")}
+    classes = {k: v for k, v in marks["classes"].items() if "may_change" not in k.split(".")}
+    told = {
+        name: value
+        for name, value in entries(bound | {MARKS: marks | {"classes": classes}}).items()
+        if not _within(name, marks["defaults"])
+    }
+    return digest(text([marks["numerics"], told]).encode())
+
+
+def identity_by_all_fields(configuration: Mapping[str, Any]) -> str:
+    """The name that configurations had before defaults were left out of it."""
+    bound = _bound(plain(configuration, "configuration"))
+    return digest(text({k: v for k, v in bound.items() if k != "environment"}).encode())
+
+
+def differences(
+    there: Mapping[str, Any],
+    here: Mapping[str, Any],
+    changed: Mapping[str, Any] | None = None,
+) -> dict[str, tuple[Any, Any]]:
+    """{field: (value there, value here)} of two configurations as `written` returns them.
+
+    A field that only one of them has, and that is at its default there, is no difference.
+
+    Args:
+      there, here: the configurations.
+      changed: values by field, as `flatten` names them, that have taken the place of those there.
+    """
+    changed = changed or {}
+    a, b = {**entries(there), **changed}, entries(here)
+    a = {name: value for name, value in a.items() if value != MISSING}
+    defaults = lambda of: of.get(MARKS, {}).get("defaults", ())
+    unsaid = lambda name: (
+        (name in a and name not in changed and _within(name, defaults(there)))
+        or (name in b and _within(name, defaults(here)))
+        or (name.endswith(".class") and MARKS not in there)
+    )
+    return {
+        name: (a.get(name, MISSING), b.get(name, MISSING))
+        for name in sorted(a.keys() | b.keys())
+        if a.get(name, MISSING) != b.get(name, MISSING)
+        and not ((name in a) != (name in b) and unsaid(name))
+    }
 
 
 def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
@@ -232,7 +139,7 @@ def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     if isinstance(configuration, Mapping) and configuration:
         for name, value in configuration.items():
-            flat |= flatten(value, f"{prefix}.{name}" if prefix else name)
+            flat |= flatten(value, _join(prefix, name))
     elif isinstance(configuration, list | tuple) and _holds_names(configuration):
         for number, value in enumerate(configuration):
             flat |= flatten(value, f"{prefix}[{number}]")
@@ -241,7 +148,44 @@ def flatten(configuration: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _join(prefix: str, name: str) -> str:
+    """Of a field in another; a name that would read as several stands in quotation marks."""
+    name = json.dumps(name) if not name or re.search(r'[.\[\]"]', name) else name
+    return f"{prefix}.{name}" if prefix else name
+
+
 def _holds_names(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_holds_names, value))
     return isinstance(value, Mapping)
+
+
+def _fields(value: Any, path: str = "") -> Iterator[tuple[str, Fields]]:
+    """What knows its class and defaults, at any depth, with its name as `flatten` makes it."""
+    if isinstance(value, Fields):
+        yield path, value
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _fields(item, _join(path, name))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _fields(item, f"{path}[{number}]")
+
+
+def entries(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields and classes of what `written` returned, by name."""
+    classes = configuration.get(MARKS, {}).get("classes", {})
+    return flatten({k: v for k, v in configuration.items() if k != MARKS}) | {
+        _join(path, "class"): name for path, name in classes.items()
+    }
+
+
+def _within(name: str, fields: Collection[str]) -> bool:
+    return any(name == field or name.startswith((f"{field}.", f"{field}[")) for field in fields)
+
+
+def _bound(value: Any) -> Any:
+    """Without what may change."""
+    if isinstance(value, Mapping):
+        return {k: _bound(v) for k, v in value.items() if k != "may_change"}
+    return [_bound(v) for v in value] if isinstance(value, list | tuple) else value

@@ -90,7 +90,7 @@ def runner(config: Config, name: str, prepared: Prepared) -> Runner:
         evaluation(config, prepared, algorithm),
         final_evaluation(config, prepared, algorithm),
         {
-            "task": asdict(config.task),
+            "task": config.task,
             "num_evaluated": config.num_evaluated,
             "num_final": config.num_final,
             "target": f"{checksum(prepared.oracle.params):08x}",

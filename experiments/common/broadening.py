@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
 
 from banel_jax import checks, prior_cache, training
 from banel_jax.models import tempering
-from banel_jax.runs import fingerprint, naming
+from banel_jax.runs import fingerprint
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, Task
 
@@ -63,8 +63,8 @@ def broadened(
 
     settings = {
         "prior": fingerprint.of_arrays(task.prior_params),  # wherever they come from
-        "model": naming.plain(task.prior.settings),
-        "broaden": asdict(config),
+        "model": task.prior.settings,
+        "broaden": config,
         "seed": seed,
     }
     return prior_cache.load_or_train(

@@ -1,59 +1,40 @@
 """One algorithm on one task from several seeds, in compiled calls, kept on disk once done."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax import files, numerics, parallel
+from banel_jax import numerics, parallel
 from banel_jax.runs import fingerprint, loop, naming
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.checkpoint import Checkpoints
 from banel_jax.runs.environment import environment
 from banel_jax.runs.progress import progress
 from banel_jax.types import Algorithm, Params, State, Task
-from experiments.common import report
+from experiments.common import report, seed_results
+from experiments.common.seed_results import SeedRuns, together
 
 RESULT = "result.npz"
+FINAL = "final"  # the function that measures the last states
 # Of the environment, what makes other random numbers of the same seeds.
 RANDOM = ("prng", "threefry_partitionable", "seed_offset", "x64")
-
-
-class SeedRuns(NamedTuple):
-    """What is kept of an algorithm's runs.
-
-    Attributes:
-      metrics: by name, [seeds, rounds].
-      final: by name, [seeds], of the last state.
-      snapshots: tokens int32 [seeds, blocks + 1, n, length], drawn before the first round and
-        after each block of rounds.
-      snapshot_rounds: rounds done at each of them.
-      seconds: of all seeds, compilation and evaluation included.
-      about: where it comes from: commit, device.
-    """
-
-    metrics: dict[str, np.ndarray]
-    final: dict[str, np.ndarray]
-    snapshots: np.ndarray
-    snapshot_rounds: np.ndarray
-    seconds: float
-    about: dict[str, Any]
 
 
 class Runner:
     """Runs the seeds of an algorithm, a group of them in each compiled call.
 
-    A group lies in a folder of its own, named after everything that determines it (reward and
-    evaluations by what they compute), so that tables, sweeps and searches share what they have in
-    common. A stopped group goes on from
-    its last block of rounds and ends with the same numbers.
+    A group lies in a folder of its own, named after everything that determines its rounds (reward
+    and evaluation by what they compute, settings by what is not at its default), so that tables,
+    sweeps and searches share what they have in common. A stopped group goes on from its last block
+    of rounds and ends with the same numbers; one that is complete is measured again where `final`
+    measures something else.
 
     Args:
       name: begins the folders' names, and stands before the progress bar.
@@ -63,7 +44,8 @@ class Runner:
       rounds: of ask and tell.
       evaluate: as for `loop.run`.
       final: `final(state) -> dict` of float32 scalars; of each seed's last state.
-      configuration: names for what the folders are of, for who reads their config.json.
+      configuration: what the folders are of, for who reads their config.json: dataclasses as they
+        are, so that it is known what is at its default.
       folder: of all groups.
       block: rounds in a compiled call; after each the progress is on disk.
       seeds_at_once: in a group, computed as one batch; 1 for one by one.
@@ -101,7 +83,7 @@ class Runner:
         self._names = lambda: _names_of(algorithm, base, *functions)
         self._given = {
             **configuration,
-            "algorithm": naming.plain(dict(algorithm.settings)),
+            "algorithm": naming.plain(dict(algorithm.settings), "algorithm"),
             "rounds": rounds,
             "snapshots": {"samples": num_snapshot, "every": min(block, rounds)},
             "numerics": numerics.VERSION,
@@ -113,8 +95,14 @@ class Runner:
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """All that determines the numbers, but for the seeds."""
-        return self._given | {"functions": self._names()}
+        """All that determines the rounds, but for the seeds."""
+        functions = {k: v for k, v in self.functions.items() if k != FINAL}
+        return naming.plain(self._given) | {"functions": functions}
+
+    @cached_property
+    def functions(self) -> dict[str, str]:
+        """Fingerprints of what computes the numbers."""
+        return self._names()
 
     def run_seeds(self, seeds: Sequence[int]) -> SeedRuns:
         """All of these seeds; what is on disk is read, the rest is run."""
@@ -124,19 +112,23 @@ class Runner:
         return together([self._group(tuple(group)) for group in groups])
 
     def _group(self, seeds: tuple[int, ...]) -> SeedRuns:
-        configuration = self.configuration | {"seeds": seeds}
-        name = naming.identity(json.loads(json.dumps(configuration)))
-        folder = self.folder / f"{self.name}-{name}"
+        configuration = self.configuration | {"seeds": list(seeds)}
+        place = lambda name: self.folder / f"{self.name}-{name}" / "config.json"
+        # What is measured at the end was once in the name.
+        name = naming.name_at(place, configuration, configuration | {"functions": self.functions})
+        path, folder = place(name), place(name).parent
+        kept = folder / RESULT
         with ExitStack() as stack:
             stack.enter_context(run_folder.hold(folder))
-            if not run_folder.check_configuration(folder / "config.json", configuration):
-                text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
-                files.write_atomically(folder / "config.json", text)
-            if (folder / RESULT).exists():
-                return _load(folder / RESULT)
+            if not run_folder.check_configuration(path, configuration, [f"functions.{FINAL}"]):
+                run_folder.record_configuration(path, configuration)
+            if kept.exists():
+                result, final = seed_results.load(kept)
+                if final in (None, self.functions[FINAL]):
+                    return result
             checkpoints = stack.enter_context(closing(Checkpoints(folder / "checkpoints", name)))
             result = self._run(seeds, checkpoints)
-            _save(folder / RESULT, result)
+            seed_results.save(kept, result, self.functions[FINAL])
         return result
 
     def _run(self, seeds, checkpoints) -> SeedRuns:
@@ -206,7 +198,7 @@ def _names_of(algorithm, base, reward_fn, evaluate, final) -> dict[str, str]:
     traced = {
         "reward": (reward_fn, candidates),
         "evaluate": (evaluate or (lambda *_: {}), asked, state),
-        "final": (final, state),
+        FINAL: (final, state),
     }
     if not algorithm.settings or None in dict(algorithm.settings).values():
         traced |= {
@@ -245,46 +237,3 @@ def run_each(
             f"  {methods[name].title}: {in_words(name, result)}, {result.seconds:.0f} s", flush=True
         )
     return results
-
-
-def together(results: Sequence[SeedRuns]) -> SeedRuns:
-    """The seeds of several results as one."""
-    first = results[0].snapshot_rounds
-    if not all(np.array_equal(result.snapshot_rounds, first) for result in results):
-        raise ValueError("seeds were run in blocks of different lengths; give one block for all")
-    join = lambda parts: {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    return SeedRuns(
-        metrics=join([c.metrics for c in results]),
-        final=join([c.final for c in results]),
-        snapshots=np.concatenate([c.snapshots for c in results]),
-        snapshot_rounds=first,
-        seconds=sum(c.seconds for c in results),
-        about={k: ", ".join(sorted({str(c.about[k]) for c in results})) for k in results[0].about},
-    )
-
-
-def _save(path: Path, result: SeedRuns) -> None:
-    arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in result.metrics.items()}
-    arrays |= {f"final/{k}": v for k, v in result.final.items()}
-    about = json.dumps(result.about | {"seconds": result.seconds})
-    arrays |= {"snapshots": result.snapshots, "snapshot_rounds": result.snapshot_rounds}
-    with files.replacing(path) as file:
-        np.savez_compressed(file, about=np.array(about), **arrays)
-
-
-def _load(path: Path) -> SeedRuns:
-    try:
-        with np.load(path) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        about = json.loads(str(arrays.pop("about")))
-        part = lambda p: {k.removeprefix(p): v for k, v in arrays.items() if k.startswith(p)}
-        return SeedRuns(
-            part("metrics/"),
-            part("final/"),
-            arrays["snapshots"],
-            arrays["snapshot_rounds"],
-            about.pop("seconds"),
-            about,
-        )
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete it to run it again") from error

@@ -8,7 +8,6 @@ folder goes on where it was stopped.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def runner(config: Config, name: str, prepared: Prepared) -> Runner:
         config.rounds,
         success_rate.exact_evaluation(algorithm, prepared.task.targets),
         lambda state: {},  # the last round has all of it
-        {"task": asdict(config.task), **method.configuration},
+        {"task": config.task, **method.configuration},
         files.expand(config.runs or config.output) / "cells",
         BLOCK,
         num_snapshot=NUM_SNAPSHOT,

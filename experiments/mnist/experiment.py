@@ -95,7 +95,7 @@ def runner(config: Config, name: str, prepared: Prepared) -> Runner:
         evaluation(config, prepared, algorithm),
         final_evaluation(config, prepared, algorithm),
         {
-            "task": asdict(config.task),
+            "task": config.task,
             "num_round_targets": config.num_round_targets,
             "without_top": config.without_top,
             **method.configuration,

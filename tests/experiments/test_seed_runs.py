@@ -1,5 +1,6 @@
 """Cells of seeds: in groups or one by one, stopped and gone on with, kept and read."""
 
+import dataclasses
 import json
 import shutil
 import types
@@ -232,7 +233,6 @@ OTHERS = {
     ),
     "evaluation": dict(evaluate=of_size(2.0)),
     "no evaluation": dict(evaluate=None),
-    "final evaluation": dict(final=of_size(2.0)),
     "samples in a snapshot": dict(num_snapshot=SHOWN + 1),
     "blocks": dict(block=1),
 }
@@ -245,8 +245,7 @@ def folders(folder):
     for name, changes in {"plain": {}, **OTHERS}.items():
         runner = make(folder, **(plain | changes))
         seeds = (0, 1)[: runner.seeds_at_once]
-        configuration = json.loads(json.dumps(runner.configuration | {"seeds": seeds}))
-        found[name] = f"tiny-{naming.identity(configuration)}"
+        found[name] = f"tiny-{naming.identity(runner.configuration | {'seeds': list(seeds)})}"
     return found
 
 
@@ -258,6 +257,74 @@ def test_another_setting_reward_or_evaluation_lands_in_another_folder(tmp_path, 
         assert not set(folders(tmp_path).values()) & set(found.values())
     monkeypatch.setattr(seed_runs.numerics, "VERSION", 0)
     assert not set(folders(tmp_path).values()) & set(found.values())
+
+
+def measured(*more):
+    """What is measured at the end, with more that a later version measures."""
+    return lambda state: (
+        final(state) | {name: jnp.float32(i) + state["round"] for i, name in enumerate(more)}
+    )
+
+
+def test_a_new_final_measurement_is_all_that_is_computed(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    runner = make(tmp_path, final=measured("new", "newer"))
+    advanced, before = watched(runner), set(tmp_path.iterdir())
+    result = runner.run_seeds(SEEDS)
+    assert not advanced and set(tmp_path.iterdir()) == before
+    assert result.final["new"].tolist() == [ROUNDS] * 3
+    assert result.final["newer"].tolist() == [ROUNDS + 1] * 3
+    old = {name: result.final[name] for name in whole[1].final}
+    assert_same(result._replace(final=old), whole[1])
+    refusing = make(tmp_path, final=measured("new", "newer"))
+    refusing._run = refuse
+    assert_same(refusing.run_seeds(SEEDS), result)  # kept
+    assert_same(make(tmp_path).run_seeds(SEEDS), whole[1])  # and the other way
+
+
+def test_where_no_checkpoint_is_left_the_rounds_are_run_for_it(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("*/checkpoints"):
+        shutil.rmtree(path)
+    runner = make(tmp_path, final=measured("new"))
+    advanced = watched(runner)
+    result = runner.run_seeds(SEEDS[:1])
+    assert sum(rounds for _, rounds in advanced) == ROUNDS
+    np.testing.assert_array_equal(result.metrics["loss"], whole[1].metrics["loss"][:1])
+
+
+def test_a_cell_is_found_by_what_is_not_at_its_default(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    of = lambda *fields: dataclasses.make_dataclass("Task", fields, frozen=True)
+    side = ("side", int, dataclasses.field(default=4))
+    depth = ("depth", int, dataclasses.field(default=1))
+    old, new = of(side), of(side, depth)
+    run = lambda task: make(tmp_path, configuration={"task": task}).run_seeds(SEEDS[:1])
+    expected, before = run(old(5)), len(list(tmp_path.iterdir()))
+    assert_same(run(new(5)), expected)
+    assert len(list(tmp_path.iterdir())) == before
+    run(new(5, 2))
+    assert len(list(tmp_path.iterdir())) == before + 1
+
+
+def test_a_cell_that_was_named_by_all_its_fields_is_still_found(whole, tmp_path):
+    runner = make(tmp_path)
+    results = [path.parent for path in whole[0].glob(f"*/{RESULT}")]
+    for folder in results:
+        text = json.loads((folder / "config.json").read_text())
+        del text["identity"]
+        text["functions"]["final"] = runner.functions["final"]
+        there = tmp_path / f"tiny-{naming.identity_by_all_fields(text)}"
+        shutil.copytree(folder, there)
+        (there / "config.json").write_text(json.dumps(text))
+        with np.load(there / RESULT) as archive:
+            arrays = dict(archive)
+        about = json.loads(str(arrays["about"]))
+        del about["final"]
+        np.savez(there / RESULT, **arrays | {"about": np.array(json.dumps(about))})
+    runner._run = refuse
+    assert_same(runner.run_seeds(SEEDS), whole[1])
+    assert len(list(tmp_path.iterdir())) == len(results)
 
 
 def test_another_process_finds_the_cells_of_this_one(tmp_path):

@@ -1,8 +1,8 @@
 """Numbers of sampling, scoring and training on tiny models, and where they are kept.
 
-    python tests/golden_numerics.py
+    python tests/helpers/golden_numerics.py
 
-writes them anew, after numerics.VERSION was raised.
+writes them and all defaults anew, after numerics.VERSION was raised.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import golden_defaults
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
 FILE = Path(__file__).with_name("golden_numerics.json")
-COMMAND = "python tests/golden_numerics.py"
+COMMAND = "python tests/helpers/golden_numerics.py"
 VOCAB, LENGTH, N = 5, 4, 12
 RNG = np.random.default_rng(0)
 TOKENS = RNG.integers(VOCAB, size=(N, LENGTH)).astype(np.int32)
@@ -182,18 +183,24 @@ def same(kept, found):
 
 
 def main():
-    found = numbers()
+    found, defaults = numbers(), golden_defaults.defaults()
     if FILE.exists():
         kept = json.loads(FILE.read_text(encoding="utf-8"))
         changed = differences(kept["numbers"], found)
+        found = found if changed else kept["numbers"]  # not by rounding alone
+        changed += golden_defaults.changed(kept.get("defaults", {}), defaults)[0]
         if changed and kept["version"] == numerics.VERSION:
             sys.exit(
-                f"{len(changed)} of the numbers changed, and numerics.VERSION={numerics.VERSION} "
-                f"is still that of {FILE.name}: raise it first. Where nothing was kept on disk "
-                f"under it yet, delete {FILE.name} instead"
+                f"{len(changed)} numbers or defaults changed, and "
+                f"numerics.VERSION={numerics.VERSION} is still that of {FILE.name}: raise it "
+                f"first. Where nothing was kept on disk under it yet, delete {FILE.name} instead"
             )
     lines = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(found.items()))
-    text = f'{{"version": {numerics.VERSION}, "numbers": {{\n{lines}\n}}}}\n'
+    defaults = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in defaults.items())
+    text = (
+        f'{{"version": {numerics.VERSION}, "defaults": {{\n{defaults}\n}}, '
+        f'"numbers": {{\n{lines}\n}}}}\n'
+    )
     files.write_atomically(FILE, text)
 
 

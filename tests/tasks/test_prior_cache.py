@@ -145,7 +145,8 @@ def test_a_broadened_base_is_known_by_its_prior_model_settings_and_numerics(tmp_
     known = []
 
     def seen(cache_dir, name, settings, like, train):
-        known.append(prior_cache._file(cache_dir, name, prior_cache._known_by(settings)))
+        known_by = settings | {"numerics": numerics.VERSION}
+        known.append(prior_cache._file(cache_dir, name, known_by))
         return like, {}
 
     monkeypatch.setattr(prior_cache, "load_or_train", seen)
@@ -163,3 +164,26 @@ def test_a_broadened_base_is_known_by_its_prior_model_settings_and_numerics(tmp_
     find()
     assert len(set(known)) == len(known) - 1
     assert jax.tree.leaves(task.prior_params)[0].shape == (LENGTH, V)
+
+
+def test_a_prior_is_found_by_what_is_not_at_its_default_and_by_the_name_that_it_had(tmp_path):
+    fields = [("width", int, dataclasses.field(default=8))]
+    made = lambda *more: dataclasses.make_dataclass("Config", [*fields, *more], frozen=True)
+    old, new = made(), made(("depth", int, dataclasses.field(default=1)))
+    like, trained = jnp.zeros(2), []
+
+    def kept(config):
+        train = lambda: trained.append(1) or (like + len(trained), {})
+        return prior_cache.load_or_train(tmp_path, "tiny", {"model": config}, like, train)[0][0]
+
+    assert [kept(old()), kept(new()), kept(new(9)), kept(old(9)), kept(new(8, 2))] == [
+        1,
+        1,
+        2,
+        2,
+        3,
+    ]
+    with pytest.MonkeyPatch.context() as patch:  # as it was named once
+        patch.setattr(prior_cache.naming, "identity", prior_cache.naming.identity_by_all_fields)
+        assert kept(old(7)) == 4
+    assert [kept(old(7)), len(trained)] == [4, 4]

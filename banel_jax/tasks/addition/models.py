@@ -5,7 +5,7 @@ attacker on the queries alone.
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -144,7 +144,7 @@ def trained(
     settings: dict[str, Any] = {
         # Whether leading zeros are rewarded changes no model.
         "max_digits": config.grammar.max_digits,
-        "model": asdict(model),
+        "model": model,
         "held_out": config.held_out,
         "seed": config.seed,
         "characters": addition.CHARACTERS,

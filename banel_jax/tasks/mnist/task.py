@@ -6,7 +6,6 @@ pixel by pixel. The paper gives neither architecture nor tokenisation nor affine
 here are settings, and a rate is comparable with others of the same settings alone.
 """
 
-import dataclasses
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -124,18 +123,16 @@ def pretrained_prior(
     Raises:
       ValueError: for a cache or file that cannot be used.
     """
-    # What the targets are does not change the prior.
-    settings = dataclasses.asdict(config)
-    del settings["targets"], settings["num_targets"]
     return prior_cache.pretrained(
         cache_dir,
         "mnist",
-        settings,
+        config,
         transformer(config.transformer),
         config.pretraining,
         config.seed,
         partial(pretraining_sequences, config, data),
         file,
+        without=("targets", "num_targets"),  # what the targets are changes no prior
     )
 
 
