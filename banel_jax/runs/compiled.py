@@ -8,18 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.runs.rounds import (
-    COUNTS,
-    Evaluate,
-    check_asked,
-    check_found,
-    check_told,
-    init_key,
-    merge,
-    nan_parts,
-    round_keys,
-    strong,
-)
+from banel_jax.runs import rounds as shared
 from banel_jax.sampling import found
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
 
@@ -58,7 +47,7 @@ def compiled_run(
     algorithm: Algorithm,
     reward_fn: Callable[[Sequences], jax.Array],
     rounds: int,
-    evaluate: Evaluate | None = None,
+    evaluate: shared.Evaluate | None = None,
     seeds_at_once: int | None = None,
 ) -> Callable[[Key, Params], tuple[State, dict[str, jax.Array]]]:
     """The whole experiment as one compiled call: a scan over rounds, mapped over seeds.
@@ -87,7 +76,7 @@ def compiled_run(
 def compiled_blocks(
     algorithm: Algorithm,
     reward_fn: Callable[[Sequences], jax.Array],
-    evaluate: Evaluate | None = None,
+    evaluate: shared.Evaluate | None = None,
     seeds_at_once: int | None = None,
 ) -> CompiledRun:
     """An experiment in compiled calls, for rewards that are JAX functions.
@@ -106,14 +95,14 @@ def compiled_blocks(
     barrier = jax.lax.optimization_barrier
 
     def start_one(key: Key, prior_params: Params):
-        state = barrier(strong(algorithm.init(init_key(key), prior_params)))
+        state = barrier(shared.strong(algorithm.init(shared.init_key(key), prior_params)))
         return Progress(state, jnp.zeros(2, jnp.int32))
 
     def advance_one(key: Key, progress: Progress, first_round, rounds: int):
         def one_round(progress, round):
             state, counts = progress
-            keys = round_keys(key, round)
-            candidates, asked = barrier(strong(algorithm.ask(keys.ask, state)))
+            keys = shared.round_keys(key, round)
+            candidates, asked = barrier(shared.strong(algorithm.ask(keys.ask, state)))
             present, scored = found(candidates), ~jnp.isnan(algorithm.log_prob(asked, candidates))
             rewards = barrier(jnp.asarray(reward_fn(candidates), jnp.float32))
             if rewards.shape != candidates.tokens.shape[:1]:
@@ -124,12 +113,12 @@ def compiled_blocks(
             sound = jnp.all((rewards == 0) | (rewards == 1))
             rewards = jnp.where(present & scored, rewards, 0.0)
             told = algorithm.tell(keys.tell, asked, candidates, rewards)
-            state, info = barrier(strong(told))
-            nan = {"asked": nan_parts(asked), "told": nan_parts(state)}
+            state, info = barrier(shared.strong(told))
+            nan = {"asked": shared.nan_parts(asked), "told": shared.nan_parts(state)}
             evaluation = evaluate(asked, state) if evaluate else {}
             counts += jnp.array([jnp.sum(present & scored), jnp.sum(rewards)], jnp.int32)
-            record = {"round": round, **dict(zip(COUNTS, counts, strict=True))}
-            record = barrier(record | merge(info, evaluation))
+            record = {"round": round, **dict(zip(shared.COUNTS, counts, strict=True))}
+            record = barrier(record | shared.merge(info, evaluation))
             return Progress(state, counts), (
                 record,
                 {"found": present, "scored": scored, "sound": sound, **nan},
@@ -185,6 +174,6 @@ def _check_rounds(first_round: int, checks: dict) -> None:
     for seed in range(seeds):
         for i in range(rounds):
             asked, told = ({k: v[seed, i] for k, v in checks[n].items()} for n in ("asked", "told"))
-            check_found(first_round + i, checks["found"][seed, i])
-            check_asked(first_round + i, asked, ~checks["scored"][seed, i])
-            check_told(first_round + i, told)
+            shared.check_found(first_round + i, checks["found"][seed, i])
+            shared.check_asked(first_round + i, asked, ~checks["scored"][seed, i])
+            shared.check_told(first_round + i, told)

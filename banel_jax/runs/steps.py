@@ -10,18 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax.oracle import Oracle
-from banel_jax.runs.rounds import (
-    COUNTS,
-    Evaluate,
-    check_asked,
-    check_found,
-    check_told,
-    init_key,
-    merge,
-    nan_parts,
-    round_keys,
-    strong,
-)
+from banel_jax.runs import rounds as shared
 from banel_jax.sampling import found
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
 
@@ -47,27 +36,32 @@ def compiled_steps(algorithm: Algorithm) -> Steps:
 @functools.lru_cache(maxsize=32)
 def _compiled_steps(begin, propose, learn, score) -> Steps:
     def init(key, prior_params):
-        return strong(begin(init_key(key), prior_params))
+        return shared.strong(begin(shared.init_key(key), prior_params))
 
     def ask(key, round, state):
-        return strong(propose(round_keys(key, round).ask, state))
+        return shared.strong(propose(shared.round_keys(key, round).ask, state))
 
     def tell(key, round, state, candidates, rewards):
-        return strong(learn(round_keys(key, round).tell, state, candidates, rewards))
+        return shared.strong(learn(shared.round_keys(key, round).tell, state, candidates, rewards))
 
     return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(score))
 
 
-compiled_nan_parts = jax.jit(nan_parts)
+compiled_nan_parts = jax.jit(shared.nan_parts)
 
 
 @functools.lru_cache(maxsize=32)
-def compiled_evaluate(evaluate: Evaluate) -> Evaluate:
+def compiled_evaluate(evaluate: shared.Evaluate) -> shared.Evaluate:
     return jax.jit(evaluate)
 
 
 def one_round(
-    steps: Steps, oracle: Oracle, evaluate: Evaluate | None, key: Key, round: int, state: State
+    steps: Steps,
+    oracle: Oracle,
+    evaluate: shared.Evaluate | None,
+    key: Key,
+    round: int,
+    state: State,
 ) -> tuple[State, dict[str, float], dict[str, float]]:
     """(state, record, seconds by phase) of one round."""
     times = [time.perf_counter()]
@@ -79,17 +73,19 @@ def one_round(
 
     index = jnp.int32(round)
     candidates, asked = lap(steps.ask(key, index, state))
-    check_found(round, np.asarray(found(candidates)))
+    shared.check_found(round, np.asarray(found(candidates)))
     unscored = np.isnan(steps.log_prob(asked, candidates))
-    check_asked(round, jax.device_get(compiled_nan_parts(asked)), unscored)
+    shared.check_asked(round, jax.device_get(compiled_nan_parts(asked)), unscored)
     rewards = lap(oracle.evaluate(round, candidates))
     state, info = lap(steps.tell(key, index, asked, candidates, jnp.asarray(rewards)))
-    check_told(round, jax.device_get(compiled_nan_parts(state)))
+    shared.check_told(round, jax.device_get(compiled_nan_parts(state)))
     evaluation = lap(evaluate(asked, state) if evaluate else {})
     record = {
         "round": round,
-        **dict(zip(COUNTS, oracle.ledger.totals(round + 1), strict=True)),
-        **{name: float(np.float32(value)) for name, value in merge(info, evaluation).items()},
+        **dict(zip(shared.COUNTS, oracle.ledger.totals(round + 1), strict=True)),
+        **{
+            name: float(np.float32(value)) for name, value in shared.merge(info, evaluation).items()
+        },
     }
     seconds = dict(zip(("ask", "oracle", "tell", "evaluate"), np.diff(times).tolist(), strict=True))
     return state, record, {"round": round, **seconds}
