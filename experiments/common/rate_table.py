@@ -2,14 +2,22 @@
 
 import textwrap
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
 from experiments.common import claims, report
-from experiments.common.methods import Method, flops
-from experiments.common.seed_runs import SeedRuns
+from experiments.common.method import Method, flops
+from experiments.common.rates import FreeControl as FreeControl
+from experiments.common.rates import Rate as Rate
+from experiments.common.rates import as_told as as_told
+from experiments.common.rates import best_of as best_of
+from experiments.common.rates import check_base as check_base
+from experiments.common.rates import log10_gain as log10_gain
+from experiments.common.rates import rate_of as rate_of
+from experiments.common.rates import rates_of as rates_of
+from experiments.common.seed_results import SeedRuns
 
 SHARES = (0.1, 0.5)  # success rates that it is told when they were reached
 LAST = 10  # rounds of "median of the last ten"
@@ -45,62 +53,6 @@ def legend(valid: str, chosen: str, left_out: str = "") -> str:
         "there are rounds: of small rates it is mostly chance.",
         95,
     )
-
-
-class Rate(NamedTuple):
-    """A success rate by Monte Carlo: so many successes among so many samples."""
-
-    successes: int
-    samples: int
-
-    @property
-    def value(self) -> float:
-        return self.successes / self.samples
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return clopper_pearson(self.successes, self.samples)
-
-
-def rate_of(told: Mapping[str, Any]) -> Rate:
-    """A rate from its entry in a summary.json."""
-    return Rate(round(told["success_rate"] * told["samples"]), told["samples"])
-
-
-def rates_of(told: Mapping[str, Any]) -> dict[float, Rate]:
-    """Rates by setting, likewise."""
-    return {float(setting): rate_of(rate) for setting, rate in told.items()}
-
-
-def as_told(rate: Rate) -> dict[str, Any]:
-    """The entry of a rate there."""
-    return {"success_rate": rate.value, "interval": rate.interval, "samples": rate.samples}
-
-
-class FreeControl(NamedTuple):
-    """A control that costs no evaluation.
-
-    Attributes:
-      kind: what it is.
-      setting: the best value, chosen by looking at the success rate; None where there is none.
-      rate: that it has there.
-    """
-
-    kind: str
-    setting: float | None
-    rate: Rate
-
-    @property
-    def title(self) -> str:
-        return self.kind + (
-            "" if self.setting is None else f", chosen by looking ({self.setting:g})"
-        )
-
-
-def best_of(kind: str, rates: Mapping[float, Rate]) -> FreeControl:
-    """The setting of the highest rate."""
-    best = max(rates, key=lambda setting: rates[setting].value)
-    return FreeControl(kind, best, rates[best])
 
 
 def rows(config, prepared, results: Mapping[str, SeedRuns], methods: Mapping[str, Method]):
@@ -210,20 +162,6 @@ def _split(config, result: SeedRuns, by_round: np.ndarray, fall_back: float) -> 
     return {name: float(rates.mean()) for name, rates in steps.items()} | {
         f"log10_{name}_gain": gain for name, gain in gains.items()
     }
-
-
-def check_base(prior: Rate) -> None:
-    """Raises ValueError where there is nothing to give gains over."""
-    if not prior.successes:
-        raise ValueError(
-            f"none of num_prior={prior.samples} samples of the prior succeeds, so there is "
-            "nothing to compare with; raise num_prior"
-        )
-
-
-def log10_gain(rates, base: float, samples: int) -> np.ndarray:
-    """Decades over the base; a rate below one in so many samples counts as half of one."""
-    return np.log10(np.maximum(np.asarray(rates), 0.5 / samples) / base)
 
 
 def readable(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

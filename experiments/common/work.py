@@ -1,0 +1,65 @@
+"""What algorithms compute: forward passes of the sequence model, and of other networks."""
+
+import itertools
+
+import numpy as np
+
+from experiments.common.settings import sized
+
+
+def _rounds(metrics):
+    return metrics["round"].shape[1]
+
+
+def sampling(settings, metrics):
+    return settings.num_candidates * _rounds(metrics)
+
+
+def of_banel(setting, settings, metrics):
+    c, rounds = setting(settings), _rounds(metrics)
+    drawn = c.distilled * c.filter_factor
+    total = rounds * drawn * 2  # drawn and scored by the base
+    total += 3 * c.distilled * c.generator_training.epochs * (rounds - 1)
+    if not c.filters:
+        return total
+    total += rounds * drawn
+    if c.past_filters:  # what is drawn for one that passes, each scored by the first filters
+        drawn_all = drawn / np.maximum(_passed(metrics, c.filter_factor), 1e-9)
+        total += np.mean(np.sum(3 * (drawn_all - drawn), axis=1))
+    failures = c.num_candidates * np.minimum(np.arange(1, rounds + 1), c.failure_rounds)
+    return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
+
+
+def _passed(metrics, factor):
+    """Share of the generator's samples that passed the past filters."""
+    return np.minimum(metrics["acceptance"] * factor, 1.0)
+
+
+def of_filtering(settings, metrics):
+    c = sized(settings.filtering, settings)
+    rounds = np.arange(_rounds(metrics))
+    due = np.isin(rounds, c.filter_rounds) if c.filter_rounds else rounds > 0
+    # A round of a new filter chooses among f times as many as it needs.
+    factor = np.where(due, c.filter_factor, 1.0)
+    wanted = c.num_candidates * np.where(due | (not c.filter_rounds), c.filter_factor, 1.0)
+    drawn = wanted / np.maximum(_passed(metrics, factor), 1e-9)
+    met = 1 / (1 - 1 / c.filter_factor) if c.filter_factor > 1 else len(rounds)  # filters a sample
+    total = np.mean(np.sum(drawn * (1 + met) + wanted, axis=1))
+    failures = c.num_candidates * np.minimum(rounds + 1, c.failure_rounds)
+    return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
+
+
+def of_policy(name, settings, metrics, extra=0.0):
+    # Drawn, scored by the policy and by the base, then trained on.
+    epochs = getattr(settings, name).training.epochs
+    return settings.num_candidates * _rounds(metrics) * (3 + 3 * epochs + extra)
+
+
+def rnd_flops(settings, networks):
+    c = settings.rnd
+    widths = [networks.observed, *[c.width] * (c.num_layers - 1), c.num_features]
+    products = lambda widths: 2 * sum(a * b for a, b in itertools.pairwise(widths))
+    target = products(widths)
+    predictor = products(widths + [c.num_features] * c.predictor_extra_layers)
+    # The predictor errs before and after, and learns in between.
+    return target + predictor * (2 + 3 * c.epochs)
