@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from banel_jax import checks, failures
-from banel_jax.rejection import Best, Importance, Region, Threshold
-from banel_jax.rejection import check as check_rejection
+from banel_jax.rejection import regions
 from banel_jax.training import TrainingConfig
 from banel_jax.types import MAY_CHANGE
 
@@ -84,7 +83,7 @@ class BanelConfig:
     past_filters: int = 0
 
     def __post_init__(self):
-        check_rejection(self)
+        regions.check(self)
         failures.check(self)
         checks.integers(self, "past_filters", "num_distilled", at_least=0)
         if self.num_distilled and self.num_distilled < self.num_candidates:
@@ -123,13 +122,13 @@ class BanelConfig:
         return self.num_distilled or self.num_candidates
 
     @property
-    def region(self) -> Region:
-        regions = {
-            "best": Best(self.distinct),
-            "threshold": Threshold(self.threshold),
-            "importance": Importance(),
+    def region(self) -> regions.Region:
+        chosen = {
+            "best": regions.Best(self.distinct),
+            "threshold": regions.Threshold(self.threshold),
+            "importance": regions.Importance(),
         }
-        return regions[self.rejection]
+        return chosen[self.rejection]
 
     @property
     def filters(self) -> bool:

@@ -166,14 +166,10 @@ def gflownet(model: SequenceModel, config: GFlowNetConfig) -> Algorithm:
         if learned:
             log_z = jnp.where(state.round == 0, log_z, state.log_z)
         before = balance_loss(log_ratios, every, log_z)
+        params = {"policy": state.policy, "log_z": log_z}
+        rows = (candidates, base_scores, rewards, answered)
         params, opt_state, _ = training.minimise(
-            loss,
-            c.training,
-            key,
-            {"policy": state.policy, "log_z": log_z},
-            state.opt_state,
-            (candidates, base_scores, rewards, answered),
-            optimise,
+            loss, c.training, key, params, state.opt_state, rows, optimise
         )
         state = state.replace(round=state.round + 1, opt_state=opt_state, **params)
         return state, {

@@ -132,21 +132,16 @@ def policy_gradient(
             advantages -= c.kl_coefficient * (scores - base_scores)
         intrinsic_state, report = state.intrinsic, dict[str, Array]()
         if intrinsic is not None:
-            bonus, intrinsic_state, report = intrinsic.update(
-                intrinsic_key, state.intrinsic, candidates
-            )
+            updated = intrinsic.update(intrinsic_key, state.intrinsic, candidates)
+            bonus, intrinsic_state, report = updated
             report = {"mean_bonus": jnp.mean(bonus), **report}
             earns = 1 - rewards if c.bonus_for_failures else jnp.ones_like(rewards)
             advantages += c.bonus_weight * bonus * earns
         if c.centre:
             advantages -= mean(advantages)
+        rows = (candidates, advantages, answered)
         policy, opt_state, _ = training.minimise(
-            loss,
-            c.training,
-            policy_key,
-            state.policy,
-            state.opt_state,
-            (candidates, advantages, answered),
+            loss, c.training, policy_key, state.policy, state.opt_state, rows
         )
         info = {
             "successes": jnp.sum(rewards),
@@ -155,8 +150,7 @@ def policy_gradient(
             **diagnostics.proposal_diagnostics(0.0, candidates, scores, base_scores),
             **report,
         }
-        state = state.replace(policy=policy, opt_state=opt_state, intrinsic=intrinsic_state)
-        return state, info
+        return state.replace(policy=policy, opt_state=opt_state, intrinsic=intrinsic_state), info
 
     def sample(key, state, n):
         return sampling.sample(model, key, state.policy, n)[0]

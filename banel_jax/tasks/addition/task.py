@@ -12,19 +12,20 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from banel_jax import checks
 from banel_jax.models import autoregressive
 from banel_jax.models.transformer import TransformerConfig, network
 from banel_jax.parallel import map_sequences
+from banel_jax.tasks.strings import Alphabet
 from banel_jax.types import Params, Sequences
 
 # Digits first, so that a digit's token is its value; the last token ends a sequence.
 CHARACTERS = "0123456789+-*/=abcdefghijklmnopqrstuvwxyz"
-EOS = len(CHARACTERS)
-VOCAB_SIZE = EOS + 1
+ALPHABET = Alphabet(CHARACTERS)
+EOS, VOCAB_SIZE = ALPHABET.eos, ALPHABET.vocab_size
+encode, decode = ALPHABET.encode, ALPHABET.decode
 JUDGED_AT_ONCE = 256  # proposals in work at a time on a device
 PLUS, EQUALS = CHARACTERS.index("+"), CHARACTERS.index("=")
 
@@ -71,36 +72,6 @@ class Query(NamedTuple):
     length: Int[Array, ""]
     plus: Int[Array, ""]
     leading_zero: Bool[Array, ""]
-
-
-def encode(texts: list[str], length: int) -> Sequences:
-    """Texts as sequences [n, length], each with an end where there is room for it.
-
-    Raises:
-      ValueError: for a text that is too long, or has a character outside the vocabulary.
-    """
-    tokens = np.zeros((len(texts), length), np.int32)
-    mask = np.zeros((len(texts), length), bool)
-    for row, text in enumerate(texts):
-        unknown = sorted(set(text) - set(CHARACTERS))
-        if unknown:
-            raise ValueError(f"{text!r} has {unknown[0]!r}, which is not among {CHARACTERS}")
-        if len(text) > length:
-            raise ValueError(f"{text!r} has {len(text)} characters, and {length} are the most")
-        ids = [CHARACTERS.index(c) for c in text] + [EOS]
-        ids = ids[:length]
-        tokens[row, : len(ids)] = ids
-        mask[row, : len(ids)] = True
-    return Sequences(jnp.asarray(tokens), jnp.asarray(mask))
-
-
-def decode(sequences: Sequences) -> list[str]:
-    """The texts of sequences [n, length], without their ends."""
-    tokens, mask = np.asarray(sequences.tokens), np.asarray(sequences.mask)
-    return [
-        "".join(CHARACTERS[t] for t in row[kept] if t != EOS)
-        for row, kept in zip(tokens, mask, strict=True)
-    ]
 
 
 def parse(sequence: Sequences) -> Query:
