@@ -13,9 +13,10 @@ from banel_jax.tasks.mnist.data import load_mnist
 from banel_jax.types import Params, Sequences, Task
 from experiments.common import report
 from experiments.common.broadening import bases
+from experiments.common.rates import FreeControl
 from experiments.mnist import controls
 from experiments.mnist.config import Config
-from experiments.mnist.controls import FreeControl, Rates
+from experiments.mnist.controls import Rates
 
 
 class Prepared(NamedTuple):
@@ -43,7 +44,7 @@ class Prepared(NamedTuple):
     prior_metrics: dict[str, float]
     by_temperature: dict[float, Rates]
     by_cut: dict[float, Rates]
-    free_controls: list[FreeControl]
+    free_controls: list[FreeControl[Rates]]
 
 
 def prepare(config: Config) -> Prepared:
