@@ -14,7 +14,6 @@ experiments/addition/README.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any

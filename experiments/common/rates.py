@@ -1,11 +1,13 @@
 """Success rates by Monte Carlo, and controls that cost no evaluation."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from banel_jax.success_rate import clopper_pearson
+
+R = TypeVar("R")
 
 
 class Rate(NamedTuple):
@@ -38,7 +40,7 @@ def as_told(rate: Rate) -> dict[str, Any]:
     return {"success_rate": rate.value, "interval": rate.interval, "samples": rate.samples}
 
 
-class FreeControl(NamedTuple):
+class FreeControl(NamedTuple, Generic[R]):
     """A control that costs no evaluation.
 
     Attributes:
@@ -49,18 +51,23 @@ class FreeControl(NamedTuple):
 
     kind: str
     setting: float | None
-    rate: Rate
+    rate: R
+
+    @property
+    def label(self) -> str:
+        """Whatever its setting is."""
+        return self.kind if self.setting is None else f"{self.kind}, chosen by looking"
 
     @property
     def title(self) -> str:
-        return self.kind + (
-            "" if self.setting is None else f", chosen by looking ({self.setting:g})"
-        )
+        return self.label if self.setting is None else f"{self.label} ({self.setting:g})"
 
 
-def best_of(kind: str, rates: Mapping[float, Rate]) -> FreeControl:
-    """The setting of the highest rate."""
-    best = max(rates, key=lambda setting: rates[setting].value)
+def best_of(
+    kind: str, rates: Mapping[float, R], size: Callable[[Any], float] = lambda rate: rate.value
+) -> FreeControl[R]:
+    """The setting of the highest rate, `size` being what it is compared by."""
+    best = max(rates, key=lambda setting: size(rates[setting]))
     return FreeControl(kind, best, rates[best])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from banel_jax import sampling, scoring, success_rate
 from banel_jax.success_rate import LN10
 from banel_jax.types import Task
+from experiments.common.rates import FreeControl, best_of
 
 TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1, 1.2, 1.5, 2.0, 2.5, 3.0)
 FACTORS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -21,24 +22,6 @@ class Rates(NamedTuple):
 
     log10_rate: float
     log10_rate_without_top: float
-
-
-class FreeControl(NamedTuple):
-    """One such control.
-
-    Attributes:
-      kind: what it is.
-      setting: its value, where that was chosen by looking at the success rate.
-      rates: that it has.
-    """
-
-    kind: str
-    setting: float | None
-    rates: Rates
-
-    @property
-    def title(self) -> str:
-        return self.kind if self.setting is None else f"{self.kind} ({self.setting:g})"
 
 
 def tempering(task: Task, without_top: int) -> dict[float, Rates]:
@@ -80,15 +63,14 @@ def _rates(scores, without_top: int) -> Rates:
 
 def shown(
     temperatures: Mapping[float, Rates], cuts: Mapping[float, Rates], factor: float
-) -> list[FreeControl]:
+) -> list[FreeControl[Rates]]:
     """Those that stand in every table: the best of each kind, and the cut at `factor`.
 
     The latter is no choice by looking where it is as sharp as Algorithm 1's filters together.
     """
-    best = lambda curve: max(curve, key=lambda at: curve[at].log10_rate)
-    t, f = best(temperatures), best(cuts)
+    size = lambda rates: rates.log10_rate
     return [
-        FreeControl("best T, chosen by looking", t, temperatures[t]),
+        best_of("best T", temperatures, size),
         FreeControl(f"likeliest 1 in {factor:g} of the prior", None, cuts[factor]),
-        FreeControl("likeliest 1 in f, chosen by looking", f, cuts[f]),
+        best_of("likeliest 1 in f", cuts, size),
     ]

@@ -13,7 +13,6 @@ experiments/mnist/README.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +136,7 @@ def gains(config: Config, prepared: Prepared, result: SeedRuns) -> tuple[np.ndar
 
 def free_gains(config: Config, prepared: Prepared) -> dict[str, Gains]:
     over = lambda rates: np.array([rates.log10_rate]) - prepared.log10_rate
-    return {c.kind: (over(c.rates), over(c.rates)) for c in prepared.free_controls}
+    return {c.label: (over(c.rate), over(c.rate)) for c in prepared.free_controls}
 
 
 EXPERIMENT = Experiment[Config, Prepared](

@@ -8,8 +8,8 @@ import numpy as np
 
 from experiments.common import claims, report
 from experiments.common.methods import METHODS, flops
+from experiments.common.rates import FreeControl
 from experiments.common.seed_runs import SeedRuns
-from experiments.mnist.controls import FreeControl
 
 LAST = 10  # rounds of "median of the last ten"
 # Four tables, each narrow enough for a terminal.
@@ -49,14 +49,16 @@ LEGEND = (
 )
 
 
-def rows(config, prepared, results: Mapping[str, SeedRuns], free_controls: Sequence[FreeControl]):
+def rows(
+    config, prepared, results: Mapping[str, SeedRuns], free_controls: Sequence[FreeControl[Any]]
+):
     """A row for each algorithm, and one for each control that costs no evaluation."""
     base = prepared.log10_rate
     found = [_row(config, prepared, name, result) for name, result in results.items()]
     for control in free_controls:
-        gain = 10.0 ** (control.rates.log10_rate - base)
+        gain = 10.0 ** (control.rate.log10_rate - base)
         base_without = prepared.log10_rate_without_top
-        without = 10.0 ** (control.rates.log10_rate_without_top - base_without)
+        without = 10.0 ** (control.rate.log10_rate_without_top - base_without)
         over = ("final", "last10", "mixed", "best")
         found.append(
             {

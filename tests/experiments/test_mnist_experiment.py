@@ -221,7 +221,7 @@ def test_costless_controls_by_enumeration(monkeypatch):
     np.testing.assert_allclose(cuts[16][0], 0.0, atol=0.01)
     assert cuts[16][1] == -np.inf
     chosen = mnist_controls.shown(temperatures, cuts, 2)
-    assert [control.kind for control in chosen] == [
+    assert [control.label for control in chosen] == [
         "best T, chosen by looking", "likeliest 1 in 2 of the prior",
         "likeliest 1 in f, chosen by looking",
     ]  # fmt: skip
