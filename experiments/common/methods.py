@@ -25,6 +25,7 @@ from experiments.common.method import flops_per_sequence as flops_per_sequence
 from experiments.common.method import network as network
 from experiments.common.method import of_transformer as of_transformer
 from experiments.common.settings import OURS as OURS
+from experiments.common.settings import PUBLISHED as PUBLISHED
 from experiments.common.settings import Settings, sized
 
 

@@ -6,8 +6,6 @@ import inspect
 import json
 import pkgutil
 
-from flax import linen as nn
-
 import banel_jax
 from banel_jax.runs import code_names, plain_values
 
@@ -16,20 +14,31 @@ MORE = ("experiments.common.broadening",)
 
 
 def classes():
-    """Of what has defaults, by name; each a list of the classes that have it."""
-    found = {}
+    """Settings, by name; each a list of the classes that have it: those called so, and those of
+    their defaults."""
     library = pkgutil.walk_packages(banel_jax.__path__, "banel_jax.")
+    found = []
     for name in [*(module.name for module in library), *MORE]:
         for of in vars(importlib.import_module(name)).values():
-            if inspect.isclass(of) and of.__module__ == name and _has_fields(of):
-                found.setdefault(code_names.class_name(of), []).append(of)
-    return found
+            if inspect.isclass(of) and of.__module__ == name and of.__name__.endswith("Config"):
+                found.append(of)
+    for of in found:  # which grows
+        nested = [type(value) for value in _given(of).values() if dataclasses.is_dataclass(value)]
+        found += [one for one in dict.fromkeys(nested) if one not in found]
+    by_name = {}
+    for of in found:
+        by_name.setdefault(code_names.class_name(of), []).append(of)
+    return by_name
 
 
-def _has_fields(of):
-    """Whether it is of settings: neither a state nor a module."""
-    frozen = dataclasses.is_dataclass(of) and of.__dataclass_params__.frozen
-    return frozen and not hasattr(of, "_flax_dataclass") and not issubclass(of, nn.Module)
+def _given(of):
+    if not dataclasses.is_dataclass(of):
+        return {}
+    return {
+        field.name: plain_values.default_of(field)
+        for field in dataclasses.fields(of)
+        if field.compare and not field.metadata.get("may_change")
+    }
 
 
 def defaults():
@@ -39,14 +48,9 @@ def defaults():
 
 
 def _defaults(of):
-    given = {
-        field.name: plain_values.default_of(field)
-        for field in dataclasses.fields(of)
-        if field.compare and not field.metadata.get("may_change")
-    }
     return {
         name: json.loads(plain_values.spelt(plain_values.plain(value)))
-        for name, value in sorted(given.items())
+        for name, value in sorted(_given(of).items())
         if value is not dataclasses.MISSING
     }
 
