@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from banel_jax.oracle.calls import kinds
+
 
 class OracleError(ValueError):
     """The oracle raised or answered wrongly; the message names the row."""
@@ -180,11 +182,6 @@ class WorkerDied(Raised):
 
 
 Outcome = Answer | Failed | Pending
-
-
-def kinds(kind: type) -> tuple[str, ...]:
-    """Dotted names of an exception's type and of its bases."""
-    return tuple(f"{one.__module__}.{one.__qualname__}" for one in kind.__mro__[:-1])
 
 
 def raised(error: BaseException) -> Outcome:

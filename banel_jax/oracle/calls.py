@@ -128,6 +128,11 @@ def taken(answer: Any, k: int) -> Any:
     return answers + [short] * (k - len(answers))
 
 
+def kinds(kind: type) -> tuple[str, ...]:
+    """Dotted names of an exception's type and of its bases."""
+    return tuple(f"{one.__module__}.{one.__qualname__}" for one in kind.__mro__[:-1])
+
+
 class each:
     """An oracle of one sequence as one of a batch, which yields one answer a row.
 

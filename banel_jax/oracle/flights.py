@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from banel_jax.oracle import interrupts
-from banel_jax.oracle.answers import OracleError, Raised, kinds
-from banel_jax.oracle.calls import Call
+from banel_jax.oracle.answers import OracleError, Raised
+from banel_jax.oracle.calls import Call, kinds
 from banel_jax.oracle.evaluators.protocol import Evaluator
 
 logger = logging.getLogger(__name__)

@@ -189,9 +189,15 @@ class Schedule:
         if self._flights.may_have_landed:
             with interrupts.held_back(("what has arrived",)):
                 ended: list[Ended] = []
+                broken = None
                 for task, answer, seconds in self._flights.landed():
+                    if isinstance(answer, OracleError):  # none of its rows was asked for
+                        broken = answer
+                        continue
                     ended += self._settle(task, outcomes(answer, len(task.call.rows)), seconds)
                 self._hand_over(ended)
+                if broken is not None:
+                    raise broken
 
     def _settle(self, task: Task, answers: Sequence[Outcome], seconds: float) -> list[Ended]:
         """What has ended of a call; transient failures are tried again."""

@@ -1,3 +1,4 @@
+import asyncio
 import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ import pytest
 from banel_jax.oracle.answers import Answer, Pending
 from banel_jax.oracle.calls import Call, Row, each
 from banel_jax.oracle.config import OracleConfig
-from banel_jax.oracle.evaluators import as_evaluator, executor, in_place, threads
+from banel_jax.oracle.evaluators import as_evaluator, asynchronous, executor, in_place, threads
 from banel_jax.oracle.schedule import Schedule
 from banel_jax.types import Sequences
 
@@ -64,14 +65,25 @@ def with_pool(fn):
     return executor(ThreadPoolExecutor(3), fn)
 
 
-@pytest.mark.parametrize("way", [threads, with_pool])
+def awaited(fn):
+    """The function as a coroutine function."""
+
+    @functools.wraps(fn)
+    async def wrapped(x, **more):
+        await asyncio.sleep(0)
+        return fn(x, **more)
+
+    return asynchronous(wrapped, 4)
+
+
+@pytest.mark.parametrize("way", [threads, with_pool, awaited])
 @pytest.mark.parametrize("batch_size", [None, 3])
 def test_rewards_are_those_of_the_rows(way, batch_size):
     outcomes = evaluated(way(odd), 10, batch_size=batch_size)
     assert outcomes == [Answer(float(row % 2)) for row in range(10)]
 
 
-@pytest.mark.parametrize("way", [threads, with_pool])
+@pytest.mark.parametrize("way", [threads, with_pool, awaited])
 def test_whatever_a_function_does_costs_its_own_row(way):
     check_various(evaluated(way(various), 6))
 
@@ -97,6 +109,39 @@ def test_calls_are_made_at_the_same_time():
     assert evaluated(threads(fn, workers=4), 8) == [Answer(1.0)] * 8
 
 
+def test_coroutines_wait_at_the_same_time():
+    waiting = []
+
+    async def fn(x):
+        waiting.append(asyncio.get_running_loop().create_future())
+        if len(waiting) == 4:
+            for future in waiting:
+                future.set_result(None)
+        await waiting[-1]
+        return [1]
+
+    assert isinstance(as_evaluator(fn), asynchronous)
+    assert evaluated(asynchronous(fn, 4), 4) == [Answer(1.0)] * 4
+
+
+def test_a_coroutine_out_of_time_is_cancelled():
+    ended = []
+
+    async def fn(x):
+        if x.tokens[0, 0]:
+            return [1]
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append("cancelled")
+
+    evaluator = asynchronous(fn, 1)
+    outcomes = evaluated(evaluator, 2, timeout=0.2)
+    assert str(outcomes[0]) == "did not answer within timeout=0.2 s"
+    assert outcomes[1] == Answer(1.0) and ended == ["cancelled"]
+    assert not evaluator._thread.is_alive()
+
+
 def test_no_more_threads_are_begun_than_are_needed():
     names = set()
     evaluated(threads(lambda x: names.add(threading.current_thread().name) or [1], 8), 2)
@@ -114,6 +159,11 @@ def test_what_is_no_oracle_is_refused():
         threads(3)
     with pytest.raises(ValueError, match="workers=0 must be a whole number of at least 1"):
         threads(odd, workers=0)
+    for wrong in (odd, 3):
+        with pytest.raises(ValueError, match=r"asynchronous was given .*; give a function of"):
+            asynchronous(wrong)
+    with pytest.raises(ValueError, match="a coroutine function; give it as it is"):
+        threads(awaited(odd).fn)
     with pytest.raises(ValueError, match="executor was given a int"):
         executor(3, odd)
     with pytest.raises(ValueError, match=r"does not say how many it has; give workers"):

@@ -28,7 +28,8 @@ class Evaluator(Protocol):
     def submit(self, call: Call) -> Future:
         """Begins a call, and does not wait for it. The future holds what `answers.outcomes` takes;
         where it has an attribute `begun`, of `time.monotonic` and None until a worker has taken
-        the call up, a timeout counts from then, else from now."""
+        the call up, a timeout counts from then, else from now. An `OracleError` in it ends the
+        run: the evaluator cannot do its work, and none of the rows was asked for."""
 
     def end(self, future: Future) -> None:
         """Ends the work for a future now, with the worker and its children."""

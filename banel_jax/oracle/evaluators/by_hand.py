@@ -1,0 +1,245 @@
+"""Evaluation by people: rounds are written as tables, and answers are read from tables."""
+
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from banel_jax.files import expand, read_text, write_atomically
+from banel_jax.oracle.answers import Answer, Failed, OracleError, Outcome, Pending, one_line
+from banel_jax.oracle.calls import Call, Row
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("row", "id", "tokens", "text", "reward", "score", "cost")
+REWARDS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
+
+
+class Entry(NamedTuple):
+    """A line of a table that holds an answer, and where it is."""
+
+    place: str
+    row: int | None
+    id: str | None
+    outcome: Outcome
+
+
+class by_hand:
+    """Evaluation by people: a laboratory, a panel, whoever can fill in a table.
+
+    A round is written to the folder as `round_0003.csv` and `round_0003.jsonl`, once; both hold
+    the same, and either may be filled in. The reward of a row is 0 or 1, or `failed`, or
+    `failed: why`; `score` and `cost` are as you like. Answers are read from every CSV and JSONL
+    file in the folder: the round's own or others that have the columns `row` or `id`, and
+    `reward`; in any order, in several parts, and with rows missing, which are awaited. Columns may
+    be divided by commas, semicolons or tabs.
+
+    A row that waits for its answer is `Pending`, which ends the run in order; the same command
+    goes on with what has been filled in by then.
+
+    Args:
+      folder: for this run alone; made where it is missing.
+    """
+
+    workers = 1
+    can_end = "yes"  # nothing takes long here
+    rows_a_call: int | None = None
+
+    def __init__(self, folder: Path | str):
+        self.folder = expand(folder)
+
+    def submit(self, call: Call) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(self.evaluate(call))
+        except (OSError, ValueError) as error:
+            future.set_exception(OracleError(one_line(error)))
+        return future
+
+    def evaluate(self, call: Call) -> list[Outcome]:
+        """What has been filled in for the rows of a call.
+
+        Raises:
+          ValueError: for a line that contradicts another, is another run's or holds something
+            else than an answer; one line that names the file and the line.
+          OSError: if the folder cannot be read or written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        round = call.rows[0].round
+        table = self.folder / f"round_{round:04d}.csv"
+        if not table.exists():
+            write_atomically(table, _csv(call))
+        if not table.with_suffix(".jsonl").exists():
+            write_atomically(table.with_suffix(".jsonl"), _jsonl(call))
+        found: dict[int, Entry] = {}
+        rows = {row.row: row for row in call.rows}
+        ids = {row.id: row for row in call.rows}
+        for entry in self._entries(round):
+            row = _row_of(entry, rows, ids)
+            if row is None:
+                continue
+            other = found.setdefault(row.row, entry)
+            if other.outcome != entry.outcome:
+                raise ValueError(
+                    f"{entry.place} and {other.place} say different things of row {row.row}; "
+                    "correct one of the two"
+                )
+        missing = len(rows) - len(found)
+        what = Pending(
+            f"{missing} of {len(rows)} rows of round {round}; fill in their rewards in {table} and "
+            "go on with the same command"
+        )
+        return [found[row.row].outcome if row.row in found else what for row in call.rows]
+
+    def _entries(self, round: int) -> Iterator[Entry]:
+        for path in sorted(self.folder.iterdir()):
+            other = re.fullmatch(r"round_(\d+)", path.stem)
+            if path.name.startswith((".", "~")) or (other and int(other[1]) != round):
+                continue
+            if path.suffix.lower() == ".csv":
+                yield from _read(path, _csv_lines)
+            elif path.suffix.lower() == ".jsonl":
+                yield from _read(path, _jsonl_lines)
+
+    def end(self, future: Future) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _row_of(entry: Entry, rows: dict[int, Row], ids: dict[str, Row]) -> Row | None:
+    """The row that an entry is for; None for one that is not asked for now."""
+    by_id = None if entry.id is None else ids.get(entry.id)
+    by_row = None if entry.row is None else rows.get(entry.row)
+    if entry.id is not None:
+        known = next(iter(ids)).rpartition("-")[0]
+        if entry.id.rpartition("-")[0] != known:
+            raise ValueError(
+                f"{entry.place} has id={entry.id[:60]}, which is not of this run, whose ids begin "
+                f"with {known}-; move the file away, or correct the id"
+            )
+        if entry.row is not None and (by_id is not by_row or f"{known}-{entry.row}" != entry.id):
+            raise ValueError(
+                f"{entry.place} has row={entry.row} with id={entry.id[:60]}, which is another "
+                "row's; correct one of the two"
+            )
+    if entry.row is not None and by_row is None and entry.row > max(rows):
+        raise ValueError(
+            f"{entry.place} has row={entry.row}, which was not asked for; the last that was is "
+            f"{max(rows)}"
+        )
+    return by_id or by_row
+
+
+def _read(path: Path, lines: Any) -> Iterator[Entry]:
+    """The answers in a file."""
+    text = read_text(path)
+    if text and not text.endswith("\n"):
+        logger.warning(
+            "the last line of %s has no end of line and may be half-written, so it is left out; "
+            "end it with a new line if it is whole",
+            path,
+        )
+        text = text[: text.rfind("\n") + 1]
+    for number, said in lines(path, text):
+        place = f"{path}:{number}"
+        outcome = _outcome(said, place)
+        if outcome is None:
+            continue
+        row, name = _number(said.get("row"), place), said.get("id")
+        if row is None and name in (None, ""):
+            raise ValueError(f"{place} has a reward and neither row nor id; say whose it is")
+        yield Entry(place, row, str(name) if name not in (None, "") else None, outcome)
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    header = text.split("\n", 1)[0]
+    divider = max(",;\t", key=header.count)
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=divider)
+        names = [str(name).strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        if "reward" not in names or not {"row", "id"} & set(names):
+            raise ValueError(
+                f"{path} has the columns {', '.join(names)[:80]}; it must have row or id, and "
+                "reward, in its first line"
+            )
+        for line in reader:
+            yield reader.line_num, line
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num} is no CSV: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _jsonl_lines(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                said = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{path}:{number} is no JSON: {one_line(error)}") from error
+            if not isinstance(said, Mapping):
+                raise ValueError(f"{path}:{number} must be an object with row or id, and reward")
+            yield number, said
+
+
+def _outcome(said: Mapping[str, Any], place: str) -> Outcome | None:
+    """The answer of a line, None where it is not filled in."""
+    if said.get("failed"):
+        return Failed(str(said["failed"]))
+    reward = said.get("reward")
+    text = str("" if reward is None else reward).strip()
+    if not text:
+        return None
+    if text.lower().startswith("failed"):
+        return Failed(text[6:].lstrip(" :") or "no reason was given")
+    if text.lower() not in REWARDS:
+        raise ValueError(f"{place} has reward={one_line(text)[:60]}; write 0, 1 or failed: why")
+    score, cost = said.get("score") or None, said.get("cost")
+    try:
+        cost = None if cost in (None, "") else float(str(cost))
+    except ValueError:
+        raise ValueError(f"{place} has cost={one_line(cost)[:60]}; write a number") from None
+    return Answer(REWARDS[text.lower()], score, cost)
+
+
+def _number(row: Any, place: str) -> int | None:
+    text = str("" if row is None else row).strip()
+    if not text:
+        return None
+    if not text.removesuffix(".0").isdecimal():
+        raise ValueError(f"{place} has row={one_line(text)[:60]}; write the number of a row")
+    return int(text.removesuffix(".0"))
+
+
+def _tables(call: Call) -> Iterator[tuple[Row, list[int], str]]:
+    texts = [""] * len(call.rows) if call.text is None else call.text
+    for row, tokens, text in zip(call.rows, call.sequences.tokens, texts, strict=True):
+        yield row, tokens.tolist(), text
+
+
+def _csv(call: Call) -> bytes:
+    """A spreadsheet would take texts that begin like formulas for such; the others are as is."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for row, tokens, text in _tables(call):
+        safe = f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
+        writer.writerow([row.row, row.id, " ".join(map(str, tokens)), safe, "", "", ""])
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _jsonl(call: Call) -> bytes:
+    lines = [
+        json.dumps({"row": row.row, "id": row.id, "tokens": tokens, "text": text, "reward": None})
+        for row, tokens, text in _tables(call)
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
