@@ -119,12 +119,17 @@ class Flights:
         """From any thread: `wait` ends."""
         self._tokens.put(None)
 
-    def wait(self, seconds: float) -> None:
-        """Until a call has ended, at most so long; and shortly on for what ends with it."""
+    def wait(self, seconds: float, gather: float) -> None:
+        """Until a call has ended, at most so long; and on for what ends with it.
+
+        Args:
+          seconds: at most.
+          gather: seconds for what ends with it, if that is little beside what a call takes.
+        """
         now = self.now()
         if not self._done:
             self._pause(min([seconds, *(end - now for end in self._deadlines())]))
-        until = self.now() + min(0.02, 0.02 * self._mean_seconds)
+        until = self.now() + min(gather, 0.05 * self._mean_seconds)
         while 0 < len(self._done) < len(self._flights) and (left := until - self.now()) > 0:
             self._pause(left)
 

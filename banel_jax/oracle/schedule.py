@@ -63,6 +63,7 @@ class Schedule:
         self._source: Callable[[Call], Iterator] | None = getattr(evaluator, "source", None)
         self._queue: collections.deque[Task] = collections.deque()
         self._later: list[Task] = []
+        self._telling = 0.002  # seconds that a callback takes
         self._answered = False  # whether anything was, since the rows of `_later` were asked for
         self._added: collections.Counter[int] = collections.Counter()
         self._open: collections.Counter[int] = collections.Counter()
@@ -144,7 +145,7 @@ class Schedule:
                 now = self._flights.now()
                 with self._lock:
                     soon = [task.earliest - now for task in self._queue if task.earliest > now]
-                self._flights.wait(min([seconds, *soon]))
+                self._flights.wait(min([seconds, *soon]), self._telling)
             self._collect()
         except BaseException:
             self._collect()
@@ -179,7 +180,7 @@ class Schedule:
             self._flights.begin(tasks)
 
     def _start(self, tasks: list[Task]) -> None:
-        self._on_start([row for task in tasks for row in task.call.rows])
+        self._tell(self._on_start, [row for task in tasks for row in task.call.rows])
         with self._lock:
             for task in tasks:
                 self._queue.remove(task)
@@ -223,11 +224,17 @@ class Schedule:
     def _hand_over(self, ended: list[Ended]) -> None:
         if ended:
             try:
-                self._on_outcomes(ended)
+                self._tell(self._on_outcomes, ended)
             finally:
                 with self._lock:
                     for row, _, _ in ended:
                         self._open[row.round] -= 1
+
+    def _tell(self, callback: Callable[[list], None], what: list) -> None:
+        """A commit, for which it is worth to wait about as long as it takes."""
+        begun = self._flights.now()
+        callback(what)
+        self._telling += 0.2 * (self._flights.now() - begun - self._telling)
 
     def _do_here(self, source: Callable[[Call], Iterator]) -> None:
         """The next call of a function in this thread."""

@@ -3,7 +3,7 @@ import io
 import json
 
 import pytest
-from test_evaluators import call, evaluated
+from evaluations import call, evaluated
 
 from banel_jax.oracle.answers import Answer, Failed, OracleError, Pending
 from banel_jax.oracle.calls import Call

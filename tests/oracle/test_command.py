@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_evaluators import call, evaluated
+from evaluations import call, evaluated
 
 from banel_jax.oracle.answers import Answer, Failed, Pending
 from banel_jax.oracle.calls import Call

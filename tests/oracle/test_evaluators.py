@@ -1,39 +1,15 @@
 import asyncio
 import functools
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
+from evaluations import evaluated
 
 from banel_jax.oracle.answers import Answer, Pending
-from banel_jax.oracle.calls import Call, Row, each
-from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.calls import each
 from banel_jax.oracle.evaluators import as_evaluator, asynchronous, executor, in_place, threads
-from banel_jax.oracle.schedule import Schedule
-from banel_jax.types import Sequences
-
-
-def call(rows, round=0):
-    numbers = np.arange(rows, dtype=np.int32)[:, None]
-    named = [Row(f"run-{n}", n, round, n) for n in range(rows)]
-    texts = [f"text {n}" for n in range(rows)]
-    return Call(named, Sequences(numbers, np.ones(numbers.shape, bool)), texts)
-
-
-def evaluated(evaluator, rows, close=True, **settings):
-    """What becomes of each row."""
-    outcomes = {}
-
-    def end(ended):
-        outcomes.update({row.row: outcome for row, outcome, _ in ended})
-
-    schedule = Schedule(evaluator, OracleConfig(**settings), lambda rows: None, end)
-    schedule.add(call(rows))
-    assert schedule.wait_for(0) is None
-    if close:
-        schedule.close()
-    return [outcomes[row] for row in range(rows)]
 
 
 def odd(x):
@@ -140,6 +116,25 @@ def test_a_coroutine_out_of_time_is_cancelled():
     assert str(outcomes[0]) == "did not answer within timeout=0.2 s"
     assert outcomes[1] == Answer(1.0) and ended == ["cancelled"]
     assert not evaluator._thread.is_alive()
+
+
+def test_no_two_calls_of_an_executor_are_alike():
+    """Dask would take them for one, and not ask again after a failure."""
+    given = []
+
+    class Noting(ThreadPoolExecutor):
+        def submit(self, fn, *arguments):
+            given.append(arguments)
+            return super().submit(fn, *arguments)
+
+    def down_once(x):
+        if len(given) == 1:
+            raise ConnectionError("down")
+        return [1]
+
+    again = {"transient": ConnectionError, "retries": 1, "backoff": 0.0}
+    assert evaluated(executor(Noting(1), down_once), 1, **again) == [Answer(1.0)]
+    assert pickle.dumps(given[0][1:]) != pickle.dumps(given[1][1:])
 
 
 def test_no_more_threads_are_begun_than_are_needed():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import worker_functions
-from test_evaluators import call, evaluated
+from evaluations import call, evaluated
 
 from banel_jax.oracle.answers import Answer, OracleError
 from banel_jax.oracle.calls import each
@@ -110,7 +110,7 @@ import sys
 sys.path[:0] = {path!r}
 from banel_jax.oracle.config import OracleConfig
 from banel_jax.oracle.schedule import Schedule
-from test_evaluators import call
+from evaluations import call
 {make}
 schedule = Schedule(evaluator, OracleConfig(), lambda rows: None, lambda ended: None)
 schedule.add(call(1))
@@ -148,7 +148,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
 from banel_jax.oracle.evaluators import processes
-from test_evaluators import evaluated
+from evaluations import evaluated
 
 def even(x):
     return x.tokens[:, 0] % 2 == 0

@@ -120,7 +120,7 @@ def test_what_ends_together_is_told_of_together():
 
 
 def test_what_ends_at_nearly_the_same_time_is_waited_for():
-    """Once it is known how long a call takes: 1 s here, so for 0.02 s at most."""
+    """About as long as a commit takes, once it is known that a call takes much longer."""
     script = [(1.0, {0: 1, 1: 1}), (1.0, {2: 1}), (0.001, {3: 1})]
     watched = Watched(ByTest(2), script)
     watched.run(4)

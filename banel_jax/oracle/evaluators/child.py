@@ -106,10 +106,13 @@ class Child:
         if left and not close:
             raise WorkerDied("the worker answered before it had read what it was asked")
 
-    def unread(self) -> bool:
-        """Whether it has said anything that nobody asked for."""
-        self._read += _read(self._out) or b""
-        return bool(self._read)
+    def is_ready(self) -> bool:
+        """Whether it lives, and has said nothing that nobody asked for."""
+        if not self._at_end:
+            piece = _read(self._out)
+            self._read += piece or b""
+            self._at_end = piece == b""
+        return not self._at_end and not self._read and self.lives()
 
     def _write(self, data: memoryview) -> int:
         """How many bytes were taken; all where nobody reads them, which its end will tell."""

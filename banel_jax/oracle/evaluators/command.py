@@ -78,7 +78,7 @@ class _Program:
         return answers.others_are(None)
 
     def _program(self) -> Child:
-        if self._child and (not self._child.lives() or self._child.unread()):
+        if self._child and not self._child.is_ready():
             logger.warning(
                 "%s ended, or said more than it was asked, and is begun anew", self._argv[0]
             )

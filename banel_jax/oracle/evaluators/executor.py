@@ -1,5 +1,6 @@
 """A function by way of an executor: Dask, Ray, MPI, SLURM, or Python's own pools."""
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -15,7 +16,8 @@ class executor:
     With Dask it is `executor(client.get_executor(), fn, workers=16)`. The function, and what this
     module imports, must be there where the executor's workers are. A call out of time is
     cancelled; where it is already being worked for, the work may go on, and its place is taken
-    until that ends.
+    until that ends, as far as the executor tells. (Dask says at once that it has ended.) A timeout
+    counts from when the executor was given a call, so `workers` must not be more than it has.
 
     Args:
       executor: has `submit(fn, *args)`, which gives a future.
@@ -41,7 +43,8 @@ class executor:
         self.workers, self.executor, self.fn = check_workers(workers), executor, fn
 
     def submit(self, call: Call) -> Future:
-        return self.executor.submit(_evaluate, self.fn, call)
+        # Dask takes equal calls for one, and so would not ask again after a failure.
+        return self.executor.submit(_evaluate, self.fn, call, secrets.token_hex(8))
 
     def end(self, future: Future) -> None:
         future.cancel()
@@ -50,7 +53,7 @@ class executor:
         pass
 
 
-def _evaluate(fn: Callable, call: Call) -> list[Outcome]:
+def _evaluate(fn: Callable, call: Call, name: str) -> list[Outcome]:
     """As outcomes, since neither answers nor exceptions need be such as can be sent."""
     k = len(call.rows)
     try:

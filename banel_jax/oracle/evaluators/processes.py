@@ -102,6 +102,8 @@ class _Process:
 
     def work(self, call: Call, begun: Callable[[], bool]) -> Any:
         try:
+            if self._child and not self._child.is_ready():
+                self._drop()
             child = self._child or self._begin()
             if begun():
                 return _told(_exchange(child, call.__reduce__()[1]))
