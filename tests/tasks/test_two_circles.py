@@ -12,6 +12,7 @@ from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, gaussian_1d
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
 from banel_jax.types import Sequences
 from experiments.gaussian_1d import experiment as gaussian_experiment
+from experiments.gaussian_1d import table as gaussian_table
 from experiments.two_circles import experiment as circles_experiment
 
 
@@ -139,7 +140,7 @@ def test_coverage_by_hand():
     failures = np.array([3, 0, 0, 0])
     # A bandwidth of half a bin: bin 1 gets 3 exp(-2) = 0.41 of a failure, so bins 1 to 3 are
     # untried, of prior mass 0.6.
-    held = lambda generator: gaussian_experiment.coverage(
+    held = lambda generator: gaussian_table.coverage(
         prior, np.array(generator), failures, bandwidth=0.5
     )
     assert held([0, 1 / 6, 3 / 6, 2 / 6]) == pytest.approx(1)
