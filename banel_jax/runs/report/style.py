@@ -29,7 +29,7 @@ margin-bottom:14px}
 .alert{background:var(--warn);color:var(--warned);border-color:currentColor;
 overflow-wrap:anywhere}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(300px,100%),1fr));gap:16px}
-.wide{grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr))}
+.wide{grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr))}
 figure{margin:0;min-width:0;max-width:520px}
 figure .now{float:right;font-variant-numeric:tabular-nums;font-weight:600}
 svg{display:block;width:100%;height:auto;overflow:visible}
@@ -65,5 +65,6 @@ summary{cursor:pointer;color:var(--soft)}
 @media print{:root{--back:#fff;--card:#fff;--ink:#000;--soft:#444;--rule:#bbb;--a:#0072B2;
 --b:#B34700;--c:#00795a;--d:#7a4fa3;--e:#8a6d00;--f:#5b6570;--warn:#fff;--warned:#000}
 body{max-width:none;font-size:11px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+html{font-size:11px}.charts{grid-template-columns:1fr 1fr 1fr}.wide{grid-template-columns:1fr 1fr}
 figure,tr,.tile{break-inside:avoid}.scroll{overflow:visible}}
 """
