@@ -8,7 +8,7 @@ from pathlib import Path
 
 from banel_jax.oracle import known, schema, seals
 from banel_jax.oracle.answers import one_line
-from banel_jax.oracle.database import Database, LedgerError, LedgerLocked
+from banel_jax.oracle.database import Database, LedgerError
 from banel_jax.oracle.kept import Entry
 from banel_jax.oracle.mark import Mark
 from banel_jax.oracle.rows import Stored, outcome_checksum, row_checksum
@@ -206,6 +206,7 @@ class Store:
         tally, was_stale = self.tally, self._stale
 
         def whole(database):
+            self._stale = True  # until it is known what the file holds
             database.executemany(seals.BREAK, [(round,) for round in left if round in tally.sealed])
             change(database)
             for round in (round for round, number in left.items() if not number):
@@ -214,12 +215,7 @@ class Store:
 
         for round in tally.sealed.intersection(left):
             self._costs_by_row(round)
-        self._stale = True  # until it is known what the file holds
-        try:
-            self.database.transaction(whole, patience)
-        except LedgerLocked:
-            self._stale = was_stale
-            raise
+        self.database.transaction(whole, patience)
         update()
         tally.sealed.difference_update(left)
         tally.sealed.update(round for round, number in left.items() if not number)
