@@ -1,5 +1,6 @@
 """A ledger of format 2, written by hand."""
 
+import json
 import sqlite3
 import struct
 import zlib
@@ -54,3 +55,22 @@ def write_format_2(path, rows=ROWS):
                 (*place, reward, attempts, checksum(*place, reward)),
             )
     file.close()
+
+
+def as_format_2(path):
+    """A ledger of format 3 as its run would have left it in format 2."""
+    columns = "row, round, index_in_round, tokens, mask, reward, attempts, checksum"
+    table = FORMAT_2[FORMAT_2.index("CREATE TABLE evaluations") : FORMAT_2.index("INSERT")]
+    with sqlite3.connect(path) as file:
+        file.executescript(
+            "ALTER TABLE evaluations RENAME TO newer;"
+            + table
+            + f"INSERT INTO evaluations SELECT {columns} FROM newer WHERE attempts > 0;"
+            "DROP TABLE newer; DROP TABLE rounds; DROP TABLE known;"
+            "UPDATE about SET value = '2' WHERE name = 'format'"
+        )
+    file.close()
+    mark = path.with_name(f"{path.name}.mark")
+    told = json.loads(mark.read_text())
+    names = ("rows", "answers", "successes", "digest")
+    mark.write_text(json.dumps({name: told[name] for name in names}).ljust(191) + "\n")
