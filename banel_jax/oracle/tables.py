@@ -64,8 +64,12 @@ def read(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
         table = _pyarrow().parquet.read_table(path).to_pylist()
         yield from enumerate(table, 1)
         return
-    text = decoded(path.read_bytes())
-    yield from _read_csv(path, text) if ending == ".csv" else _read_json_lines(path, text)
+    yield from parsed(path, decoded(path.read_bytes()))
+
+
+def parsed(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read`, of the text of a CSV or JSONL file."""
+    return _read_csv(path, text) if kind(path) == ".csv" else _read_json_lines(path, text)
 
 
 def csv_lines(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
@@ -102,7 +106,8 @@ def uncell(text: str | None) -> str | None:
 def _read_csv(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     limit = csv.field_size_limit(sys.maxsize)  # of the module, so put back
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        divider = max(",;\t", key=text.partition("\n")[0].count)  # spreadsheets have their own
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=divider)
         names: list[str] = []
         begin = 1
         for cells in reader:

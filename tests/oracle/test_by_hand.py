@@ -33,7 +33,8 @@ def test_a_round_is_written_once_and_awaited(tmp_path):
     ]
     lines = list(map(json.loads, table.with_suffix(".jsonl").read_text().splitlines()))
     assert lines[2] == {
-        "row": 2, "id": "run-2", "tokens": [2], "text": "text 2", "reward": None,
+        "row": 2, "id": "run-2", "tokens": "2", "text": "text 2", "reward": None, "score": None,
+        "cost": None,
     }  # fmt: skip
     table.write_text(table.read_text().replace("text 1,", "text 1,1"))
     assert asked(tmp_path / "new") == [None, ONE, None]
@@ -71,19 +72,29 @@ def test_tables_of_other_rounds_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("row,reward\n0,1\n1,0\n0,0\n", "x.csv:4 and .*x.csv:2 say different things of row 0"),
-        ("row,reward\n1,maybe\n", "x.csv:2 has reward=maybe; write 0, 1 or failed: why"),
-        ("row,reward\n1,0.5\n", "x.csv:2 has reward=0.5"),
-        ("row,reward\n1,nan\n", "x.csv:2 has reward=nan"),
-        ("row,reward\none,1\n", "x.csv:2 has row=one; write the number"),
-        ("row,reward\n-1,1\n", "x.csv:2 has row=-1"),
-        ("row,reward\n3,1\n", "x.csv:2 has row=3, which was not asked for; the last .* is 2"),
-        ("row,reward\n,1\n", "x.csv:2 has a reward and neither row nor id"),
-        ("row,outcome\n1,1\n", "x.csv has the columns row, outcome; it must have row or id, and"),
-        ("", r"x.csv has the columns ; it must"),
-        ("id,reward\nother-1,1\n", "x.csv:2 has id=other-1, which is not of this run"),
-        ("row,id,reward\n1,run-2,1\n", "x.csv:2 has row=1 with id=run-2, which is another row's"),
-        ("row,reward,cost\n1,1,much\n", "x.csv:2 has cost=much; write a number"),
+        (
+            "row,reward\n0,1\n1,0\n0,0\n",
+            "line 4 of .*x.csv and line 2 of .*x.csv say different things of row 0",
+        ),
+        ("row,reward\n1,maybe\n", "line 2 of .*x.csv has reward=maybe; write 0, 1 or failed: why"),
+        ("row,reward\n1,0.5\n", "line 2 of .*x.csv has reward=0.5"),
+        ("row,reward\n1,nan\n", "line 2 of .*x.csv has reward=nan"),
+        ("row,reward\none,1\n", "line 2 of .*x.csv has row=one; write the number"),
+        ("row,reward\n-1,1\n", "line 2 of .*x.csv has row=-1"),
+        (
+            "row,reward\n3,1\n",
+            "line 2 of .*x.csv has row=3, which was not asked for; the last .* is 2",
+        ),
+        ("row,reward\n,1\n", "line 2 of .*x.csv has a reward and neither row nor id"),
+        ("row,outcome\n1,1\n", "line 2 of .*x.csv has row, outcome; it must have row or id, and"),
+        ("sample,reward\n1,1\n", "line 2 of .*x.csv has sample, reward; it must have row or id"),
+        ("row,reward\n1,1,1\n", "line 2 of .*x.csv has 3 cells"),
+        ("id,reward\nother-1,1\n", "line 2 of .*x.csv has id=other-1, which is not of this run"),
+        (
+            "row,id,reward\n1,run-2,1\n",
+            "line 2 of .*x.csv has row=1 with id=run-2, which is another row's",
+        ),
+        ("row,reward,cost\n1,1,much\n", "line 2 of .*x.csv has cost=much; write a number"),
     ],
 )
 def test_what_cannot_be_right_is_refused_naming_file_and_line(tmp_path, content, said):
@@ -96,11 +107,11 @@ def test_what_cannot_be_right_is_refused_naming_file_and_line(tmp_path, content,
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"row": 1, "reward": 1}\n{"row": 2, "rew\n', "x.jsonl:2 is no JSON"),
-        (b"[1, 1]\n", "x.jsonl:1 must be an object"),
-        (b'{"row": 1, "reward": [1]}\n', r"x.jsonl:1 has reward=\[1\]"),
-        (b'{"row": 1, "reward": "\xff"}\n', "x.jsonl is not text in UTF-8"),
-        (b"[" * 100_000 + b"\n", "x.jsonl:1 is no JSON"),
+        (b'{"row": 1, "reward": 1}\n{"row": 2, "rew\n', "line 2 of .*x.jsonl is no JSON"),
+        (b"[1, 1]\n", "line 1 of .*x.jsonl is no JSON object"),
+        (b'{"row": 1, "reward": [1]}\n', r"line 1 of .*x.jsonl has reward=\[1\]"),
+        (b'{"row": 1, "reward": "\xff"}\n', "line 1 of .*x.jsonl has reward=."),
+        (b"[" * 100_000 + b"\n", "line 1 of .*x.jsonl is no JSON"),
     ],
 )
 def test_json_that_cannot_be_right_is_refused(tmp_path, content, said):
@@ -134,7 +145,7 @@ def test_hostile_texts_are_data(tmp_path):
     table = tmp_path / "round_0000.csv"
     lines = list(map(json.loads, table.with_suffix(".jsonl").read_text().splitlines()))
     assert [line["text"] for line in lines] == texts
-    assert ",'=cmd" in table.read_text()
+    assert b",'=cmd" in table.read_bytes()
     fill(tmp_path / "x.csv", [(0, 1)])
     assert asked(tmp_path) == [ONE, None, None]
 

@@ -1,8 +1,5 @@
 """Evaluation by people: rounds are written as tables, and answers are read from tables."""
 
-import csv
-import io
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -10,13 +7,13 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from banel_jax.files import expand, read_text, write_atomically
+from banel_jax.files import expand
+from banel_jax.oracle import tables
 from banel_jax.oracle.answers import Answer, Failed, OracleError, Outcome, Pending, one_line
 from banel_jax.oracle.calls import Call, Row
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("row", "id", "tokens", "text", "reward", "score", "cost")
 REWARDS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 
 
@@ -72,10 +69,9 @@ class by_hand:
         self.folder.mkdir(parents=True, exist_ok=True)
         round = call.rows[0].round
         table = self.folder / f"round_{round:04d}.csv"
-        if not table.exists():
-            write_atomically(table, _csv(call))
-        if not table.with_suffix(".jsonl").exists():
-            write_atomically(table.with_suffix(".jsonl"), _jsonl(call))
+        for path in (table, table.with_suffix(".jsonl")):
+            if not path.exists():
+                tables.write(path, _columns(call))
         found: dict[int, Entry] = {}
         rows = {row.row: row for row in call.rows}
         ids = {row.id: row for row in call.rows}
@@ -101,10 +97,8 @@ class by_hand:
             other = re.fullmatch(r"round_(\d+)", path.stem)
             if path.name.startswith((".", "~")) or (other and int(other[1]) != round):
                 continue
-            if path.suffix.lower() == ".csv":
-                yield from _read(path, _csv_lines)
-            elif path.suffix.lower() == ".jsonl":
-                yield from _read(path, _jsonl_lines)
+            if path.suffix.lower() in (".csv", ".jsonl"):
+                yield from _read(path)
 
     def end(self, future: Future) -> None:
         pass
@@ -137,9 +131,9 @@ def _row_of(entry: Entry, rows: dict[int, Row], ids: dict[str, Row]) -> Row | No
     return by_id or by_row
 
 
-def _read(path: Path, lines: Any) -> Iterator[Entry]:
+def _read(path: Path) -> Iterator[Entry]:
     """The answers in a file."""
-    text = read_text(path)
+    text = tables.decoded(path.read_bytes())
     if text and not text.endswith("\n"):
         logger.warning(
             "the last line of %s has no end of line and may be half-written, so it is left out; "
@@ -147,48 +141,20 @@ def _read(path: Path, lines: Any) -> Iterator[Entry]:
             path,
         )
         text = text[: text.rfind("\n") + 1]
-    for number, said in lines(path, text):
-        place = f"{path}:{number}"
+    for number, values in tables.parsed(path, text):
+        said = {name.lower(): value for name, value in values.items()}
+        place = f"line {number} of {path}"
+        if ("reward" not in said and "failed" not in said) or not said.keys() & {"row", "id"}:
+            raise ValueError(
+                f"{place} has {', '.join(said)[:80]}; it must have row or id, and reward"
+            )
         outcome = _outcome(said, place)
         if outcome is None:
             continue
         row, name = _number(said.get("row"), place), said.get("id")
-        if row is None and name in (None, ""):
+        if row is None and not name:
             raise ValueError(f"{place} has a reward and neither row nor id; say whose it is")
-        yield Entry(place, row, str(name) if name not in (None, "") else None, outcome)
-
-
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    header = text.split("\n", 1)[0]
-    divider = max(",;\t", key=header.count)
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=divider)
-        names = [str(name).strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = names
-        if "reward" not in names or not {"row", "id"} & set(names):
-            raise ValueError(
-                f"{path} has the columns {', '.join(names)[:80]}; it must have row or id, and "
-                "reward, in its first line"
-            )
-        for line in reader:
-            yield reader.line_num, line
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num} is no CSV: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _jsonl_lines(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                said = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{path}:{number} is no JSON: {one_line(error)}") from error
-            if not isinstance(said, Mapping):
-                raise ValueError(f"{path}:{number} must be an object with row or id, and reward")
-            yield number, said
+        yield Entry(place, row, str(name) if name else None, outcome)
 
 
 def _outcome(said: Mapping[str, Any], place: str) -> Outcome | None:
@@ -220,26 +186,12 @@ def _number(row: Any, place: str) -> int | None:
     return int(text.removesuffix(".0"))
 
 
-def _tables(call: Call) -> Iterator[tuple[Row, list[int], str]]:
-    texts = [""] * len(call.rows) if call.text is None else call.text
-    for row, tokens, text in zip(call.rows, call.sequences.tokens, texts, strict=True):
-        yield row, tokens.tolist(), text
-
-
-def _csv(call: Call) -> bytes:
-    """A spreadsheet would take texts that begin like formulas for such; the others are as is."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    for row, tokens, text in _tables(call):
-        safe = f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
-        writer.writerow([row.row, row.id, " ".join(map(str, tokens)), safe, "", "", ""])
-    return out.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _jsonl(call: Call) -> bytes:
-    lines = [
-        json.dumps({"row": row.row, "id": row.id, "tokens": tokens, "text": text, "reward": None})
-        for row, tokens, text in _tables(call)
-    ]
-    return "".join(f"{line}\n" for line in lines).encode()
+def _columns(call: Call) -> dict[str, list[Any]]:
+    k = len(call.rows)
+    return {
+        "row": [row.row for row in call.rows],
+        "id": [row.id for row in call.rows],
+        "tokens": [" ".join(map(str, tokens.tolist())) for tokens in call.sequences.tokens],
+        "text": [None] * k if call.text is None else list(call.text),
+        **{name: [None] * k for name in ("reward", "score", "cost")},
+    }
