@@ -18,7 +18,6 @@ LONG = {
     "banel_jax/models/transformer.py",
     "banel_jax/oracle/answers.py",
     "banel_jax/oracle/ledger.py",
-    "banel_jax/oracle/schedule.py",
     "banel_jax/runs/checkpoint.py",
     "banel_jax/runs/loop.py",
     "banel_jax/runs/loop.py: run",

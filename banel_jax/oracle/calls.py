@@ -112,6 +112,12 @@ def parameters(fn: Callable) -> set[str]:
         return set()
 
 
+def length(answer: Any) -> int | None:
+    """Of an answer with one axis."""
+    one_axis = isinstance(answer, list | tuple) or getattr(answer, "ndim", 0) == 1
+    return len(answer) if one_axis else None
+
+
 def taken(answer: Any, k: int) -> Any:
     """What was answered; of an iterator the answers, and after them what kept it from others."""
     if not isinstance(answer, Iterator):

@@ -5,6 +5,8 @@ from typing import Any, Literal
 
 from banel_jax import checks
 
+MOST_BACKOFF = 60.0
+
 
 @dataclass(frozen=True)
 class OracleConfig:
@@ -54,6 +56,10 @@ class OracleConfig:
                 f"retries={self.retries} needs transient, the exceptions after which a call is "
                 "asked again, such as transient=(ConnectionError,)"
             )
+
+    def wait_after(self, attempts: int) -> float:
+        """Seconds before a call that was made so often is made again."""
+        return min(MOST_BACKOFF, self.backoff * 2.0 ** min(attempts - 1, 60))
 
 
 def _name(kind: Any) -> str:

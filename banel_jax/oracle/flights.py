@@ -15,17 +15,9 @@ from banel_jax.oracle import interrupts
 from banel_jax.oracle.answers import OracleError, Raised
 from banel_jax.oracle.calls import Call, kinds
 from banel_jax.oracle.evaluators.protocol import Evaluator
+from banel_jax.oracle.waiting import Task
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Task:
-    """A call that is to be made, at the earliest at a moment, and how often it was made before."""
-
-    call: Call
-    attempts: int = 0
-    earliest: float = 0.0
 
 
 @dataclass(eq=False)

@@ -1,23 +1,20 @@
 """What is asked of an oracle and when: so many calls at a time, retries, what failed later on."""
 
-import collections
-import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from banel_jax.oracle import interrupts
 from banel_jax.oracle.answers import Answer, Failed, OracleError, Outcome, Raised, outcomes
-from banel_jax.oracle.calls import Call, Row
+from banel_jax.oracle.calls import Call, Row, length
 from banel_jax.oracle.config import OracleConfig
 from banel_jax.oracle.evaluators.protocol import Evaluator
-from banel_jax.oracle.flights import Flights, Task
+from banel_jax.oracle.flights import Flights
+from banel_jax.oracle.waiting import Task, Waiting
 
 logger = logging.getLogger(__name__)
 
 TICK = 0.25  # seconds after which `stopping` is asked again, whatever happens
-MOST_BACKOFF = 60.0
 Ended = tuple[Row, Outcome, float]
 
 
@@ -42,6 +39,11 @@ class Schedule:
       stopping: asked several times a second, and after all outcomes; where it says why, nothing
         more is begun, and the wait ends when what is in flight has ended.
 
+    Attributes:
+      open: `open(round) -> int`, rows that have not ended for good.
+      runs_here: whether the evaluator is a function that runs in the thread of the schedule.
+      wake: ends a wait that is going on, from any thread.
+
     Raises:
       ValueError: for a timeout that the evaluator cannot keep.
     """
@@ -59,15 +61,11 @@ class Schedule:
         most = min(evaluator.workers, config.max_concurrent or evaluator.workers)
         self._flights = Flights(evaluator, most, config.timeout)
         self._size = config.batch_size or evaluator.rows_a_call
-        # Of a function in this thread.
         self._source: Callable[[Call], Iterator] | None = getattr(evaluator, "source", None)
-        self._queue: collections.deque[Task] = collections.deque()
-        self._later: list[Task] = []
+        self.runs_here = self._source is not None
+        self._waiting = Waiting()
+        self.open, self.wake = self._waiting.open, self._flights.wake
         self._telling = 0.002  # seconds that a callback takes
-        self._answered = False  # whether anything was, since the rows of `_later` were asked for
-        self._added: collections.Counter[int] = collections.Counter()
-        self._open: collections.Counter[int] = collections.Counter()
-        self._lock = threading.RLock()  # of the three
 
     @property
     def in_flight(self) -> list[Row]:
@@ -76,25 +74,7 @@ class Schedule:
 
     def add(self, call: Call) -> None:
         """Rows of one round to be evaluated, in calls of as many rows as the settings say."""
-        rounds = {row.round for row in call.rows}
-        if len(rounds) != 1:
-            raise ValueError(f"a call has rows of rounds {sorted(rounds)}; it must be of one")
-        tasks = list(map(Task, call.split(self._size)))
-        with self._lock:
-            for round in rounds:
-                self._added[round] += len(call.rows)
-                self._open[round] += len(call.rows)
-            self._queue.extend(tasks)
-
-    def open(self, round: int) -> int:
-        """How many rows of a round have not ended for good."""
-        with self._lock:
-            return self._open[round]
-
-    @property
-    def runs_here(self) -> bool:
-        """Whether the evaluator is a function that runs in the thread of the schedule."""
-        return self._source is not None
+        self._waiting.add(call, self._size)
 
     def wait_for(self, round: int) -> str | None:
         """Until all rows of a round have ended.
@@ -108,8 +88,11 @@ class Schedule:
         """
         while self.open(round):
             reason = self.pump()
-            if reason is not None and not len(self._flights):
-                return reason if self.open(round) else None
+            if self.open(round) and not len(self._flights):
+                if reason is None and not self._waiting:
+                    raise OracleError(f"the calls of round {round} were ended")
+                if reason is not None:
+                    return reason
         return None
 
     def end_all(self) -> None:
@@ -118,7 +101,7 @@ class Schedule:
             self._collect()
         finally:
             self._flights.end_all()
-            self._queue.clear()
+            self._waiting.clear()
 
     def close(self) -> None:
         """`end_all`, and the evaluator is closed."""
@@ -127,10 +110,6 @@ class Schedule:
         finally:
             self._flights.close()
 
-    def wake(self) -> None:
-        """From any thread: a wait that is going on ends."""
-        self._flights.wake()
-
     def pump(self, seconds: float = TICK, idle: bool = False) -> str | None:
         """Takes in what has arrived, begins what can be begun, and waits so long at most for what
         is in flight, or where `idle` for `wake`; returns what `stopping` said."""
@@ -138,13 +117,13 @@ class Schedule:
             self._collect()
             reason = self._stopping()
             if reason is None:
-                self._recall()
+                if not len(self._flights):
+                    self._waiting.recall()
                 self._begin() if self._source is None else self._do_here(self._source)
-            nothing = reason is None and self._all_are_to_wait()
-            if seconds and (len(self._flights) or nothing or idle):
-                now = self._flights.now()
-                with self._lock:
-                    soon = [task.earliest - now for task in self._queue if task.earliest > now]
+            now = self._flights.now()
+            moment = None if reason is not None else self._waiting.next_moment(now)
+            if seconds and (len(self._flights) or idle or (moment and not self._ready(1))):
+                soon = [] if moment is None else [moment - now]
                 self._flights.wait(min([seconds, *soon]), self._telling)
             self._collect()
         except BaseException:
@@ -153,26 +132,7 @@ class Schedule:
         return reason
 
     def _ready(self, most: int) -> list[Task]:
-        """The first calls that may be made now."""
-        now = self._flights.now()
-        with self._lock:
-            ready = (task for task in self._queue if task.earliest <= now)
-            return list(itertools.islice(ready, max(most, 0)))
-
-    def _all_are_to_wait(self) -> bool:
-        return bool(self._queue) and not self._ready(1)
-
-    def _recall(self) -> None:
-        """Rows that failed are asked for again after all others, as long as that helps."""
-        if not self._later or self._queue or len(self._flights):
-            return
-        with self._lock:
-            if self._answered:
-                self._queue.extend(self._later)
-            else:
-                for task in self._later:
-                    self._open[task.call.rows[0].round] -= len(task.call.rows)
-        self._later, self._answered = [], False
+        return self._waiting.ready(self._flights.now(), most)
 
     def _begin(self) -> None:
         if tasks := self._ready(self._flights.free()):
@@ -181,24 +141,22 @@ class Schedule:
 
     def _start(self, tasks: list[Task]) -> None:
         self._tell(self._on_start, [row for task in tasks for row in task.call.rows])
-        with self._lock:
-            for task in tasks:
-                self._queue.remove(task)
+        self._waiting.take_out(tasks)
 
     def _collect(self) -> None:
         """Hands over what has arrived or is out of time."""
         if self._flights.may_have_landed:
             with interrupts.held_back(("what has arrived",)):
                 ended: list[Ended] = []
-                broken = None
+                broken: list[OracleError] = []  # in place of calls whose rows were not asked for
                 for task, answer, seconds in self._flights.landed():
-                    if isinstance(answer, OracleError):  # none of its rows was asked for
-                        broken = answer
+                    if isinstance(answer, OracleError):
+                        broken.append(answer)
                         continue
                     ended += self._settle(task, outcomes(answer, len(task.call.rows)), seconds)
                 self._hand_over(ended)
-                if broken is not None:
-                    raise broken
+                for error in broken:
+                    raise error
 
     def _settle(self, task: Task, answers: Sequence[Outcome], seconds: float) -> list[Ended]:
         """What has ended of a call; transient failures are tried again."""
@@ -209,26 +167,22 @@ class Schedule:
                 again.append(i)
             elif isinstance(outcome, Failed) and self._config.on_failure == "later":
                 later.append(i)
-            self._answered |= isinstance(outcome, Answer)
+            elif isinstance(outcome, Answer):
+                self._waiting.note_answer()
         if again:
-            wait = min(MOST_BACKOFF, self._config.backoff * 2.0 ** min(task.attempts - 1, 60))
-            earliest = self._flights.now() + wait
-            self._queue.appendleft(Task(task.call.only(again), task.attempts, earliest))
+            earliest = self._flights.now() + self._config.wait_after(task.attempts)
+            self._waiting.put_first(Task(task.call.only(again), task.attempts, earliest))
         if later:
-            self._later.append(Task(task.call.only(later)))
-            with self._lock:
-                self._open[task.call.rows[0].round] += len(later)  # they have not ended for good
+            self._waiting.put_last(Task(task.call.only(later)))
         rows, each = task.call.rows, seconds / len(answers)
         return [(rows[i], x, each) for i, x in enumerate(answers) if i not in again]
 
     def _hand_over(self, ended: list[Ended]) -> None:
-        if ended:
-            try:
+        try:
+            if ended:
                 self._tell(self._on_outcomes, ended)
-            finally:
-                with self._lock:
-                    for row, _, _ in ended:
-                        self._open[row.round] -= 1
+        finally:
+            self._waiting.end([row for row, _, _ in ended])
 
     def _tell(self, callback: Callable[[list], None], what: list) -> None:
         """A commit, for which it is worth to wait about as long as it takes."""
@@ -265,15 +219,15 @@ class Schedule:
             one, begun = Task(task.call.only([i]), task.attempts), self._flights.now()
 
             def take(answer: Any, one=one, begun=begun) -> None:
-                seconds = self._flights.now() - begun
-                self._hand_over(self._settle(one, outcomes([answer], 1), seconds))
+                answers = outcomes([answer], 1)
+                self._hand_over(self._settle(one, answers, self._flights.now() - begun))
 
             how = interrupts.receive(iterator, take)
             if how == "ended":
                 take(Failed(f"ended after {i} rewards; it must yield one a row"))
-            if (how != "came" or self._stopping() is not None) and i + 1 < k:
-                self._queue.appendleft(Task(task.call.only(range(i + 1, k))))
             if how != "came" or self._stopping() is not None:
+                if i + 1 < k:
+                    self._waiting.put_first(Task(task.call.only(range(i + 1, k))))
                 return
         if interrupts.receive(iterator, lambda answer: None) == "came":
             raise OracleError(
@@ -283,21 +237,14 @@ class Schedule:
 
     def _answers_for_all(self, task: Task, answer: Any) -> bool:
         """Whether an oracle that was given one row answered for a whole round."""
-        one_axis = isinstance(answer, list | tuple) or getattr(answer, "ndim", 0) == 1
         by_row = self._config.batch_size is None and self._size == 1
-        return by_row and one_axis and len(answer) == self._added[task.call.rows[0].round] > 1
+        return by_row and length(answer) == self._waiting.added(task.round) > 1
 
     def _ask_for_all(self, task: Task) -> None:
-        round = task.call.rows[0].round
         logger.warning(
             "given one row the oracle answers for all %d of a round, so it is given whole rounds, "
-            "and an exception costs all of their answers; let it answer for the rows that it is "
-            "given",
-            self._added[round],
+            "and an exception costs all of their answers; let it answer for the rows it is given",
+            self._waiting.added(task.round),
         )
         self._size = None
-        with self._lock:
-            same = [task, *(other for other in self._queue if other.call.rows[0].round == round)]
-            rest = [other for other in self._queue if other.call.rows[0].round != round]
-            whole = Task(Call.join([other.call for other in same]))
-            self._queue = collections.deque([whole, *rest])
+        self._waiting.join(task)

@@ -351,7 +351,9 @@ def test_end_all_ends_what_is_in_flight_and_asks_nothing_more():
     assert [row.row for row in watched.schedule.in_flight] == [0, 1]
     watched.schedule.end_all()
     assert watched.evaluator.ended == [0, 1] and watched.schedule.in_flight == []
-    assert watched.outcomes == {} and not watched.schedule._queue
+    assert watched.outcomes == {} and not watched.schedule._ready(9)
+    with pytest.raises(OracleError, match="the calls of round 0 were ended"):
+        watched.schedule.wait_for(0)
 
 
 def test_rounds_are_in_flight_together():

@@ -199,9 +199,14 @@ def _signal(number: int) -> str:
         return f"signal {number}"
 
 
-@functools.cache
 def _guarded(pid: int) -> str:
     """The name of this process, whose workers are ended when it is gone; a fork has another."""
+    with _guarding:
+        return _guardian_of(pid)
+
+
+@functools.cache
+def _guardian_of(pid: int) -> str:
     token = secrets.token_hex(8)
     argv = [sys.executable, "-I", "-S", guardian.__file__, token, str(pid)]
     environment = {n: v for n, v in os.environ.items() if n != guardian.NAME}
@@ -214,4 +219,5 @@ def _guarded(pid: int) -> str:
     return token
 
 
+_guarding = threading.Lock()
 _guardians: list[subprocess.Popen] = []  # whose pipes this process holds open
