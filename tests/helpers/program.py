@@ -54,6 +54,10 @@ def main():
         if how == "echo":
             about = {"pid": os.getpid(), "asked": row}
             print(json.dumps({"reward": row["tokens"][0] % 2, "score": about}), flush=True)
+        elif how == "late":  # the answer before comes once more, with this one
+            for number in (row["row"] - 1, row["row"]):
+                if number >= 0:
+                    print(json.dumps({"reward": number % 2, "row": number}), flush=True)
         elif row["row"] == 1:
             misbehave(how, row)
         else:

@@ -88,6 +88,12 @@ def test_a_second_answer_is_told_and_not_taken_for_the_next_rows(caplog):
     assert "answered twice for row run-1" in caplog.text or "begun anew" in caplog.text
 
 
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_rows(caplog):
+    outcomes = evaluated(command([*PROGRAM, "late"]), 4)
+    assert outcomes == [Answer(n % 2) for n in range(4)]
+    assert "answered twice for row 2; the first counts" in caplog.text
+
+
 def test_a_program_out_of_time_is_ended():
     outcomes = evaluated(command([*PROGRAM, "hang"]), 3, timeout=1.0)
     assert str(outcomes[1]) == "did not answer within timeout=1 s"
