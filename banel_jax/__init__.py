@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     )
     from banel_jax.models.table import table
     from banel_jax.models.transformer import TransformerConfig, transformer
-    from banel_jax.oracle import Oracle
+    from banel_jax.oracle import Answer, Failed, Oracle, OracleConfig, Pending
     from banel_jax.runs.compiled import compiled_run
     from banel_jax.runs.loop import RunConfig, run
     from banel_jax.runs.model_check import check_model
+    from banel_jax.runs.stops import Stop
     from banel_jax.sampling import sample
     from banel_jax.scoring import log_likelihood, log_ratio
     from banel_jax.success_rate import (
@@ -44,10 +45,11 @@ _MODULES = {
     "algorithms.sequential_filtering": ["SequentialFilteringConfig", "sequential_filtering"],
     "models.table": ["table"],
     "models.transformer": ["TransformerConfig", "transformer"],
-    "oracle": ["Oracle"],
+    "oracle": ["Answer", "Failed", "Oracle", "OracleConfig", "Pending"],
     "runs.compiled": ["compiled_run"],
     "runs.loop": ["RunConfig", "run"],
     "runs.model_check": ["check_model"],
+    "runs.stops": ["Stop"],
     "sampling": ["sample"],
     "scoring": ["log_likelihood", "log_ratio"],
     "success_rate": ["exact_evaluation", "log_success_rate", "monte_carlo_evaluation"],

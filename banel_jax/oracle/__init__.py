@@ -1,20 +1,17 @@
-"""The counted oracle and its durable ledger."""
+"""The counted oracle, the ways to evaluate, and the durable ledger."""
 
-from banel_jax.oracle.answers import OracleError
+from banel_jax.oracle.answers import Answer, Failed, OracleError, Pending
+from banel_jax.oracle.config import OracleConfig
 from banel_jax.oracle.database import LedgerError
 from banel_jax.oracle.evaluations import Evaluations
+from banel_jax.oracle.evaluators import executor, in_place, threads
 from banel_jax.oracle.ledger import Ledger
-from banel_jax.oracle.oracle import BudgetExceeded, Oracle
+from banel_jax.oracle.oracle import Oracle
 from banel_jax.oracle.reading import read, status, successes
+from banel_jax.oracle.told import AnswersPending, BudgetExceeded, Stopped, Success
 
 __all__ = [
-    "BudgetExceeded",
-    "Evaluations",
-    "Ledger",
-    "LedgerError",
-    "Oracle",
-    "OracleError",
-    "read",
-    "status",
-    "successes",
-]
+    "Answer", "AnswersPending", "BudgetExceeded", "Evaluations", "Failed", "Ledger", "LedgerError",
+    "Oracle", "OracleConfig", "OracleError", "Pending", "Stopped", "Success", "executor",
+    "in_place", "read", "status", "successes", "threads",
+]  # fmt: skip

@@ -29,6 +29,9 @@ class OracleConfig:
       cost_per_row: in the user's currency, where the oracle tells none.
       memo: whether a sequence that was answered before is answered from the ledger: "off";
         "free", and it counts as no evaluation; "counted", and it does.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range.
     """
 
     batch_size: int | None = None

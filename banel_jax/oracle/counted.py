@@ -31,6 +31,7 @@ class Counted:
         self._store = store
         self._memory = Memory(store)
         self._lock = threading.RLock()
+        self.run = store.run
 
     @one_at_a_time
     def totals(self, rounds: int | None = None) -> tuple[int, int]:

@@ -1,77 +1,104 @@
 """The oracle as the loop sees it: counted in rows, within a budget, every row paid once."""
 
-import functools
-import inspect
-import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-import jax
 import numpy as np
 
 from banel_jax import checks
-from banel_jax.oracle import interrupts
-from banel_jax.oracle.answers import OracleError, Rows, each_reward, one_line, sound
+from banel_jax.oracle import signals
+from banel_jax.oracle.answers import Answer, Failed, OracleError
+from banel_jax.oracle.calls import Call, Row
+from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.evaluators import as_evaluator
+from banel_jax.oracle.feeder import Feeder
+from banel_jax.oracle.hand import Result
 from banel_jax.oracle.ledger import Ledger
+from banel_jax.oracle.memo import answer_from_memory
+from banel_jax.oracle.schedule import Ended, Schedule
+from banel_jax.oracle.told import (
+    GOES_ON,
+    AnswersPending,
+    BudgetExceeded,
+    Stopped,
+    Success,
+    awaiting,
+    names,
+)
 from banel_jax.types import Sequences
 
 logger = logging.getLogger(__name__)
 
-GOES_ON = "what was paid before is kept, and the same command goes on from there"
-
-
-class BudgetExceeded(ValueError):
-    """Evaluating would cost more than the budget; nothing was evaluated."""
-
 
 class Oracle:
-    """Pays a reward function once for each row.
+    """Pays for each row once, whatever the way to evaluate.
 
     Rows are counted, duplicates included. What the ledger already holds is answered from it
     and costs nothing, so a run that was stopped goes on where it was. Rows that were in flight
     when it was stopped are asked again, as nobody can know what became of them; they count
     once.
 
+    While rows are in flight a first Ctrl-C or SIGTERM begins nothing more and waits for them; a
+    second ends them.
+
     Args:
-      reward_fn: `reward_fn(sequences [k]) -> k rewards`, each 0 or 1; a JAX function or plain
-        Python. It is given NumPy arrays. It may be a generator, which yields one reward a row:
-        each is on disk before the next is worked for.
+      reward_fn: an `evaluators.Evaluator`, or a function `reward_fn(sequences [k]) -> k rewards`,
+        each 0 or 1; a JAX function or plain Python, see `evaluators.in_place`.
       budget: reward evaluations in all; None for no bound.
       ledger: the record; None for a new one in memory.
-      batch_size: rows in a call, each call being on disk before the next, so an exception costs
-        the answers of its own call. None for one row a call; for all of a round where nothing
-        is lost by it, which is so for a generator and for a function of `jax.jit`, and where
-        the oracle turns out to answer for a whole round whatever it is given.
+      config: how the oracle is asked.
+      rounds_in_flight: how many rounds are proposed before the first of them is collected.
+      text: `text(sequences [n]) -> n texts`, for oracles that take texts, and for people.
+      stopping: asked after each commit; where it says why, nothing more is asked.
+      on_success: called for each success once it is on disk.
 
     Raises:
+      ValueError: for what is no oracle, or a timeout that it cannot keep.
       BudgetExceeded: a ValueError, before anything is asked that the budget does not allow.
-      OracleError: a ValueError, where the reward function raises or answers anything but 0 or 1
-        for each row; what it answered before is kept.
+      OracleError: a ValueError, where a row failed for good; all answers are kept.
       LedgerError: a ValueError, where the ledger holds another run.
     """
 
     def __init__(
         self,
-        reward_fn: Callable[[Sequences], Any],
+        reward_fn: Any,
         budget: int | None = None,
         ledger: Ledger | None = None,
-        batch_size: int | None = None,
+        config: OracleConfig | None = None,
+        rounds_in_flight: int = 1,
+        text: Callable[[Sequences], Sequence[str]] | None = None,
+        stopping: Callable[[], str | None] = lambda: None,
+        on_success: Callable[[Success], None] = lambda success: None,
     ):
-        self.reward_fn = reward_fn
+        self.config = config or OracleConfig()
         self.budget = budget
-        self.batch_size = batch_size
         checks.integers(self, "budget", at_least=0, none=True)
-        checks.integers(self, "batch_size", at_least=1, none=True)
-        self._takes_all = _takes_all(reward_fn)
         self.ledger = ledger if ledger is not None else Ledger()
-        in_flight = self.ledger.unanswered()
-        if in_flight:
+        self._text, self._told_to_stop, self._on_success = text, stopping, on_success
+        self.rounds_in_flight = rounds_in_flight
+        self._rounds: dict[int, Call] = {}
+        self._reasons: dict[int, str] = {}
+        self._noted = signals.Noted()
+        self._failure = ""  # of the first row that failed, where that ends the run
+        self.reward_fn, self._evaluator = reward_fn, as_evaluator(reward_fn)
+        self._line: Schedule | Feeder | None = None
+        self._begin()  # which refuses what cannot be done
+        if in_flight := self.ledger.unanswered():
             logger.warning(
                 "%d reward evaluations were in flight when the run was stopped; the oracle is "
                 "asked for them again, and each counts once",
                 in_flight,
             )
+
+    def _begin(self) -> Schedule | Feeder:
+        """The line that rows wait in; a new one where the last was left with some."""
+        if self._line is None:
+            told = (self._start, self._record, self._why_to_stop)
+            self._schedule = Schedule(self._evaluator, self.config, *told)
+            ahead = self.rounds_in_flight > 1
+            self._line = Feeder(self._schedule) if ahead else self._schedule
+        return self._line
 
     @property
     def num_reward_evaluations(self) -> int:
@@ -83,21 +110,28 @@ class Oracle:
         return self.ledger.totals()[1]
 
     def evaluate(self, round: int, candidates: Sequences) -> np.ndarray:
-        """The rewards of a round's candidates.
+        """The rewards of a round's candidates: `propose` and `collect`.
 
         Args:
           round: from 0; new rows belong to the latest round.
           candidates: tokens int32 [m, length] and mask bool [m, length].
 
         Returns:
-          float32 [m], each 0 or 1.
+          float32 [m], each 0 or 1, or NaN for a row that failed where `on_failure="drop"`.
 
         Raises:
           BudgetExceeded: before anything is evaluated.
-          OracleError: if the reward function raises or answers wrongly; sound answers are kept.
+          OracleError: if a row failed for good; all other answers are kept.
+          AnswersPending: if answers come later.
+          Stopped: if `stopping` said so.
           LedgerError: if the ledger holds other sequences for this round, or cannot be written;
             the answers in hand are then kept in a file and the message names it.
         """
+        self.propose(round, candidates)
+        return self.collect(round)
+
+    def propose(self, round: int, candidates: Sequences) -> None:
+        """Writes the rows of a round down, and has those evaluated that have no answer yet."""
         tokens = np.ascontiguousarray(candidates.tokens, "<i4")
         mask = np.ascontiguousarray(candidates.mask, np.bool_)
         if tokens.ndim != 2 or tokens.shape != mask.shape:
@@ -105,36 +139,52 @@ class Oracle:
                 f"candidates have tokens {tokens.shape} and mask {mask.shape}; both must be "
                 "[m, length]"
             )
-        self._num_rows = len(tokens)
-        recorded = self.ledger.recorded(round)
-        if np.sum(~np.isnan(recorded.rewards)) < len(tokens):
-            self._admit(round, len(tokens))
-        first_row = self.ledger.propose(round, tokens, mask)
-        rewards = np.full(len(tokens), np.nan)
-        paid_for = recorded.indices < len(tokens)
-        rewards[recorded.indices[paid_for]] = recorded.rewards[paid_for]
-        unpaid = np.flatnonzero(np.isnan(rewards))
-        if len(unpaid):
-            size = self.batch_size or (len(unpaid) if self._takes_all else 1)
-            for start in range(0, len(unpaid), size):
-                rows = Rows(round, first_row, unpaid[start : start + size])
-                try:
-                    paid = self._pay(rows, tokens[rows.indices], mask[rows.indices])
-                except _AnswersForAll:
-                    logger.warning(
-                        "given one row the oracle answers for all %d of a round, so it is given "
-                        "whole rounds, and an exception costs all of their answers; let it answer "
-                        "for the rows that it is given",
-                        len(tokens),
-                    )
-                    self._takes_all = True
-                    return self.evaluate(round, candidates)
-                rewards[rows.indices] = paid
-        return rewards.astype(np.float32)
+        self._admit(round, len(tokens))
+        first, name = self.ledger.propose(round, tokens, mask), self.ledger.run or "row"
+        rows = [Row(f"{name}-{first + i}", first + i, round, i) for i in range(len(tokens))]
+        sequences = Sequences(cast(Any, tokens), cast(Any, mask))
+        text = None if self._text is None else list(map(str, self._text(sequences)))
+        call = self._rounds[round] = Call(rows, sequences, text)
+        if self.config.memo != "off":
+            answer_from_memory(self.ledger, call, self._unpaid(round), self.config.memo)
+        if unpaid := self._unpaid(round):
+            self._begin().add(call.only(unpaid))
+
+    def collect(self, round: int) -> np.ndarray:
+        """Waits for a round that was proposed, and returns as `evaluate` does."""
+        with signals.in_order(lambda: len(self._schedule.in_flight)) as self._noted:
+            reason = self._begin().wait_for(round)
+        failure, self._failure = self._failure, ""
+        if failure or reason is not None:  # what was not begun is proposed anew
+            self._line = self._line if isinstance(self._line, Feeder) else None
+        if failure:
+            raise OracleError(f"the oracle {failure}; {GOES_ON}")
+        if reason is not None:
+            raise Stopped(reason)
+        recorded, call = self.ledger.recorded(round), self._rounds.pop(round)
+        awaited = [i for i, state in enumerate(recorded.states) if state == "pending"]
+        if awaited:
+            raise AnswersPending(awaiting(call, awaited, self._reasons))
+        failed = [i for i, state in enumerate(recorded.states) if state == "failed"]
+        if failed and self.config.on_failure != "drop" and round == self.ledger.last_round():
+            reason = self._reasons.get(call.rows[failed[0]].row)
+            raise OracleError(
+                f"{len(failed)} of the {len(call.rows)} rows of round {round} failed, and asking "
+                f"again brought no answer: the oracle {reason}; {GOES_ON}"
+            )
+        return recorded.rewards.astype(np.float32)
+
+    def close(self) -> None:
+        """Ends what is in flight, and the evaluator."""
+        self._begin().close()
 
     def _admit(self, round: int, num_rows: int) -> None:
-        """Checks order and budget of a round with unpaid rows."""
-        if self.ledger.last_round() > round or self.ledger.unfinished(round):
+        """Checks order and budget of a round with rows that have no answer."""
+        recorded = self.ledger.recorded(round)
+        if len(recorded.states) >= num_rows and set(recorded.states) == {"done"}:
+            return
+        earlier = round - self.rounds_in_flight
+        if self.ledger.last_round() > round or (earlier >= 0 and self._unpaid(earlier)):
             raise ValueError(
                 f"round {round} is out of order: rounds are paid for one after another"
             )
@@ -146,84 +196,55 @@ class Oracle:
                 "ask for fewer candidates or rounds"
             )
 
-    def _pay(self, rows: Rows, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """float64 [k]: the rewards of these rows, from one call of the oracle."""
-        self.ledger.start(rows.first_row + rows.indices)
-        rewards = np.full(len(rows.indices), np.nan)
+    def _unpaid(self, round: int) -> list[int]:
+        """Places in the round of the rows that the oracle is to be asked for."""
+        settled = {"done"}
+        if self.config.on_failure == "drop" or self._is_over(round):
+            settled.add("failed")
+        states = self.ledger.recorded(round).states
+        return [i for i, state in enumerate(states) if state not in settled]
 
-        def take(answer):
-            if not isinstance(answer, Iterator):
-                rewards[:] = self._record(answer, rows)
+    def _is_over(self, round: int) -> bool:
+        """Whether a round was learned from: its failures were dropped then, and stay so."""
+        return round + self.rounds_in_flight <= self.ledger.last_round()
 
-        def take_yielded(position, answer):
-            rewards[position] = self._record([answer], rows.only(position))[0]
+    def _start(self, rows: list[Row]) -> None:
+        self.ledger.start(row.row for row in rows)
 
-        calls = map(self.reward_fn, [Sequences(cast(Any, tokens), cast(Any, mask))])
-        came = _receive(calls, rows, take)
-        if not came:  # a StopIteration from within ends the map
-            raise OracleError(f"the oracle raised StopIteration for {rows}; {GOES_ON}")
-        if isinstance(came[0], Iterator):
-            for i in range(len(rewards)):
-                one = functools.partial(take_yielded, i)
-                if not _receive(came[0], rows.only(i), one):
-                    raise OracleError(
-                        f"the oracle ended after {i} rewards, before {rows.name(i)}; "
-                        f"it must yield one a row. {GOES_ON.capitalize()}"
-                    )
-            if _receive(came[0], rows, lambda answer: None):
-                raise OracleError(
-                    f"the oracle yielded more than {len(rewards)} rewards for {rows}; it must "
-                    f"yield one a row. The first {len(rewards)} are kept"
-                )
-        return rewards
+    def _record(self, ended: list[Ended]) -> None:
+        """Writes down what has come; what is awaited is no outcome yet."""
+        results, awaited = [], dict[str, list[int]]()
+        for row, outcome, seconds in ended:
+            cost = getattr(outcome, "cost", None)
+            cost = (self.config.cost_per_row or None) if cost is None else cost
+            if isinstance(outcome, Answer):
+                results.append(Result(row.row, outcome.reward, outcome.score, cost, None, seconds))
+            elif isinstance(outcome, Failed):
+                reward = 0.0 if self.config.on_failure == "zero" else None
+                results.append(Result(row.row, reward, None, cost, outcome.reason, seconds))
+            else:
+                awaited.setdefault(outcome.what, []).append(row.row)
+        if results:
+            self.ledger.record(results)
+        for what, rows in awaited.items():
+            self.ledger.postpone(rows, what)
+        self._tell(ended)
 
-    def _record(self, answer: Any, rows: Rows) -> np.ndarray:
-        by_row = self.batch_size is None and not self._takes_all
-        if by_row and _length(answer) == self._num_rows > 1:
-            raise _AnswersForAll
-        rewards = each_reward(answer, rows)
-        good = sound(rewards)
-        numbers = rows.first_row + rows.indices[good]
-        self.ledger.record(zip(numbers, rewards[good], strict=True))
-        if not good.all():
-            bad = int(np.flatnonzero(~good)[0])
-            said = (answer if isinstance(answer, list | tuple) else rewards)[bad]
-            raise OracleError(
-                f"the oracle answered {one_line(said)[:60]} for {rows.name(bad)}; a reward "
-                "is 0 or 1. The sound answers are kept"
-            )
-        return rewards
+    def _tell(self, ended: list[Ended]) -> None:
+        failed = [(row, outcome) for row, outcome, _ in ended if isinstance(outcome, Failed)]
+        for row, outcome, _ in ended:
+            if not isinstance(outcome, Answer):
+                self._reasons[row.row] = str(outcome)
+        if failed and self.config.on_failure == "stop" and not self._failure:
+            reason = failed[0][1].reason
+            same = [row for row, outcome in failed if outcome.reason == reason]
+            self._failure = f"{reason} for {names(same)}"
+        for row, outcome, _ in ended:
+            if isinstance(outcome, Answer) and outcome.reward:
+                call, i = self._rounds[row.round], row.index
+                text = None if call.text is None else call.text[i]
+                x = call.sequences
+                self._on_success(Success(row, x.tokens[i], x.mask[i], text, outcome))
 
-
-def _receive(source: Iterator, rows: Rows, take: Callable[[Any], None]) -> list:
-    """The next of an iterator, in a list, empty at its end; no signal keeps it from `take`."""
-    came: list = []
-    with interrupts.held_back(came):
-        try:
-            # Within C, as no signal can come between an answer and its place in the list there.
-            came.extend(itertools.islice(source, 1))
-        except Exception as error:
-            raise OracleError(
-                f"the oracle raised {type(error).__name__}: {one_line(error)} for {rows}; {GOES_ON}"
-            ) from error
-        for answer in came:
-            take(answer)
-    return came
-
-
-class _AnswersForAll(Exception):
-    """An oracle that was given one row answered for a whole round."""
-
-
-def _length(answer: Any) -> int | None:
-    """Of an answer with one axis."""
-    one_axis = isinstance(answer, list | tuple) or getattr(answer, "ndim", 0) == 1
-    return len(answer) if one_axis else None
-
-
-def _takes_all(reward_fn: Callable) -> bool:
-    """Whether an exception costs no answer however many rows it is asked for."""
-    while isinstance(reward_fn, functools.partial):
-        reward_fn = reward_fn.func
-    generators = map(inspect.isgeneratorfunction, (reward_fn, type(reward_fn).__call__))
-    return isinstance(reward_fn, jax.stages.Wrapped) or any(generators)
+    def _why_to_stop(self) -> str | None:
+        return self._failure or self._noted.reason() or self._told_to_stop()

@@ -17,12 +17,12 @@ def on_terminal() -> bool:
         return False
 
 
-def progress(iterable: Iterable, total: int, description: str = "", initial: int = 0):
+def progress(iterable: Iterable, total: int | None, description: str = "", initial: int = 0):
     """Iterates with a bar on stderr; silent where stderr is no terminal.
 
     Args:
       iterable: what to iterate over.
-      total: items in all, those done before included.
+      total: items in all, those done before included; None where nobody knows.
       description: stands before the bar.
       initial: items done before.
     """

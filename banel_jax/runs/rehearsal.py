@@ -1,7 +1,7 @@
 """A round gone through in shapes and types alone, before anything is paid for."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,26 @@ from banel_jax.runs.rounds import Evaluate, merge
 from banel_jax.types import Key, Params, Sequences, State
 
 
+class Rehearsed(NamedTuple):
+    """Types as `jax.eval_shape` gives them.
+
+    Attributes:
+      state: of the algorithm.
+      candidates: [m].
+      num_candidates: m.
+    """
+
+    state: State
+    candidates: Sequences
+    num_candidates: int
+
+
 def rehearse(
     steps: Any,
     evaluate: Evaluate | None,
     key: Key,
     prior_params: Params,
-) -> tuple[State, int]:
+) -> Rehearsed:
     """Follows the types from `init` through `ask`, `tell` and `evaluate`.
 
     Args:
@@ -25,9 +39,6 @@ def rehearse(
       evaluate: as in `loop.run`.
       key: the run's.
       prior_params: the prior's.
-
-    Returns:
-      The state, as `jax.eval_shape` gives it, and m, the number of candidates.
 
     Raises:
       ValueError: one line naming the function, for one that cannot be traced, for candidates that
@@ -54,7 +65,7 @@ def rehearse(
     _check_metrics("tell", info)
     _check_metrics("evaluate", evaluation)
     merge(info, evaluation)
-    return state, m
+    return Rehearsed(state, candidates, m)
 
 
 def _types_of(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -134,22 +134,28 @@ def check_paid(
 
 
 def summarise(
-    folder: Path, ledger: Ledger, metrics: list[dict[str, float]], timings: Timings
+    folder: Path,
+    ledger: Ledger,
+    metrics: list[dict[str, float]],
+    timings: Timings,
+    stopped: str | None = None,
 ) -> None:
-    """Writes `summary.json`: what was paid and met, the last round, and where the time went.
+    """Writes `summary.json`: what was paid and met, the last round, where the time went, and the
+    rule that ended the run early.
 
     Where it cannot be written a warning says so; the run's result is there all the same.
     """
     rows, successes = ledger.totals()
-    summary = {
+    summary: dict[str, Any] = {
         "rounds": len(metrics),
         "num_reward_evaluations": rows,
         "num_successes": successes,
         "evaluations_to_first_success": ledger.first_success(),
         "asked_again_after_a_stop": ledger.repeated_attempts(),
         "seconds": timings.seconds(),
-        "last_round": run_folder.finite(metrics[-1]),
+        "last_round": run_folder.finite(metrics[-1]) if metrics else None,
     }
+    summary |= {"stopped": stopped} if stopped else {}
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     try:
         files.write_atomically(folder / "summary.json", text)

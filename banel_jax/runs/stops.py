@@ -1,10 +1,11 @@
 """When a run ends before its rounds do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from banel_jax import checks
+from banel_jax.runs.rounds import COUNTS
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Stop:
       over_rounds: for `success_rate`.
       seconds: of the run in all, time between its starts not counted.
       cost: what the answers cost in all, in the unit of `OracleConfig.cost_per_row`.
+
+    Raises:
+      ValueError: in one line, for a field of another type or outside its range.
     """
 
     successes: int | None = None
@@ -67,20 +71,22 @@ def within_a_round(stop: Stop, now: Progress) -> str | None:
     return None
 
 
-def after_a_round(stop: Stop, rounds: Sequence[tuple[int, int]]) -> str | None:
+def after_a_round(stop: Stop, metrics: Sequence[Mapping[str, float]]) -> str | None:
     """The same of the rate.
 
     Args:
       stop: the rules.
-      rounds: (answered rows, successes) of each round so far.
+      metrics: the records of the rounds so far.
     """
-    latest = rounds[-stop.over_rounds :]
-    if stop.success_rate is None or len(latest) < stop.over_rounds:
+    n = stop.over_rounds
+    if stop.success_rate is None or len(metrics) < n:
         return None
-    rows, successes = map(sum, zip(*latest, strict=True))
+    zero = dict.fromkeys(COUNTS, 0.0)
+    first = metrics[-n - 1] if len(metrics) > n else zero
+    rows, successes = (metrics[-1][name] - first[name] for name in COUNTS)
     if not rows or successes / rows < stop.success_rate:
         return None
     return (
-        f"{successes} of the {rows} rows of the last {stop.over_rounds} rounds succeeded, "
+        f"{successes:g} of the {rows:g} rows of the last {n} rounds succeeded, and "
         f"stop.success_rate={stop.success_rate:g}"
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.models.transformer import TransformerConfig, transformer
+from banel_jax.oracle import OracleConfig
 from banel_jax.runs import loop
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
@@ -29,7 +30,7 @@ def main() -> None:
     model = transformer(TransformerConfig(9, 12, 1, 2, 16))
     config = BanelConfig(CANDIDATES, generator_training=FIT, failure_training=FIT)
     algorithm, prior = banel(model, config), model.init(jax.random.key(0))
-    settings = loop.RunConfig(ROUNDS, seed=0, oracle_batch_size=CANDIDATES)
+    settings = loop.RunConfig(ROUNDS, seed=0, oracle=OracleConfig(batch_size=CANDIDATES))
     asked = []
 
     def oracle(sequences):

@@ -13,10 +13,11 @@ from pathlib import Path
 import jax
 from tiny_run import PRIOR, evaluate, learner, reward
 
+from banel_jax.oracle import OracleConfig
 from banel_jax.runs.checkpoint import Checkpoints
 from banel_jax.runs.loop import RunConfig, run
 
-CONFIG = RunConfig(rounds=12, seed=11, oracle_batch_size=2)
+CONFIG = RunConfig(rounds=12, seed=11, oracle=OracleConfig(batch_size=2))
 
 
 def die_after(seconds: float, begun: Callable[[], bool] = lambda: True) -> None:

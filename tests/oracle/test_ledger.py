@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from banel_jax.oracle import Ledger, LedgerError, Oracle
+from banel_jax.oracle import Ledger, LedgerError, Oracle, OracleConfig
 from banel_jax.types import Sequences
 
 M = 4
@@ -185,7 +185,7 @@ def counted(path):
         ]
         rest = (
             one("SELECT min(row) + 1 FROM evaluations WHERE reward = 1"),
-            one("SELECT count(*) FROM evaluations WHERE reward IS NULL AND attempts > 0"),
+            one("SELECT count(*) FROM evaluations WHERE state IN ('running', 'abandoned')"),
             one("SELECT sum(attempts - 1) FROM evaluations WHERE attempts > 0"),
             one("SELECT max(round) FROM evaluations"),
         )
@@ -234,7 +234,7 @@ def test_a_round_costs_the_same_however_long_the_ledger_is(tmp_path):
     def steps(rounds):
         ledger = pay(tmp_path / str(rounds), rounds, close=False)
         count = [0]
-        oracle = Oracle(reward, ledger=ledger, batch_size=M)
+        oracle = Oracle(reward, ledger=ledger, config=OracleConfig(batch_size=M))
         ledger._database._connection.set_progress_handler(
             lambda: count.__setitem__(0, count[0] + 1), 1
         )

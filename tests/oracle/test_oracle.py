@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from banel_jax.oracle import BudgetExceeded, Ledger, LedgerError, Oracle, OracleError
+from banel_jax.oracle import (
+    BudgetExceeded,
+    Ledger,
+    LedgerError,
+    Oracle,
+    OracleConfig,
+    OracleError,
+)
 from banel_jax.types import Sequences
 
 
@@ -32,7 +39,7 @@ class Recording:
 
 
 def test_rows_are_counted_duplicates_included():
-    oracle = Oracle(Recording(), batch_size=2)
+    oracle = Oracle(Recording(), config=OracleConfig(batch_size=2))
     np.testing.assert_array_equal(oracle.evaluate(0, rows(1, 1, 0)), [1, 1, 0])
     np.testing.assert_array_equal(oracle.evaluate(1, rows(0, 1)), [0, 1])
     assert (oracle.num_reward_evaluations, oracle.num_successes) == (5, 3)
@@ -50,7 +57,7 @@ def test_rewards_are_float32_and_come_from_jax_functions_too():
 def test_any_numeric_type_will_do(dtype):
     answer = jnp.array([1, 0]).astype(dtype) if dtype == jnp.bfloat16 else np.array([1, 0], dtype)
     np.testing.assert_array_equal(
-        Oracle(lambda s: answer, batch_size=2).evaluate(0, rows(4, 4)), [1, 0]
+        Oracle(lambda s: answer, config=OracleConfig(batch_size=2)).evaluate(0, rows(4, 4)), [1, 0]
     )
 
 
@@ -75,24 +82,30 @@ def test_a_recorded_round_costs_nothing():
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (1.0, r"shape \(\) for the 3 rows from row 2 \(round 1, index 0\).*shape \(3,\)"),
+        (
+            1.0,
+            r"answered 1.0: shape \(\) .*shape \(3,\) for the 3 rows from row 2 \(round 1, ",
+        ),
         ([1.0], r"shape \(1,\) .* to row 4 \(round 1, index 2\)"),
-        ([[0.0], [1.0], [0.0]], r"shape \(3, 1\)"),
+        ([[0.0, 1.0]] * 3, r"answered \[0.0, 1.0\]; a reward is 0 or 1 for the 3 rows"),
         ([0.0, 1.0, 0.0, 1.0], r"shape \(4,\)"),
-        ([0.0, np.nan, 0.0], r"answered nan for row 3 \(round 1, index 1\)"),
-        ([0.0, 0.0, np.inf], r"answered inf for row 4 \(round 1, index 2\)"),
-        ([0.5, 0.0, 0.0], r"answered 0.5 for row 2 \(round 1, index 0\)"),
-        ([0.0, 0.0, -1.0], r"answered -1.0 for row 4"),
-        (None, "answered NoneType None for the 3 rows"),
-        (["0", "1", "0"], "answered list .*no real numbers"),
-        ([0.0, None, 1.0], r"answered None for row 3 \(round 1, index 1\)"),
-        ([0.0, None, "1"], r"answered None for row 3 \(round 1, index 1\)"),
-        ([1 + 2j, 0, 0], r"answered \(1\+2j\) for row 2"),
-        ([[1.0], [1.0, 0.0], 0.0], r"answered \[1.0\] for row 2"),
+        ([0.0, np.nan, 0.0], r"answered nan; a reward is 0 or 1 for row 3 \(round 1, index 1\)"),
+        ([0.0, 0.0, np.inf], r"answered inf; a reward is 0 or 1 for row 4 \(round 1, index 2\)"),
+        ([0.5, 0.0, 0.0], r"answered 0.5; a reward is 0 or 1 for row 2 \(round 1, index 0\)"),
+        ([0.0, 0.0, -1.0], r"answered -1.0; a reward is 0 or 1 for row 4"),
+        (None, "answered None: shape .* for the 3 rows"),
+        (["0", "1", "0"], "answered '0'; a reward is 0 or 1 for the 2 rows from row 2"),
+        ([0.0, None, 1.0], r"answered None; a reward is 0 or 1 for row 3 \(round 1, index 1\)"),
+        ([0.0, None, "1"], r"answered None; a reward is 0 or 1 for row 3 \(round 1, index 1\)"),
+        ([1 + 2j, 0, 0], r"answered \(1\+2j\); a reward is 0 or 1 for row 2"),
+        ([[1.0], [1.0, 0.0], 0.0], r"answered \[1.0, 0.0\]; a reward is 0 or 1 for row 3"),
     ],
 )
 def test_wrong_answers_name_the_row(answer, message):
-    oracle = Oracle(lambda s: answer if s.tokens.shape[0] == 3 else [0.0, 1.0], batch_size=3)
+    oracle = Oracle(
+        lambda s: answer if s.tokens.shape[0] == 3 else [0.0, 1.0],
+        config=OracleConfig(batch_size=3),
+    )
     oracle.evaluate(0, rows(7, 1))
     with pytest.raises(OracleError, match=message) as caught:
         oracle.evaluate(1, rows(0, 1, 0))
@@ -100,8 +113,10 @@ def test_wrong_answers_name_the_row(answer, message):
 
 
 def test_nothing_is_broadcast_in_single_rows():
-    with pytest.raises(OracleError, match=r"shape \(\) for row 0 \(round 0, index 0\)"):
-        Oracle(lambda s: 1.0, batch_size=1).evaluate(0, rows(0, 1))
+    oracle = Oracle(lambda s: 1.0, config=OracleConfig(batch_size=1))
+    np.testing.assert_array_equal(oracle.evaluate(0, rows(0, 1)), [1, 1])  # one answer for one row
+    with pytest.raises(OracleError, match=r"shape \(\) for 2 rows"):
+        Oracle(lambda s: 1.0, config=OracleConfig(batch_size=2)).evaluate(0, rows(0, 1))
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
@@ -122,7 +137,7 @@ def test_an_oracle_that_answers_for_a_whole_round_is_given_whole_rounds(kind, ca
 
 
 def test_in_single_rows_other_numbers_of_answers_are_refused():
-    with pytest.raises(OracleError, match=r"shape \(2,\) for row 0"):
+    with pytest.raises(OracleError, match=r"shape \(2,\) for 1 rows.* for row 0"):
         Oracle(lambda s: [0.0, 1.0]).evaluate(0, rows(4, 5, 6))
 
 
@@ -134,7 +149,7 @@ def test_sound_answers_beside_a_wrong_one_are_kept():
         seen.append(sequences.tokens[:, 0].tolist())
         return next(answers)
 
-    oracle = Oracle(reward_fn, batch_size=3)
+    oracle = Oracle(reward_fn, config=OracleConfig(batch_size=3))
     with pytest.raises(OracleError, match="index 1"):
         oracle.evaluate(0, rows(5, 6, 7))
     np.testing.assert_array_equal(oracle.evaluate(0, rows(5, 6, 7)), [1, 1, 0])
@@ -181,7 +196,9 @@ def test_how_many_rows_a_call_has():
         (jax.jit(traced), 1, [1]),  # traced once, for one row
     ]:
         calls.sizes, yielder.sizes = [], []
-        rewards = Oracle(reward_fn, batch_size=batch_size).evaluate(0, rows(1, 5, 1))
+        rewards = Oracle(reward_fn, config=OracleConfig(batch_size=batch_size)).evaluate(
+            0, rows(1, 5, 1)
+        )
         assert (calls.sizes + yielder.sizes, rewards.tolist()) == (sizes, [1, 0, 1])
 
 
@@ -225,17 +242,17 @@ def test_each_yielded_reward_is_on_disk_before_the_next_is_worked_for(tmp_path):
 @pytest.mark.parametrize(
     ("answers", "message", "kept"),
     [
-        ([], r"ended after 0 rewards, before row 0 \(round 0, index 0\)", 0),
-        ([1, 0], r"ended after 2 rewards, before row 2 \(round 0, index 2\)", 2),
+        ([], r"ended after 0 rewards.* for row 0 \(round 0, index 0\)", 0),
+        ([1, 0], r"ended after 2 rewards.* for row 2 \(round 0, index 2\)", 2),
         ([1, 0, 0, 1], "yielded more than 3 rewards for the 3 rows .*first 3 are kept", 3),
-        ([1, 0.5, 0], r"answered 0.5 for row 1 \(round 0, index 1\)", 1),
-        ([1, None, 0], r"answered list \[None\] for row 1", 1),
-        ([1, [1, 0], 0], r"shape \(1, 2\) for row 1", 1),
-        ([1, "1", 0], r"answered list \['1'\] for row 1", 1),
+        ([1, 0.5, 0], r"answered 0.5; a reward is 0 or 1 for row 1 \(round 0, index 1\)", 1),
+        ([1, None, 0], r"answered None; a reward is 0 or 1 for row 1", 1),
+        ([1, [1, 0], 0], r"answered \[1, 0\]; a reward is 0 or 1 for row 1", 1),
+        ([1, "1", 0], r"answered '1'; a reward is 0 or 1 for row 1", 1),
     ],
 )
 def test_what_a_generator_yields_wrongly_names_the_row(answers, message, kept):
-    oracle = Oracle(lambda s: iter(answers), batch_size=3)
+    oracle = Oracle(lambda s: iter(answers), config=OracleConfig(batch_size=3))
     with pytest.raises(OracleError, match=message) as caught:
         oracle.evaluate(0, rows(5, 6, 7))
     assert "\n" not in str(caught.value)
@@ -246,7 +263,7 @@ def test_what_a_generator_yields_wrongly_names_the_row(answers, message, kept):
 
 
 def test_a_stop_iteration_of_the_oracle_is_no_end():
-    with pytest.raises(OracleError, match="raised StopIteration for row 0"):
+    with pytest.raises(OracleError, match=r"raised .*StopIteration.* for row 0"):
         Oracle(lambda s: next(iter(()))).evaluate(0, rows(1))
 
 
@@ -274,7 +291,7 @@ def test_candidates_of_wrong_shape_are_refused():
 def test_settings_are_checked(setting):
     name, value = next(iter(setting.items()))
     with pytest.raises(ValueError, match=f"{name}={value}"):
-        Oracle(Recording(), **setting)
+        Oracle(Recording(), **setting) if name == "budget" else OracleConfig(**setting)
 
 
 def test_each_batch_is_on_disk_before_the_next_is_asked(tmp_path):
@@ -288,7 +305,9 @@ def test_each_batch_is_on_disk_before_the_next_is_asked(tmp_path):
             )
         return [1.0] * len(sequences.tokens)
 
-    Oracle(reward_fn, ledger=Ledger(path), batch_size=2).evaluate(0, rows(0, 1, 2))
+    Oracle(reward_fn, ledger=Ledger(path), config=OracleConfig(batch_size=2)).evaluate(
+        0, rows(0, 1, 2)
+    )
     # What another connection reads is committed: the started rows, and all answers before them.
     assert seen == [[(None,)] * 2, [(1.0,), (1.0,), (None,)]]
 
@@ -313,15 +332,19 @@ def test_the_ledger_can_be_read_by_anyone(tmp_path):
 
 def test_after_a_failure_only_the_rest_is_paid(tmp_path, caplog):
     path = tmp_path / "oracle.sqlite"
-    broken = Oracle(Recording(fail_at=3), ledger=Ledger(path, "a"), batch_size=1)
+    broken = Oracle(
+        Recording(fail_at=3), ledger=Ledger(path, "a"), config=OracleConfig(batch_size=1)
+    )
     message = r"raised RuntimeError: the instrument is off for row 3 \(round 0, index 3\)"
     with pytest.raises(OracleError, match=message):
         broken.evaluate(0, rows(1, 0, 1, 1, 0))
     broken.ledger.close()
 
     with caplog.at_level(logging.WARNING):
-        mended = Oracle(Recording(), budget=5, ledger=Ledger(path, "a"), batch_size=1)
-    assert "1 reward evaluations were in flight" in caplog.text
+        mended = Oracle(
+            Recording(), budget=5, ledger=Ledger(path, "a"), config=OracleConfig(batch_size=1)
+        )
+    assert not caplog.text  # what became of row 3 is known
     np.testing.assert_array_equal(mended.evaluate(0, rows(1, 0, 1, 1, 0)), [1, 0, 1, 1, 0])
     assert mended.reward_fn.asked == [1, 0]  # rows 3 and 4
     assert mended.num_reward_evaluations == 5
@@ -330,7 +353,7 @@ def test_after_a_failure_only_the_rest_is_paid(tmp_path, caplog):
 
 
 def test_rows_in_flight_are_within_the_budget():
-    oracle = Oracle(Recording(fail_at=1), budget=2, batch_size=1)
+    oracle = Oracle(Recording(fail_at=1), budget=2, config=OracleConfig(batch_size=1))
     with pytest.raises(OracleError):
         oracle.evaluate(0, rows(1, 1))
     with pytest.raises(BudgetExceeded):
@@ -368,7 +391,9 @@ def test_a_ledger_of_another_run_is_refused(tmp_path):
 
 def filled(path):
     ledger = Ledger(path, "a")
-    Oracle(Recording(), ledger=ledger, batch_size=2000).evaluate(0, rows(*range(2000)))
+    Oracle(Recording(), ledger=ledger, config=OracleConfig(batch_size=2000)).evaluate(
+        0, rows(*range(2000))
+    )
     ledger.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 from faults import FAULTS, Connection, Faults, injected
 
 from banel_jax import oracle as package
-from banel_jax.oracle import Ledger, LedgerError, Oracle
+from banel_jax.oracle import Ledger, LedgerError, Oracle, OracleConfig
 from banel_jax.oracle.kept import Kept
 from banel_jax.types import Sequences
 
@@ -63,7 +63,9 @@ class Yielding(Answering):
 def go(path, reward_fn, batch_size=None):
     ledger = Ledger(path, "run", patience=0.0)
     with contextlib.closing(ledger):
-        oracle = Oracle(reward_fn, budget=ROUNDS * M, ledger=ledger, batch_size=batch_size)
+        oracle = Oracle(
+            reward_fn, budget=ROUNDS * M, ledger=ledger, config=OracleConfig(batch_size=batch_size)
+        )
         return [oracle.evaluate(round, candidates(round)).tolist() for round in range(ROUNDS)]
 
 
@@ -158,7 +160,7 @@ def test_another_program_locks_the_ledger(tmp_path, caplog):
 
     ledger = Ledger(path, "run", patience=0.3)
     with pytest.raises(LedgerError, match=r"is locked by another program.*close that.*3 answers"):
-        Oracle(oracle, ledger=ledger, batch_size=M).evaluate(0, candidates(0))
+        Oracle(oracle, ledger=ledger, config=OracleConfig(batch_size=M)).evaluate(0, candidates(0))
     assert caplog.text.count("waiting for it up to 0.3 seconds") == 1
     with pytest.raises(LedgerError, match="is locked by another program"):
         Ledger(path, "run", patience=0.0)
@@ -224,7 +226,9 @@ def test_ctrl_c_at_any_line_loses_no_answer(tmp_path, monkeypatch):
         ledger = Ledger(path, "run")
         sys.settrace(trace)
         try:
-            Oracle(oracle, ledger=ledger, batch_size=2).evaluate(0, candidates(0))
+            Oracle(oracle, ledger=ledger, config=OracleConfig(batch_size=2)).evaluate(
+                0, candidates(0)
+            )
         except KeyboardInterrupt:
             interrupted = True
         finally:

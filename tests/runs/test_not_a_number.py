@@ -14,6 +14,7 @@ from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
+from banel_jax.oracle import OracleConfig
 from banel_jax.runs import loop
 from banel_jax.training import FitInfo, TrainingConfig
 
@@ -59,7 +60,7 @@ class Counting:
 @pytest.mark.parametrize("name", DIVERGING)
 def test_a_fit_that_diverged_ends_the_run_in_one_line_and_again_when_it_goes_on(name, tmp_path):
     oracle = Counting()
-    config = loop.RunConfig(rounds=ROUNDS, oracle_batch_size=M)
+    config = loop.RunConfig(rounds=ROUNDS, oracle=OracleConfig(batch_size=M))
     said = []
     for _ in range(2):
         with pytest.raises(loop.NotANumber, match="NaN") as caught:
@@ -119,7 +120,7 @@ def test_a_failure_model_that_gives_probability_0_is_no_fault(tmp_path):
     one = jnp.full(table_params(0).shape, -jnp.inf).at[0, 0, 0, 0].set(0.0)
     fit = lambda *_: (one, FitInfo(jnp.zeros(1), jnp.zeros(1), jnp.float32(1)))
     algorithm = banel(TABLE, BanelConfig(M, generator_training=TAME), fit_failure_model=fit)
-    config = loop.RunConfig(rounds=ROUNDS, oracle_batch_size=M)
+    config = loop.RunConfig(rounds=ROUNDS, oracle=OracleConfig(batch_size=M))
     result = loop.run(algorithm, table_params(0), Counting(), config, tmp_path / "run")
     assert result.metrics[-1]["num_reward_evaluations"] == ROUNDS * M
     assert np.isfinite(result.metrics[-1]["effective_sample_size"])

@@ -85,7 +85,7 @@ class Unhashable:
         ({"evaluate": 3}, "evaluate is a int; give a function"),
         ({"evaluate": Unhashable()}, "evaluate is a Unhashable; give a function"),
         ({"ask": None}, "ask is a NoneType; give a function"),
-        ({"reward_fn": None}, "reward_fn is a NoneType; give a function"),
+        ({"reward_fn": None}, "the oracle is a NoneType; give a function"),
         ({"config": {"rounds": 2}}, "config is a dict; give a RunConfig"),
         ({"configuration": {"run": 1}}, "configuration has run, which"),
         ({"configuration": [1]}, "configuration is a list; give a dict"),

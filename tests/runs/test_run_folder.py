@@ -24,7 +24,7 @@ from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
-from banel_jax.oracle import BudgetExceeded, LedgerError
+from banel_jax.oracle import BudgetExceeded, LedgerError, OracleConfig
 from banel_jax.parallel import data_mesh
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs import naming
@@ -61,17 +61,16 @@ def refuse(sequences):
     raise AssertionError("the oracle was asked")
 
 
-def go(folder, rounds=3, oracle=reward, algorithm=ALGORITHM, seed=1, **more):
-    config = RunConfig(
-        rounds, seed, **{k: more.pop(k) for k in list(more) if k in RunConfig.__dataclass_fields__}
-    )
+def go(folder, rounds=3, oracle=reward, algorithm=ALGORITHM, seed=1, asking=None, **more):
+    settings = {k: more.pop(k) for k in list(more) if k in RunConfig.__dataclass_fields__}
+    config = RunConfig(rounds, seed, oracle=asking or OracleConfig(), **settings)
     return run(algorithm, PRIOR, oracle, config, folder, **more)
 
 
 def stopped(folder, rounds=3, after=1, **more):
     """A folder whose run stopped after so many rounds."""
     with pytest.raises(ValueError, match="stop"):
-        go(folder, rounds, StopsAfter(after * M), oracle_batch_size=M, **more)
+        go(folder, rounds, StopsAfter(after * M), asking=OracleConfig(batch_size=M), **more)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +120,7 @@ def test_the_last_round_has_a_checkpoint_however_far_apart_they_are(tmp_path):
 def test_how_it_is_paid_and_kept_may_change(whole, tmp_path):
     folder = tmp_path / "b"
     stopped(folder, 5, 2, checkpoint_every=4)
-    result = go(folder, 5, oracle_batch_size=1, checkpoint_every=1, budget=5 * M)
+    result = go(folder, 5, asking=OracleConfig(batch_size=1), checkpoint_every=1, budget=5 * M)
     assert_like(whole, folder, result)
     with pytest.raises(BudgetExceeded):
         go(folder, 6, refuse, budget=5 * M)
@@ -286,7 +285,7 @@ def test_an_upgrade_may_be_accepted_and_is_written_down(whole, tmp_path, upgrade
         go(tmp_path, 5, refuse, accept=["environment.jaxlib", "env"])
     rest = StopsAfter(M)
     with pytest.raises(ValueError, match="stop"):
-        go(tmp_path, 5, rest, accept="environment.jax", oracle_batch_size=M)
+        go(tmp_path, 5, rest, accept="environment.jax", asking=OracleConfig(batch_size=M))
     assert {"from_round": 2, "fields": {"environment.jax": "99.0"}} in [
         {**change, "fields": {k: v for k, v in change["fields"].items() if "run." not in k}}
         for change in written(tmp_path)["changes"]

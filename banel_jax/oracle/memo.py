@@ -1,0 +1,31 @@
+"""Rows whose sequence was met before are answered from the ledger (`OracleConfig.memo`)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from banel_jax.oracle.calls import Call
+from banel_jax.oracle.hand import Result
+from banel_jax.oracle.ledger import Ledger
+
+
+def answer_from_memory(
+    ledger: Ledger, call: Call, unpaid: Sequence[int], memo: Literal["free", "counted"]
+) -> None:
+    """Answers what it can of a round, durably.
+
+    Args:
+      ledger: which is looked into, and written to.
+      call: all rows of a round.
+      unpaid: places in it of those that have no answer.
+      memo: whether they count as paid.
+    """
+    sources = dict[str, list[Result]]()
+    x = call.sequences
+    for i in unpaid:
+        met = ledger.known_answer(x.tokens[i].tobytes(), x.mask[i].tobytes())
+        if met is not None and met.reward is not None:
+            sources.setdefault(met.source, []).append(
+                Result(call.rows[i].row, met.reward, met.score)
+            )
+    for source, results in sources.items():
+        ledger.answer_from(source, results, memo == "counted")

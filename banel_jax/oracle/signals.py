@@ -1,0 +1,69 @@
+"""A first Ctrl-C or SIGTERM lets what is in flight end; a second ends it."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_awaited = threading.Event()
+
+
+def awaited() -> bool:
+    """Whether a signal was heard, and what is in flight is being waited for."""
+    return _awaited.is_set()
+
+
+class Noted:
+    """The first signal of a wait, None before it."""
+
+    number: int | None = None
+
+    def reason(self) -> str | None:
+        return None if self.number is None else f"stopped by {signal.Signals(self.number).name}"
+
+
+@contextlib.contextmanager
+def in_order(in_flight: Callable[[], int]) -> Iterator[Noted]:
+    """A block that looks at `reason()` and ends, after a signal, when what is in flight has.
+
+    At its end the signal comes as it would have come; SIGTERM, where nobody hears it, as
+    SystemExit. The second signal comes at once, as KeyboardInterrupt. Signals are handled in the
+    main thread alone, and elsewhere nothing changes.
+
+    Args:
+      in_flight: how many rows are, to tell the user.
+    """
+    noted = Noted()
+    handlers: dict[int, Any] = {}
+
+    def handle(number, frame):
+        if noted.number is not None:
+            raise KeyboardInterrupt
+        noted.number = number
+        _awaited.set()
+        if count := in_flight():
+            rows = "one evaluation that is" if count == 1 else f"{count} evaluations that are"
+            line = f"\nstopping: waiting for {rows} in flight; again to end without them\n"
+            with contextlib.suppress(OSError):
+                os.write(2, line.encode())
+
+    if threading.current_thread() is threading.main_thread():
+        for one in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(one)
+            if callable(handler) or (one == signal.SIGTERM and handler == signal.SIG_DFL):
+                handlers[int(one)] = handler
+    try:
+        for number in handlers:
+            signal.signal(number, handle)
+        yield noted
+    finally:
+        for number, before in handlers.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, before)
+        _awaited.clear()
+        if noted.number is not None and callable(handlers[noted.number]):
+            signal.raise_signal(noted.number)
+        elif noted.number is not None:
+            raise SystemExit(128 + noted.number)
