@@ -16,7 +16,6 @@ PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
 LONG = {
     "banel_jax/algorithms/banel.py",
     "banel_jax/models/transformer.py",
-    "banel_jax/oracle/answers.py",
     "banel_jax/oracle/ledger.py",
     "banel_jax/runs/checkpoint.py",
     "banel_jax/runs/loop.py",
