@@ -88,6 +88,9 @@ def test_rounds_overlap_and_complete_in_any_order(tmp_path):
     # A row that failed is asked again in a round that was complete.
     ledger.start([3])
     assert ledger.unfinished(1) == 1
+    ledger.close()
+    ledger = Ledger(tmp_path / "a", "a")
+    assert states(ledger) == {"done": 7, "abandoned": 1} and ledger.unfinished(1) == 1
     ledger.record([(3, 1, None, 0.5)])
     before = told(ledger)
     assert ledger.counts(1)[:3] == (4, 4, 2) and ledger.cost(1) == 0.5
@@ -135,6 +138,8 @@ def test_what_was_never_asked_for_may_be_proposed_anew():
     ledger.start([1])
     with pytest.raises(LedgerError, match="another sequence for round 0, index 1"):
         ledger.propose(0, TOKENS, MASK)
+    with pytest.raises(LedgerError, match="another sequence for round 0, index 1"):
+        ledger.propose(0, TOKENS + 9, ~MASK)
     changed = TOKENS + 9
     changed[3] = 0
     ledger.propose(0, changed[[0, 1]], MASK[:2])
