@@ -82,7 +82,7 @@ def seal(database: sqlite3.Connection, seed: int, round: int, first: int, end: i
         row.base(seed)
         counts = counts.plus(row.counts())
         repeated += max(row.attempts - 1, 0)
-        size += sum(len(x or "") for x in (row.tokens, row.mask, row.score, row.reason))
+        size += len(row.tokens) + len(row.mask) + len(row.score or "") + len(row.reason or "")
         costs += [] if row.cost is None else [row.cost]
         if row.reward == 1 and first_success is None:
             first_success = row.row
