@@ -73,7 +73,7 @@ class Evaluations:
         return Sequences(cast(Any, self.tokens), cast(Any, self.mask))
 
     def columns(self) -> dict[str, list]:
-        """A list of Python's own values for each attribute; tokens without what fills them up."""
+        """A list of Python's own values for each attribute that is there, None for NaN."""
         plain = {}
         for field in fields(self):
             value = getattr(self, field.name)
