@@ -52,6 +52,7 @@ class Oracle:
       text: `text(sequences [n]) -> n texts`, for oracles that take texts, and for people.
       stopping: asked after each commit; where it says why, nothing more is asked.
       on_success: called for each success once it is on disk.
+      on_proposed: called for each round, with all of its rows, before they are asked.
 
     Raises:
       ValueError: for what is no oracle, or a timeout that it cannot keep.
@@ -70,17 +71,15 @@ class Oracle:
         text: Callable[[Sequences], Sequence[str]] | None = None,
         stopping: Callable[[], str | None] = lambda: None,
         on_success: Callable[[Success], None] = lambda success: None,
+        on_proposed: Callable[[Call], None] = lambda call: None,
     ):
-        self.config = config or OracleConfig()
-        self.budget = budget
+        self.config, self.budget = config or OracleConfig(), budget
         checks.integers(self, "budget", at_least=0, none=True)
         self.ledger = ledger if ledger is not None else Ledger()
         self._text, self._told_to_stop, self._on_success = text, stopping, on_success
-        self.rounds_in_flight = rounds_in_flight
-        self._rounds: dict[int, Call] = {}
-        self._reasons: dict[int, str] = {}
-        self._noted = signals.Noted()
-        self._failure = ""  # of the first row that failed, where that ends the run
+        self.rounds_in_flight, self._on_proposed = rounds_in_flight, on_proposed
+        self._rounds, self._reasons = dict[int, Call](), dict[int, str]()
+        self._noted, self._failure = signals.Noted(), ""  # the first that failed and ends the run
         self.reward_fn, self._evaluator = reward_fn, as_evaluator(reward_fn)
         self._line: Schedule | Feeder | None = None
         self._begin()  # which refuses what cannot be done
@@ -145,6 +144,7 @@ class Oracle:
         sequences = Sequences(cast(Any, tokens), cast(Any, mask))
         text = None if self._text is None else list(map(str, self._text(sequences)))
         call = self._rounds[round] = Call(rows, sequences, text)
+        self._on_proposed(call)
         if self.config.memo != "off":
             answer_from_memory(self.ledger, call, self._unpaid(round), self.config.memo)
         if unpaid := self._unpaid(round):

@@ -18,6 +18,8 @@ class BudgetExceeded(ValueError):
 class AnswersPending(OracleError):
     """Answers come later; the run goes on when they are there."""
 
+    standing = "waiting"  # of a run that it ends
+
 
 class Stopped(Exception):
     """A rule of the caller's ended the evaluation; the message says which."""

@@ -14,16 +14,18 @@ from typing import Any
 from banel_jax.oracle import Oracle, Stopped
 from banel_jax.oracle.evaluators import as_evaluator
 from banel_jax.runs import folder as run_folder
+from banel_jax.runs.callbacks import Callback, Callbacks
 from banel_jax.runs.clock import Clock
 from banel_jax.runs.compiled import compiled_blocks, compiled_run
 from banel_jax.runs.config import RunConfig, RunResult
 from banel_jax.runs.model_check import check_model, names_of_nan
 from banel_jax.runs.pipeline import Pipeline, Told
 from banel_jax.runs.plan import Plan, check_arguments, described, plan
-from banel_jax.runs.progress import progress
+from banel_jax.runs.report.view import Standing
 from banel_jax.runs.resume import TakenUp, summarise, take_up
 from banel_jax.runs.rounds import CandidatesNotFound, Evaluate, NotANumber
 from banel_jax.runs.stops import after_a_round, within_a_round
+from banel_jax.runs.watch import Watch
 from banel_jax.types import Algorithm, Params, Sequences
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ def run(
     accept: Sequence[str] = (),
     text: Callable[[Sequences], Sequence[str]] | None = None,
     description: str = "",
+    callbacks: Sequence[Callback] = (),
+    report: bool = True,
 ) -> RunResult:
     """Runs an experiment in a folder, or goes on with the one that is there.
 
@@ -55,7 +59,7 @@ def run(
 
     The folder holds `config.json`, `metrics.jsonl` (a line a round), `timings.jsonl` (seconds
     a round), `oracle.sqlite` (the ledger) with its `.mark`, `checkpoints/` and at the end
-    `summary.json`.
+    `summary.json`; for people also `report.html`, `status.json` and `metrics.csv`.
 
     Args:
       algorithm: what learns. Its functions are compiled once, so pass the same object to
@@ -74,7 +78,9 @@ def run(
         folder was begun with. The change is written down there, and where rounds must be asked
         for again, the ledger refuses them if they are others now.
       text: `text(sequences [n]) -> n texts`, for oracles that take texts and for people.
-      description: stands before the progress bar.
+      description: stands before the line on the terminal.
+      callbacks: told of each round, see `callbacks.Callback`; what one raises is logged.
+      report: draw the page of the run, `report.html`, every few seconds.
 
     Returns:
       `state`, the algorithm's after the last round; `metrics`, a dict of numbers for each round,
@@ -87,6 +93,7 @@ def run(
     """
     evaluator = as_evaluator(reward_fn)
     check_arguments(algorithm, config, evaluate)
+    told = Callbacks(callbacks)
     folder = run_folder.named(folder)
     accept = (accept,) if isinstance(accept, str) else tuple(accept)
     the = plan(algorithm, prior_params, config, evaluate)
@@ -103,25 +110,34 @@ def run(
         if not at.ledger.totals()[0]:
             check_prior(algorithm, prior_params)
         start = the.steps.init(the.key, prior_params) if at.state is None else at.state
+        watch = stack.enter_context(Watch(folder, at.metrics, told, description, report))
         clock = Clock(at.timings)
         oracle = Oracle(
             evaluator, config.budget, at.ledger, config.oracle, config.rounds_in_flight, text,
             lambda: within_a_round(config.stop, clock.progress(at.ledger)),
+            on_proposed=watch.propose,
         )  # fmt: skip
         stack.enter_context(closing(oracle))
-        return _rounds(folder, at, the, config, oracle, start, description)
+        return _rounds(folder, at, the, config, oracle, start, watch)
 
 
 def _rounds(
-    folder: Path, at: TakenUp, the: Plan, config: RunConfig, oracle: Oracle, start: Any, bar: str
+    folder: Path,
+    at: TakenUp,
+    the: Plan,
+    config: RunConfig,
+    oracle: Oracle,
+    start: Any,
+    watch: Watch,
 ) -> RunResult:
     """All that are to be done."""
     pipeline, stopped = Pipeline(the, oracle), None
     try:
         pipeline.begin(at.done, start)
-        for round in progress(range(at.done, the.rounds), config.rounds, bar, at.done):
+        for round in range(at.done, the.rounds):
             told = pipeline.next(round)
             keep(folder, at, pipeline, told, config.checkpoint_every)
+            watch.on_round(told.record, pipeline.state, told.candidates, told.rewards)
             if stopped := after_a_round(config.stop, at.metrics):
                 break
     except Stopped as rule:
@@ -130,6 +146,7 @@ def _rounds(
         checkpoint(at, pipeline)
     at.checkpoints.wait()
     if stopped:
+        watch.standing = Standing("complete", stopped)
         logger.warning("the run in %s has ended: %s. The same command with another stop goes on",
                        folder, stopped)  # fmt: skip
     summarise(folder, at.ledger, at.metrics, at.timings, stopped)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from banel_jax.oracle.calls import Call
 from banel_jax.runs.callbacks import Callbacks
 from banel_jax.runs.metrics_csv import MetricsCsv
 from banel_jax.runs.progress import Bar
@@ -50,9 +51,12 @@ class Watch:
         self._refresher.__enter__()
         return self
 
-    def propose(self, first_row: int, texts: Sequence[str]) -> None:
+    def propose(self, call: Call) -> None:
         """Before a round is paid for: what its rows look like, where they can be rendered."""
-        self._texts = dict(enumerate(texts[:TEXTS], first_row))
+        if call.text is not None:
+            rows = [row.row for row in call.rows[:TEXTS]]
+            before = list(self._texts.items())[-TEXTS:]
+            self._texts = dict([*before, *zip(rows, call.text, strict=False)])
 
     def _text(self, row: Row) -> str | None:
         return self._texts.get(row.row)

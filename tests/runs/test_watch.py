@@ -1,5 +1,6 @@
 """What looks on while a run runs: status, page, table, callbacks, the line on a terminal."""
 
+import contextlib
 import csv
 import json
 import logging
@@ -12,10 +13,14 @@ import jax.numpy as jnp
 import made_up_run
 import numpy as np
 import pytest
+import tiny_run
 
+from banel_jax.oracle import calls
+from banel_jax.oracle.answers import Pending
 from banel_jax.runs import callbacks, lock, progress
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.callbacks import Callbacks
+from banel_jax.runs.loop import RunConfig, run
 from banel_jax.runs.metrics_csv import MetricsCsv
 from banel_jax.runs.report import Reader, refresher, show, status
 from banel_jax.runs.report.facts import facts
@@ -77,7 +82,9 @@ def test_the_page_shows_texts_where_there_are_any(tmp_path):
     lines = [{"row": 0, "text": "met first"}, {"row": 1}, {"row": 2, "text": "met last"}]
     (folder / "successes.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
     with lock.hold(folder), Watch(folder) as watch:
-        watch.propose(3, ["is <i>", "was"])
+        rows = [calls.Row(f"row-{k}", k, 1, k - 3) for k in (3, 4)]
+        x = Sequences(jnp.zeros((2, 1)), jnp.ones((2, 1)))
+        watch.propose(calls.Call(rows, x, ["is <i>", "was"]))
     written = (folder / "report.html").read_text()
     assert all(text in written for text in ("met first", "met last", "is &lt;i&gt;", "was"))
 
@@ -296,3 +303,43 @@ def test_the_real_writer_writes(tmp_path):
     board.on_end()
     (events,) = tmp_path.glob("events*")
     assert b"mine" in events.read_bytes() and np.float32(1.5).tobytes() in events.read_bytes()
+
+
+def test_a_run_is_watched(tmp_path):
+    told, seen = Told(), []
+
+    def oracle(sequences):
+        seen.append(status(tmp_path))
+        return tiny_run.reward(sequences)
+
+    config = RunConfig(3, seed=1)
+    text = lambda x: [f"tokens {tokens.tolist()}" for tokens in x.tokens]
+    whole = run(
+        tiny_run.learner(), tiny_run.PRIOR, oracle, config, tmp_path, callbacks=[told], text=text
+    )
+    assert seen[0].startswith(f"{tmp_path}: running\n")
+    assert [record for record, _, _ in told.rounds] == whole.metrics and told.ends == 1
+    _, tokens, rewards = told.rounds[0]
+    np.testing.assert_array_equal(rewards, (tokens.sum(axis=1) >= 5).astype(np.float32))
+    assert said(tmp_path)["state"] == "complete" and said(tmp_path)["rows"] == 3 * tiny_run.M
+    assert "tokens [" in (tmp_path / "report.html").read_text()
+    assert [float(row["loss"]) for row in table(tmp_path / "metrics.csv")] == [
+        record["loss"] for record in whole.metrics
+    ]
+    with pytest.raises(ValueError, match="callbacks hold a function"):
+        run(tiny_run.learner(), tiny_run.PRIOR, oracle, config, tmp_path / "x", callbacks=[said])
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_oracle_that_fails_or_pauses_is_told(tmp_path):
+    def fails(sequences):
+        raise RuntimeError("the arm is stuck")
+
+    def pauses(sequences):
+        raise Pending("the lab's reply")
+
+    for oracle, state in ((fails, "failed"), (pauses, "waiting"), (tiny_run.reward, "complete")):
+        with contextlib.suppress(ValueError):
+            run(tiny_run.learner(), tiny_run.PRIOR, oracle, RunConfig(2, seed=1), tmp_path)
+        assert said(tmp_path)["state"] == state
+    assert "the arm is stuck" not in status(tmp_path)

@@ -121,6 +121,8 @@ def _next(view: RunView, known: Facts) -> str:
         "stopped": f"{count(known.rows, 'row')} paid are kept, and none is paid twice.",
         "failed": "Mend what the line at the top names. What was paid is kept.",
     }[state]
+    if state == "complete" and view.standing.why:
+        words = "A rule ended the run. To go on, give another;"
     if words.endswith((";", "Then", "then")):
         again = f"{again[0].lower()}{again[1:]}"
     code = markup.element("code", markup.escape(command, 4_000)) if command else ""
