@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,9 @@ def run(
         if at.done == the.rounds:
             tell_complete(folder, at.done)
             summarise(folder, at.ledger, at.metrics, at.timings)
-            return RunResult(Pipeline.state_in(at.state), at.metrics)
+            return RunResult(the.state_in(at.state), at.metrics)
         if not at.ledger.totals()[0]:
             check_prior(algorithm, prior_params)
-        start = the.steps.init(the.key, prior_params) if at.state is None else at.state
         watch = stack.enter_context(Watch(folder, at.metrics, told, description, report))
         clock = Clock(at.timings)
         oracle = Oracle(
@@ -118,7 +118,8 @@ def run(
             on_proposed=watch.propose,
         )  # fmt: skip
         stack.enter_context(closing(oracle))
-        return _rounds(folder, at, the, config, oracle, start, watch)
+        first = partial(the.steps.init, the.key, prior_params)
+        return _rounds(folder, at, the, config, oracle, first, watch)
 
 
 def _rounds(
@@ -127,13 +128,13 @@ def _rounds(
     the: Plan,
     config: RunConfig,
     oracle: Oracle,
-    start: Any,
+    first: Callable[[], Any],
     watch: Watch,
 ) -> RunResult:
     """All that are to be done."""
     pipeline, stopped = Pipeline(the, oracle), None
     try:
-        pipeline.begin(at.done, start)
+        pipeline.begin(at.done, at.state, first)
         for round in range(at.done, the.rounds):
             told = pipeline.next(round)
             keep(folder, at, pipeline, told, config.checkpoint_every)

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,26 +47,19 @@ class Pipeline:
         self._asked: deque[Asked] = deque()
         self.state: State = None
 
-    @staticmethod
-    def state_in(kept: Any) -> State:
-        """The algorithm's state in what `kept` gave."""
-        return (
-            kept["state"] if isinstance(kept, dict) and kept.keys() == {"state", "asked"} else kept
-        )
-
-    def begin(self, done: int, kept: Any) -> None:
-        """Goes on after `done` rounds with what `kept` gave then."""
-        if self._plan.by_ask is None:
-            self.state = kept
+    def begin(self, done: int, kept: Any, first: Callable[[], State]) -> None:
+        """Goes on after `done` rounds with what `kept` gave then; None for the first state."""
+        if kept is None or not self._plan.ahead:
+            self.state = first() if kept is None else kept
             return
-        self.state, asked = kept["state"], kept["asked"]
-        for round, one in enumerate(asked, done):
+        self.state = kept["state"]
+        for round, one in enumerate(kept["asked"], done):
             self._pay(round, one.candidates)
             self._asked.append(one)
 
     def kept(self) -> Any:
         """All that the next rounds follow from, arrays alone."""
-        if self._plan.by_ask is None:
+        if not self._plan.ahead:
             return self.state
         return {"state": self.state, "asked": list(self._asked)}
 
@@ -82,7 +76,7 @@ class Pipeline:
             self._propose(round + len(self._asked))
         lap(None)
         candidates, asked = self._asked.popleft()
-        if self._plan.by_ask is not None:
+        if self._plan.ahead:
             asked = ahead.merge(asked, self.state, self._plan.by_ask)
         rewards = lap(self._oracle.collect(round))
         missing = np.isnan(rewards)

@@ -1,5 +1,6 @@
 """What a run is going to do, checked before its folder is opened or anything is paid for."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from banel_jax.runs.environment import environment
 from banel_jax.runs.rehearsal import rehearse
 from banel_jax.runs.rounds import Evaluate
 from banel_jax.runs.steps import Steps, compiled_evaluate, compiled_steps
-from banel_jax.types import Algorithm, Key, Params
+from banel_jax.types import Algorithm, Key, Params, State
 
 ENDLESS = 2**31 - 1
 
@@ -39,6 +40,15 @@ class Plan(NamedTuple):
     kept: Any
     num_candidates: int
     rounds: int
+
+    @property
+    def ahead(self) -> bool:
+        """Whether rounds are proposed ahead."""
+        return self.by_ask is not None
+
+    def state_in(self, kept: Any) -> State:
+        """The algorithm's state in what a checkpoint keeps."""
+        return kept["state"] if self.ahead else kept
 
 
 def plan(
@@ -121,8 +131,6 @@ def check_arguments(algorithm: Algorithm, config: Any, evaluate: Any) -> None:
 
 def check_answered(tell: Callable) -> None:
     """An algorithm must be able to hear that a row has no answer."""
-    import inspect
-
     try:
         inspect.signature(tell).bind(*range(5))
     except TypeError as error:
