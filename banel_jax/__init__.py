@@ -7,7 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from banel_jax import compiler
+from banel_jax.runs import border
 
+border.install_for("banel_jax", "experiments")
 compiler.guard()
 
 # ruff: noqa: F401

@@ -7,27 +7,23 @@ import shutil
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import files, numerics, training
+from banel_jax import files, numerics, prior_files, training
 from banel_jax.pretraining import fit_by_epochs
+from banel_jax.prior_files import CONFIG, METRICS, TRAINING, VERSION
 from banel_jax.runs import fingerprint, naming
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.checkpoint import Checkpoints
 from banel_jax.runs.progress import on_terminal
 from banel_jax.types import Params, SequenceModel, Sequences
-
-CONFIG, METRICS, PARAMS = "config", "metrics", "params"  # names of the arrays in a file
-TRAINING, VERSION = "training", "numerics"  # names in the configuration that is kept
 
 
 class Prior(NamedTuple):
@@ -131,10 +127,10 @@ def load_or_train(
         if not file.is_file():
             raise ValueError(f"there is no prior {file}; name another, or none to pretrain one")
         mend = "name another file, or none to pretrain one"
-        return _load(file, known_by, like, mend, of_any_version=True)
+        return prior_files.load(file, known_by, like, mend, of_any_version=True)
     cached = _file(cache_dir, name, known_by)
     if cached.exists():
-        return _load(cached, known_by, like, f"delete {cached} to pretrain again")
+        return prior_files.load(cached, known_by, like, f"delete {cached} to pretrain again")
     with _written(cached):  # found out before the work
         cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cached.parent):
@@ -148,7 +144,9 @@ def load_or_train(
         CONFIG: np.array(json.dumps(naming.written(known_by))),
         METRICS: np.array(json.dumps(metrics)),
     }
-    arrays |= {_array_name(path): np.asarray(leaf) for path, leaf in _leaves(params)}
+    arrays |= {
+        prior_files.array_name(path): np.asarray(leaf) for path, leaf in prior_files.leaves(params)
+    }
     with _written(cached), files.replacing(cached) as out:
         np.savez(out, **arrays)  # type: ignore[arg-type]
     return params, metrics
@@ -169,54 +167,6 @@ def _written(file):
 def _file(cache_dir, name, known_by):
     place = lambda identity: files.expand(cache_dir) / f"{name}-{identity}.npz"
     return place(naming.name_at(place, known_by))
-
-
-def _load(file, known_by, like, mend, of_any_version=False):
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        found, metrics = json.loads(str(arrays.pop(CONFIG))), json.loads(str(arrays.pop(METRICS)))
-        if not naming.well_marked(found):
-            raise ValueError(naming.MARKS)
-        differences = _differences(found, known_by, of_any_version)
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"the cached prior {file} cannot be read; {mend}") from error
-    if differences:
-        raise ValueError(f"the prior {file} is of another configuration: {differences}; {mend}")
-    wanted = {
-        _array_name(path): (leaf.shape, jnp.dtype(leaf.dtype)) for path, leaf in _leaves(like)
-    }
-    if wanted != {name: (array.shape, array.dtype) for name, array in arrays.items()}:
-        raise ValueError(f"the cached prior {file} is of another model; {mend}")
-    restore = lambda path, _: jnp.asarray(arrays[_array_name(path)])
-    return jax.tree_util.tree_map_with_path(restore, like), metrics
-
-
-def _differences(found, wanted, of_any_version):
-    """What the two differ in, as 'width is 32 there and 64 here'; by the caller's names, if any.
-
-    Where the version does not matter, neither does what only one of the two has.
-    """
-    differ = naming.differences(found, naming.written(wanted))
-    if of_any_version:
-        differ = {
-            name: values
-            for name, values in differ.items()
-            if naming.MISSING not in values and name != VERSION
-        }
-    own = {name: v for name, v in differ.items() if not name.startswith(f"{TRAINING}.")}
-    return ", ".join(
-        f"{name} is {there} there and {here} here"
-        for name, (there, here) in (own or differ).items()
-    )
-
-
-def _leaves(tree):
-    return jax.tree_util.tree_leaves_with_path(tree)
-
-
-def _array_name(path):
-    return PARAMS + jax.tree_util.keystr(path)
 
 
 def _say(text):

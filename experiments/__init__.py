@@ -1,6 +1,4 @@
-import sys
+import contextlib
 
-if sys.argv[:1] == ["-m"]:  # `python -m experiments.NAME`, before its imports, which take seconds
-    from experiments.common import border
-
-    border.install()
+with contextlib.suppress(ImportError):  # without JAX, which each program tells
+    import banel_jax  # noqa: F401  # takes over the signals before other imports, of seconds

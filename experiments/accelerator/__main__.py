@@ -28,8 +28,8 @@ try:
     from banel_jax import files
 except ImportError as error:
     sys.exit(f"error: {error}; nothing of this runs without JAX: give a Python that has it")
+from banel_jax.runs import border
 from experiments.accelerator.processes import ROOT, follow
-from experiments.common import border
 
 # In order, with the share of the time that each may take; what one leaves goes to those behind.
 SECTIONS = {

@@ -14,7 +14,10 @@ import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments.common import border, compilation, fields, help, mistakes
+from banel_jax.commands import fields
+from banel_jax.commands.help import did_you_mean
+from banel_jax.runs import border, mistakes
+from experiments.common import compilation, help
 
 Config = TypeVar("Config")
 CACHE = "compilation_cache"  # a flag of every program
@@ -106,7 +109,7 @@ def _parsed(arguments):
     try:
         return flags.FLAGS(arguments)
     except flags.UnrecognizedFlagError as error:
-        near = help.did_you_mean(error.flagname, flags.FLAGS)
+        near = did_you_mean(error.flagname, flags.FLAGS)
         line = f"Unknown command line flag {error.flagname!r}{near}; --helpfull lists all flags"
         raise ValueError(line) from error
     except flags.Error as error:

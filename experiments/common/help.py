@@ -1,14 +1,13 @@
 """What `--help` shows: the dozen flags that matter; and `--helpfull`: every one, by group."""
 
-import difflib
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from experiments.common import fields
-from experiments.common.fields import Setting
+from banel_jax.commands import fields
+from banel_jax.commands.fields import Setting
+from banel_jax.commands.help import WIDTH, columns
 
-WIDTH = 100
 DOZEN = 12
 PLACES = ("output", "folder", "runs", "cache")
 SHORT, FULL = ("-h", "-help", "--help", "--helpshort"), ("-helpfull", "--helpfull")
@@ -49,7 +48,7 @@ def short(
     lines = [" ".join(about.partition("\n\n")[0].split()), "", f"{program} [--FLAG=VALUE ...]", ""]
     rows = [("--preset=NAME", f"settings to start from: {', '.join(presets)}")] if presets else []
     rows += [_row(by_name[name]) for name in first]
-    lines += _columns(rows + [(f"--{name}", text) for name, text in more.items()])
+    lines += columns(rows + [(f"--{name}", text) for name, text in more.items()])
     below = lambda name: any(name == r or name.startswith(r + ".") for r in relevant)
     chosen = [s for s in known if below(s.name) and s.name not in first]
     if chosen:
@@ -69,25 +68,11 @@ def full(about: str, defaults: Any, presets: Collection[str], more: Mapping[str,
     """All flags of a program, under the names of their groups."""
     lines = [about.strip(), ""]
     if presets:
-        lines += _columns([("--preset=NAME", f"settings to start from: {', '.join(presets)}")])
-    lines += _columns([(f"--{name}", text) for name, text in more.items()])
+        lines += columns([("--preset=NAME", f"settings to start from: {', '.join(presets)}")])
+    lines += columns([(f"--{name}", text) for name, text in more.items()])
     lines += _groups(list(fields.settings(defaults)))
     lines += ["", "Beside these absl's own: --verbosity=1 tells more, --flagfile=FILE reads flags."]
     return "\n".join(lines)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The flags nearest to one that does not exist, as the end of a sentence."""
-    known = list(known)
-    last: dict[str, list[str]] = {}
-    for flag in known:
-        last.setdefault(flag.rpartition(".")[2], []).append(flag)
-    near = last.get(name.rpartition(".")[2], [])[:3]
-    near += difflib.get_close_matches(name, known, 3)
-    for part in difflib.get_close_matches(name.rpartition(".")[2], last, 2):
-        near += last[part][:2]
-    names = [f"--{flag}" for flag in list(dict.fromkeys(near))[:4]]
-    return f"; the nearest are {', '.join(names)}" if names else ""
 
 
 def _main(defaults: Any, known: list[Setting]) -> list[str]:
@@ -112,21 +97,5 @@ def _groups(known: list[Setting], one_line: bool = False) -> list[str]:
         if parent:
             title = f"{parent}: {of[0].group[-1]}"
             lines += ["", textwrap.shorten(title, WIDTH, placeholder=" ...")]
-        lines += _columns([_row(s) for s in of], one_line)
-    return lines
-
-
-def _columns(rows: list[tuple[str, str]], one_line: bool = False) -> list[str]:
-    """Flags left, texts right, wrapped or cut; a long flag stands on a line of its own."""
-    longest = 52 if one_line else 36
-    column = min(max((len(flag) for flag, _ in rows), default=0), longest) + 4
-    lines = []
-    for flag, text in rows:
-        room = WIDTH - column
-        short = textwrap.shorten(text, room, placeholder=" ...")
-        wrapped = [short] if one_line else textwrap.wrap(text, room) or [""]
-        beside = len(flag) <= column - 4
-        lines += [f"  {flag}"] if not beside else []
-        lines += [f"{'  ' + flag if beside else '':<{column}}{wrapped[0]}".rstrip()]
-        lines += [" " * column + line for line in wrapped[1:]]
+        lines += columns([_row(s) for s in of], one_line)
     return lines

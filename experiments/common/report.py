@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from banel_jax import files
+from banel_jax.runs import border
 from banel_jax.runs.report.numbers import format_value as format_value
-from experiments.common import border
 
 WIDTH = 120  # of a table on a terminal, in characters
 FOLD = 40  # of a text in one that is too wide

@@ -9,8 +9,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import pytest
 
+from banel_jax.commands import fields
 from banel_jax.runs.loop import CandidatesNotFound
-from experiments.common import fields
 from experiments.common.comparison import Experiment, Found
 from experiments.common.config import MethodsConfig
 from experiments.common.methods import Method, Settings

@@ -10,8 +10,10 @@ import forked
 import jax
 import pytest
 
+from banel_jax.commands import fields
+from banel_jax.commands.help import did_you_mean
 from experiments.addition import experiment as addition
-from experiments.common import compilation, fields, help, methods
+from experiments.common import compilation, help, methods
 from experiments.digits import experiment as digits
 from experiments.gsm8k import finetune, pretrain, select
 from experiments.gsm8k import run as gsm8k_run
@@ -94,9 +96,9 @@ def test_what_is_set_for_all_has_one_flag():
 )
 def test_an_unknown_flag_is_answered_with_the_nearest(wrong, nearest):
     known = [s.name for s in fields.settings(addition.Config())]
-    found = help.did_you_mean(wrong, known)
+    found = did_you_mean(wrong, known)
     assert found.startswith("; the nearest are ") and all(name in found for name in nearest)
-    assert help.did_you_mean("zzzzzz", known) == ""
+    assert did_you_mean("zzzzzz", known) == ""
 
 
 PROGRAM = '''"""A program of one flag.

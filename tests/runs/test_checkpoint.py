@@ -42,7 +42,7 @@ LIMITED = """
 import resource, signal, sys
 import jax.numpy as jnp
 from banel_jax.runs.checkpoint import Checkpoints
-from experiments.common import border
+from banel_jax.runs import border
 border.install()  # what libraries print from their threads
 checkpoints = Checkpoints(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

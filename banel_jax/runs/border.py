@@ -4,10 +4,12 @@ Nothing is lost by an end like a kill: what was paid for is on disk. So a first 
 KeyboardInterrupt, for what is in hand to be put down; a compiler or a long call does not listen,
 and is left after a while, as it is at once by a second signal. The interpreter is never torn
 down around XLA's threads, which ends in a segmentation fault.
+
+While a run waits for rows in flight, a first signal is the run's (`oracle.signals`): nothing is
+ended for as long as that takes, and the signal comes here when they have ended.
 """
 
 import contextlib
-import io
 import logging
 import os
 import select
@@ -20,10 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from banel_jax.runs import streams
+
 DEAF, UNWINDING = 2.0, 10.0  # seconds for the interrupt to be heard, and then for the unwinding
+LOOK = 0.1  # seconds between two looks at what is in flight
 AGAIN = "stopped; give the same command again"  # before it began
 STARTS_ANEW = "stopped; the same command starts anew"
 GOES_ON = "stopped; the same command goes on from there"
+SCRIPT = "banel"  # how `python -m banel_jax` is installed
 
 
 SIGNALS = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
@@ -43,7 +49,7 @@ def install() -> None:
     if _State.installed or threading.current_thread() is not threading.main_thread():
         return
     _State.installed = True
-    _open_streams()
+    streams.reopen()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -55,6 +61,14 @@ def install() -> None:
     sys.unraisablehook = _unraisable
     threading.excepthook = _in_thread
     sys.excepthook = _uncaught
+
+
+def install_for(*packages: str) -> None:
+    """`install`, where this process is a program of one of the packages: before its imports, which
+    take seconds."""
+    given = sys.orig_argv[sys.orig_argv.index("-m") + 1 :] if "-m" in sys.orig_argv else []
+    if _is_script() or (given and given[0].partition(".")[0] in packages):
+        install()
 
 
 def program(
@@ -93,9 +107,10 @@ def _run(function, told) -> Any:
     except BaseException as error:
         if _State.signal:  # whatever became of the interrupt on its way
             raise KeyboardInterrupt from error
-        if isinstance(error, BrokenPipeError) and _reader_left():  # it has seen enough, as `head`
+        # It has seen enough, as `head` has.
+        if isinstance(error, BrokenPipeError) and streams.reader_left():
             return 128 + signal.SIGPIPE
-        if broken := _broken_output():
+        if broken := streams.broken_output():
             return f"error: the output cannot be written: {broken.strerror}"
         line = told(error)
         if line is None:
@@ -107,9 +122,15 @@ def _run(function, told) -> Any:
 def command() -> str:
     """The command of this process, as it can be given again."""
     given = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    if _is_script():
+        return shlex.join(given)
     if "-m" in sys.orig_argv[:-1]:  # as it was given: a program may take words off sys.argv
         given = sys.orig_argv[sys.orig_argv.index("-m") :]
     return shlex.join(["python", *given])
+
+
+def _is_script() -> bool:
+    return Path(sys.argv[0] if sys.argv else "").name == SCRIPT
 
 
 def program_name() -> str:
@@ -121,7 +142,7 @@ def leave(code: int, line: str = "") -> NoReturn:
     """Ends the process now, with a last line on stderr."""
 
     def last_words():
-        _flush()
+        streams.flush()
         if line:
             with contextlib.suppress(OSError):
                 over_a_bar = "\r\x1b[K" if os.isatty(2) else ""
@@ -152,10 +173,19 @@ def _interrupt(number, frame):
 def _watch(reader: int) -> None:
     """Ends the process where the main thread does not."""
     number = _next(reader, None)
+    while _awaited():  # it is heard, and what is in flight may take its time
+        again = _next(reader, LOOK)
+        if again is not None and _awaited():  # else it is the first, that comes on now
+            break
     if _next(reader, DEAF) is None and _State.signal:
         _next(reader, UNWINDING)
     if not _State.leaving:
         _stop(number)
+
+
+def _awaited() -> bool:
+    signals = sys.modules.get("banel_jax.oracle.signals")  # which loads JAX
+    return signals is not None and signals.awaited()
 
 
 def _next(reader: int, seconds: float | None) -> Any:
@@ -182,7 +212,7 @@ def _in_thread(event):
 
 
 def _told(error):
-    from experiments.common import mistakes
+    from banel_jax.runs import mistakes
 
     return mistakes.in_one_line(error)
 
@@ -194,36 +224,3 @@ def _uncaught(kind, error, trace):
         sys.__excepthook__(kind, error, trace)
     else:
         print(f"error: {line}", file=sys.stderr)
-
-
-def _open_streams() -> None:
-    """Closed ones lead nowhere, or the next file would be written to as one of them; and what a
-    terminal cannot show is escaped."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace", line_buffering=True)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-
-
-def _reader_left() -> bool:
-    """Whether nobody reads what we print any more."""
-    streams = select.poll()
-    for descriptor in (1, 2):
-        streams.register(descriptor, select.POLLOUT)
-    return any(event & select.POLLERR for _, event in streams.poll(0))
-
-
-def _broken_output() -> OSError | None:
-    try:
-        print(end="", flush=True)
-    except OSError as error:
-        return error
-    return None

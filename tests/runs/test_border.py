@@ -13,7 +13,7 @@ from pathlib import Path
 import forked
 import pytest
 
-from experiments.common import mistakes
+from banel_jax.runs import mistakes
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

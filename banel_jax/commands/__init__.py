@@ -1,0 +1,1 @@
+"""Runs by command: `python -m banel_jax COMMAND`, or `banel COMMAND` where it is installed."""

@@ -1,0 +1,125 @@
+"""A prior by its name: a folder, a file, a task, or a function."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import files, prior_files, sampling
+from banel_jax.commands import named
+from banel_jax.commands.settings import What
+from banel_jax.oracle.answers import one_line
+from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, gaussian_1d
+from banel_jax.tasks.strings import Alphabet
+from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
+from banel_jax.types import Params, SequenceModel, Sequences, Task
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "two_circles": lambda: two_circles(TwoCirclesConfig()),
+    "gaussian_1d": lambda: gaussian_1d(Gaussian1DConfig()),
+}
+Text = Callable[[Sequences], Sequence[str]]
+
+
+class Found(NamedTuple):
+    """A prior.
+
+    Attributes:
+      model, params: of it.
+      text: `text(sequences [n]) -> n texts`; None where nothing renders them.
+      reward_fn: of a task; None without one.
+    """
+
+    model: SequenceModel
+    params: Params
+    text: Text | None = None
+    reward_fn: Callable[[Sequences], Any] | None = None
+
+
+def prior(what: What) -> Found:
+    """The prior of a run, and its text.
+
+    Raises:
+      ValueError: in one line that names the flag.
+    """
+    if not what.prior:
+        raise ValueError(
+            "there is no --prior; give a folder, a file, a task or module:function, as --help tells"
+        )
+    path = files.expand(what.prior)
+    if what.prior in TASKS:
+        found = _of_task(TASKS[what.prior]())
+    elif path.is_dir():
+        found = _language_model(path, what)
+    elif path.is_file():
+        found = Found(*prior_files.with_model(path))
+    elif named.is_name(what.prior):
+        found = _of(named.found("prior", what.prior), what.prior)
+    else:
+        raise ValueError(
+            f"--prior={what.prior} is no folder, no file, none of the tasks {', '.join(TASKS)}, "
+            "and not module:function"
+        )
+    return found._replace(text=_text(what.text)) if what.text else found
+
+
+def _of(value: Any, name: str) -> Found:
+    """What stands under a name, or what it returns."""
+    if callable(value) and not isinstance(value, tuple):
+        try:
+            value = value()
+        except Exception as error:
+            raise ValueError(
+                f"--prior={name} raised {type(error).__name__}: {one_line(error)}"
+            ) from error
+    if isinstance(value, Task):
+        return _of_task(value)
+    if isinstance(value, tuple | list) and len(value) >= 2 and isinstance(value[0], SequenceModel):
+        return Found(value[0], value[1])
+    raise ValueError(
+        f"--prior={name} is a {type(value).__name__}; give a Task, a pair (SequenceModel, params), "
+        "or a function without arguments that returns one"
+    )
+
+
+def _of_task(task: Task) -> Found:
+    sample = task.targets
+    if sample is None:
+        sample = sampling.sample(task.prior, jax.random.key(0), task.prior_params, 1)[0]
+    first = jax.tree.map(lambda x: x[:1], sample)
+    rendered = task.render(first) if task.render else None
+    texts = rendered is not None and len(rendered) == 1 and isinstance(rendered[0], str)
+    return Found(task.prior, task.prior_params, task.render if texts else None, task.reward_fn)
+
+
+def _language_model(folder: Path, what: What) -> Found:
+    from banel_jax.models.language import huggingface, responses, tokenizer
+
+    if not what.prompt:
+        raise ValueError(f"--prior={folder} is a language model; give it a --prompt")
+    words = tokenizer.tokenizer(folder)
+    config, params = huggingface.load(folder, param_dtype=jnp.float32)
+    response = responses.ResponseConfig(what.max_new_tokens, tokenizer.eos_tokens(folder))
+    model = responses.conditioned(config, response, tokenizer.prompt_ids(words, what.prompt))
+
+    def text(sequences: Sequences) -> list[str]:
+        rows = zip(np.asarray(sequences.tokens), np.asarray(sequences.mask), strict=True)
+        return [tokenizer.response_text(words, tokens[mask]) for tokens, mask in rows]
+
+    return Found(model, params, text)
+
+
+def _text(name: str) -> Text:
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "alphabet":
+        try:
+            return Alphabet(rest.removeprefix(" ")).decode
+        except ValueError as error:
+            raise ValueError(f"--text: {error}") from error
+    function = named.found("text", name)
+    if not callable(function):
+        raise ValueError(f"--text={name} is a {type(function).__name__}; name a function")
+    return cast(Text, function)
