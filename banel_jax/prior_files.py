@@ -1,4 +1,4 @@
-"""The files that priors are kept in: arrays by name, what they were made of, and how well they fit."""
+"""Priors in their files: arrays by name, what they were made of, and how well they fit."""
 
 import dataclasses
 import json

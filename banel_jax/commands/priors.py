@@ -90,8 +90,8 @@ def _of_task(task: Task) -> Found:
     if sample is None:
         sample = sampling.sample(task.prior, jax.random.key(0), task.prior_params, 1)[0]
     first = jax.tree.map(lambda x: x[:1], sample)
-    rendered = task.render(first) if task.render else None
-    texts = rendered is not None and len(rendered) == 1 and isinstance(rendered[0], str)
+    rendered = task.render(first)
+    texts = len(rendered) == 1 and isinstance(rendered[0], str)
     return Found(task.prior, task.prior_params, task.render if texts else None, task.reward_fn)
 
 

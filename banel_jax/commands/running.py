@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def run(folder: Path, given: Values) -> int:
     algorithm = algorithms.algorithm(what.algorithm, what.set, prior.model)
     try:
         result = loop_run(
-            algorithm, prior.params, oracle, config, folder,
+            algorithm, prior.params, cast(Any, oracle), config, folder,
             configuration=settings.to_keep(values), text=prior.text,
         )  # fmt: skip
     except AnswersPending as pending:

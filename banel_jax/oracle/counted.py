@@ -96,9 +96,14 @@ class Counted:
 
     @one_at_a_time
     def unanswered(self, rounds: int | None = None) -> int:
-        """Rows that were started and have no answer: in flight when the run was stopped."""
+        """Rows that were started and have no answer: in flight, left so, or awaited."""
         rows = self._store.tally.open.values()
         return sum(row.unanswered and (rounds is None or row.round < rounds) for row in rows)
+
+    @one_at_a_time
+    def in_doubt(self) -> int:
+        """Rows that were in flight when the run was stopped."""
+        return sum(row.in_doubt for row in self._store.tally.open.values())
 
     @one_at_a_time
     def repeated_attempts(self) -> int:

@@ -83,7 +83,7 @@ class Oracle:
         self.reward_fn, self._evaluator = reward_fn, as_evaluator(reward_fn)
         self._line: Schedule | Feeder | None = None
         self._begin()  # which refuses what cannot be done
-        if in_flight := self.ledger.unanswered():
+        if in_flight := self.ledger.in_doubt():
             logger.warning(
                 "%d reward evaluations were in flight when the run was stopped; the oracle is "
                 "asked for them again, and each counts once",

@@ -32,6 +32,11 @@ class Open(NamedTuple):
         """Whether it was paid for, and nothing came of it yet."""
         return self.attempts > 0 and self.state != "failed"
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows what became of it; what is pending is awaited."""
+        return self.unanswered and self.state != "pending"
+
 
 class Tally:
     """The counts of the rows so far, in all and before each round.

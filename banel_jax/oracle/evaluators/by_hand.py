@@ -77,6 +77,8 @@ class by_hand:
         ids = {row.id: row for row in call.rows}
         for entry in self._entries(round):
             row = _row_of(entry, rows, ids)
+            if row is None and entry.row is not None and entry.row > max(rows):
+                self._check_asked(entry, entry.row, max(rows))
             if row is None:
                 continue
             other = found.setdefault(row.row, entry)
@@ -91,6 +93,18 @@ class by_hand:
             "go on with the same command"
         )
         return [found[row.row].outcome if row.row in found else what for row in call.rows]
+
+    def _check_asked(self, entry: Entry, row: int, last: int) -> None:
+        """A row beyond those of the call: answered before, or of a round that was asked ahead."""
+        tables_of = sorted(
+            self.folder.glob("round_*.jsonl"), key=lambda path: (len(path.name), path.name)
+        )
+        for _, values in tables.read(tables_of[-1]) if tables_of else ():
+            last = max(last, _number(values.get("row"), str(tables_of[-1])) or 0)
+        if row > last:
+            raise ValueError(
+                f"{entry.place} has row={row}, which was not asked for; the last that was is {last}"
+            )
 
     def _entries(self, round: int) -> Iterator[Entry]:
         for path in sorted(self.folder.iterdir()):
@@ -123,11 +137,6 @@ def _row_of(entry: Entry, rows: dict[int, Row], ids: dict[str, Row]) -> Row | No
                 f"{entry.place} has row={entry.row} with id={entry.id[:60]}, which is another "
                 "row's; correct one of the two"
             )
-    if entry.row is not None and by_row is None and entry.row > max(rows):
-        raise ValueError(
-            f"{entry.place} has row={entry.row}, which was not asked for; the last that was is "
-            f"{max(rows)}"
-        )
     return by_id or by_row
 
 
