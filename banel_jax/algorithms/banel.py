@@ -21,8 +21,6 @@ from banel_jax.rejection import Posterior, Ranking
 from banel_jax.training import Fit
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
-__all__ = ["BanelConfig", "State", "banel"]
-
 
 @struct.dataclass
 class State:
@@ -110,6 +108,7 @@ class _Banel:
         """Line 1: the generator is the prior."""
         c, zero = self.config, jnp.float32(0.0)
         failure_params = self.failure_model.init(key, prior_params)
+        none = partial(failures.no_failures, self.model, prior_params)
         return State(
             round=jnp.int32(0),
             most_successes=zero,
@@ -117,12 +116,10 @@ class _Banel:
             generator=prior_params,
             failure_model=failure_params,
             best_generator=prior_params if c.fall_back else None,
-            failures=failures.no_failures(
-                self.model, prior_params, c.failure_rounds * c.num_candidates
-            ),
+            failures=none(c.failure_rounds * c.num_candidates),
             # A region that stands alone works like the earlier filters.
             filters=rejection.no_filters(failure_params, c.past_filters + c.region.alone),
-            batch=failures.no_failures(self.model, prior_params, c.distilled).sequences,
+            batch=none(c.distilled).sequences,
             threshold=jnp.float32(-jnp.inf),
             log_normaliser=zero,
             report=rejection.no_report(weighted=not c.region.alone),

@@ -74,14 +74,9 @@ class TransformerSize:
     def decoder(
         self, vocab_size: int, length: int, eos_token: int | None = None
     ) -> TransformerConfig:
+        size = {name: getattr(self, name) for name in ("num_layers", "num_heads", "width")}
         return TransformerConfig(
-            vocab_size=vocab_size,
-            length=length,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            width=self.width,
-            dropout=self.dropout,
-            eos_token=eos_token,
+            vocab_size, length, dropout=self.dropout, eos_token=eos_token, **size
         )
 
 

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from banel_jax import files
 from banel_jax.oracle import reading, seals, tables
@@ -31,14 +32,15 @@ def table(evaluations: Evaluations, width: int = 100) -> Iterator[str]:
     """Lines of a table for a terminal, their names first; what would move its cursor is escaped."""
     columns = evaluations.columns()
     last = "text" if "text" in columns else "tokens"
-    told = [[_told(value) for value in columns[name]] for name in SHOWN]
+    told = [[shown(value) for value in columns[name]] for name in SHOWN]
     widths = [max([len(name), *map(len, cells)]) for name, cells in zip(SHOWN, told, strict=True)]
-    for cells in ((*SHOWN, last), *zip(*told, map(_told, columns[last]), strict=True)):
+    for cells in ((*SHOWN, last), *zip(*told, map(shown, columns[last]), strict=True)):
         line = "  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=False))
         yield f"{line}  {cells[-1]}"[:width].rstrip()
 
 
-def _told(value) -> str:
+def shown(value: Any) -> str:
+    """A value as text without a control character."""
     if value is None:
         return "-"
     if isinstance(value, float):

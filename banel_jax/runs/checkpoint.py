@@ -105,17 +105,12 @@ class Checkpoints:
     def __init__(self, folder: Path | str, run: str = "", keep: int = 2):
         self.folder = Path(folder).absolute()
         self.run = run
+        handlers = {"state": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
             self._manager = ocp.CheckpointManager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep, cleanup_tmp_directories=True
-                ),
-                item_handlers={
-                    "state": ocp.StandardCheckpointHandler(),
-                    "about": ocp.JsonCheckpointHandler(),
-                },
+                self.folder, options=options, item_handlers=handlers
             )
         except (OSError, ValueError) as error:
             raise ValueError(
@@ -182,8 +177,8 @@ class Checkpoints:
         """
         for rounds in sorted(self._manager.all_steps(), reverse=True):
             try:
-                about = self._about(rounds)
-                run, saved, expected = about["run"], about["state"], about["checksum"]
+                told = self._about(rounds)
+                run, saved, expected = (told[name] for name in ("run", "state", "checksum"))
             except Exception as error:
                 self._set_aside(rounds, error)
                 continue
@@ -233,8 +228,7 @@ class Checkpoints:
     def _set_aside(self, rounds: int, error: Exception) -> None:
         damaged = self.folder.with_name(f"{self.folder.name}.damaged")
         damaged.mkdir(exist_ok=True)
-        number = len(list(damaged.iterdir()))
-        target = damaged / f"{rounds}.{number}"
+        target = damaged / f"{rounds}.{len(list(damaged.iterdir()))}"
         os.replace(self.folder / str(rounds), target)
         self._manager.reload()
         logger.warning(

@@ -14,6 +14,7 @@ from typing import Any
 
 from banel_jax.oracle import Oracle, Stopped
 from banel_jax.oracle.evaluators import as_evaluator
+from banel_jax.oracle.known import Known
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.callbacks import Callback, Callbacks
 from banel_jax.runs.clock import Clock
@@ -26,6 +27,7 @@ from banel_jax.runs.report.view import Standing
 from banel_jax.runs.resume import TakenUp, summarise, take_up
 from banel_jax.runs.rounds import CandidatesNotFound, Evaluate, NotANumber
 from banel_jax.runs.stops import after_a_round, within_a_round
+from banel_jax.runs.successes import Successes
 from banel_jax.runs.watch import Watch
 from banel_jax.types import Algorithm, Params, Sequences
 
@@ -47,6 +49,7 @@ def run(
     evaluate: Evaluate | None = None,
     configuration: Mapping[str, Any] | None = None,
     accept: Sequence[str] = (),
+    known: Known | Path | str | None = None,
     text: Callable[[Sequences], Sequence[str]] | None = None,
     description: str = "",
     callbacks: Sequence[Callback] = (),
@@ -60,7 +63,8 @@ def run(
 
     The folder holds `config.json`, `metrics.jsonl` (a line a round), `timings.jsonl` (seconds
     a round), `oracle.sqlite` (the ledger) with its `.mark`, `checkpoints/` and at the end
-    `summary.json`; for people also `report.html`, `status.json` and `metrics.csv`.
+    `summary.json`; for people also `successes.jsonl`, `report.html`, `status.json` and
+    `metrics.csv`.
 
     Args:
       algorithm: what learns. Its functions are compiled once, so pass the same object to
@@ -78,6 +82,9 @@ def run(
       accept: fields of `config.json`, such as `environment.jax`, that may differ from what the
         folder was begun with. The change is written down there, and where rounds must be asked
         for again, the ledger refuses them if they are others now.
+      known: what is known already and costs nothing, a file or what `oracle.known.read` gives:
+        the algorithm is told of it before its first round, and `OracleConfig.memo` says whether
+        a proposal that is known is answered from there.
       text: `text(sequences [n]) -> n texts`, for oracles that take texts and for people.
       description: stands before the line on the terminal.
       callbacks: told of each round, see `callbacks.Callback`; what one raises is logged.
@@ -97,7 +104,7 @@ def run(
     told = Callbacks(callbacks)
     folder = run_folder.named(folder)
     accept = (accept,) if isinstance(accept, str) else tuple(accept)
-    the = plan(algorithm, prior_params, config, evaluate)
+    the = plan(algorithm, prior_params, config, evaluate, known)
     configuration = described(the, algorithm, prior_params, config, configuration)
     with ExitStack() as stack:
         stack.enter_context(run_folder.hold(folder))
@@ -110,12 +117,14 @@ def run(
             return RunResult(the.state_in(at.state), at.metrics)
         if not at.ledger.totals()[0]:
             check_prior(algorithm, prior_params)
+        if the.known is not None:
+            at.ledger.give(the.known)
         watch = stack.enter_context(Watch(folder, at.metrics, told, description, report))
         clock = Clock(at.timings)
         oracle = Oracle(
             evaluator, config.budget, at.ledger, config.oracle, config.rounds_in_flight, text,
             lambda: within_a_round(config.stop, clock.progress(at.ledger)),
-            on_proposed=watch.propose,
+            Successes(folder, text).add, watch.propose,
         )  # fmt: skip
         stack.enter_context(closing(oracle))
         first = partial(the.steps.init, the.key, prior_params)

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from banel_jax.oracle import BudgetExceeded
-from banel_jax.runs import naming
+from banel_jax.oracle.known import Known
+from banel_jax.runs import given, naming
 from banel_jax.runs.ahead import Asked, changed_by_ask
 from banel_jax.runs.checkpoint import checksum
 from banel_jax.runs.config import RunConfig
@@ -31,6 +33,7 @@ class Plan(NamedTuple):
       kept: the types of what a checkpoint keeps.
       num_candidates: m.
       rounds: as many as there will ever be.
+      known: before the first round; None for nothing.
     """
 
     steps: Steps
@@ -40,6 +43,7 @@ class Plan(NamedTuple):
     kept: Any
     num_candidates: int
     rounds: int
+    known: Known | None
 
     @property
     def ahead(self) -> bool:
@@ -52,7 +56,11 @@ class Plan(NamedTuple):
 
 
 def plan(
-    algorithm: Algorithm, prior_params: Params, config: RunConfig, evaluate: Evaluate | None
+    algorithm: Algorithm,
+    prior_params: Params,
+    config: RunConfig,
+    evaluate: Evaluate | None,
+    known: Known | Path | str | None = None,
 ) -> Plan:
     """Compiles nothing yet, and follows one round in types alone.
 
@@ -64,13 +72,17 @@ def plan(
     steps = compiled_steps(algorithm)
     compiled = compiled_evaluate(evaluate) if evaluate else None
     seen = rehearse(steps, compiled, key, prior_params)
+    if known is not None:
+        known = given.take(known, seen.candidates.tokens.shape[1])
+        steps = given.told_first(steps, algorithm, known)
+        seen = rehearse(steps, compiled, key, prior_params)
     by_ask, kept = None, seen.state
     if config.rounds_in_flight > 1:
         by_ask = changed_by_ask(algorithm, key, seen.state)
         asked = [Asked(seen.candidates, seen.state)] * (config.rounds_in_flight - 1)
         kept = {"state": seen.state, "asked": asked}
     m = seen.num_candidates
-    return Plan(steps, compiled, key, by_ask, kept, m, _rounds(config, m))
+    return Plan(steps, compiled, key, by_ask, kept, m, _rounds(config, m), known)
 
 
 def _rounds(config: RunConfig, m: int) -> int:
@@ -107,6 +119,8 @@ def described(
         "prior_params": f"{checksum(prior_params):08x}",
         "environment": environment(plan.key),
     }
+    if plan.known is not None:
+        ours["known"] = given.described(plan.known)
     taken = plain.keys() & {*ours, "changes"}
     if taken:
         raise ValueError(

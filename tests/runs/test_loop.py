@@ -88,7 +88,8 @@ def test_the_folder_holds_what_the_docstring_says(uninterrupted):
     folder, result = uninterrupted
     assert {p.name for p in folder.iterdir()} == {
         "checkpoints", "config.json", "metrics.csv", "metrics.jsonl", "oracle.sqlite",
-        "oracle.sqlite.mark", "report.html", "status.json", "summary.json", "timings.jsonl",
+        "oracle.sqlite.mark", "report.html", "status.json", "successes.jsonl",
+        "summary.json", "timings.jsonl",
     }  # fmt: skip
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text(folder).splitlines()]
     assert [line["round"] for line in lines] == list(range(ROUNDS))

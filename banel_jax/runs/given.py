@@ -1,0 +1,70 @@
+"""What is known before a run: read, told to the algorithm first, part of what the run is."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax.oracle import known as known_file
+from banel_jax.oracle.known import Known
+from banel_jax.runs import rounds
+from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.steps import Steps
+from banel_jax.types import Algorithm, Sequences
+
+logger = logging.getLogger(__name__)
+
+
+def take(known: Known | Path | str, length: int) -> Known:
+    """What a caller gave, as sequences of the run's length.
+
+    Args:
+      known: or a file of it, see `oracle.known.read`.
+      length: of the run's sequences.
+
+    Raises:
+      OSError: for a file that cannot be read.
+      ValueError: in one line, for what does not fit.
+    """
+    if isinstance(known, str | Path):
+        return known_file.read(known, length)
+    if not isinstance(known, Known):
+        raise ValueError(f"known is a {type(known).__name__}; give a file, or what known.read gave")
+    if known.tokens.shape[1:] != (length,):
+        raise ValueError(
+            f"known has sequences of {known.tokens.shape[1]} tokens, and the run's have {length}; "
+            f"read it with length={length}"
+        )
+    return known
+
+
+def told_first(steps: Steps, algorithm: Algorithm, known: Known) -> Steps:
+    """The steps of an algorithm that begins with what is known; what failed teaches nothing."""
+    answered = ~np.isnan(known.reward)
+    know = algorithm.know
+    if know is None or not answered.any():
+        name = dict(algorithm.settings).get("name", "this algorithm")
+        logger.warning(
+            "%s learns nothing from what is known; it answers what is proposed where "
+            "OracleConfig.memo says so",
+            name,
+        )
+        return steps
+    sequences = Sequences(jnp.asarray(known.tokens[answered]), jnp.asarray(known.mask[answered]))
+    rewards = jnp.asarray(known.reward[answered], jnp.float32)
+
+    def init(key, prior_params):
+        first_key, know_key = jax.random.split(rounds.init_key(key))
+        state = algorithm.init(first_key, prior_params)
+        return rounds.strong(know(know_key, state, sequences, rewards))
+
+    return steps._replace(init=jax.jit(init))
+
+
+def described(known: Known) -> dict[str, Any]:
+    """For `config.json`: a run that knew something else is another run."""
+    rows = [np.nan_to_num(known.reward, nan=-1.0), known.tokens, known.mask]
+    return {"sequences": len(known.reward), "checksum": f"{checksum(rows):08x}"}
