@@ -1,6 +1,7 @@
 """The calls that an evaluator is working on, and how each of them ends."""
 
 import collections
+import concurrent.futures
 import contextlib
 import functools
 import logging
@@ -12,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from banel_jax.oracle import interrupts
-from banel_jax.oracle.answers import OracleError, Raised
+from banel_jax.oracle.answers import OracleError, Raised, WorkerDied, outcomes
 from banel_jax.oracle.calls import Call, kinds
 from banel_jax.oracle.evaluators.protocol import Evaluator
 from banel_jax.oracle.waiting import Task
 
 logger = logging.getLogger(__name__)
+
+LAST_WORDS = 1.0  # seconds for a call that was ended to tell which of its rows were answered
 
 
 @dataclass(eq=False)
@@ -148,8 +151,10 @@ class Flights:
         for flight in late:
             del self._flights[flight.future]
             self._evaluator.end(flight.future)
-            landed.append(self._land(flight, self._out_of_time(flight)))
-        return landed
+        if self._evaluator.can_end == "yes":  # a call of several rows may have answers to some
+            several = [f.future for f in late if len(f.task.call.rows) > 1 and not f.future.done()]
+            concurrent.futures.wait(several, LAST_WORDS)
+        return landed + [self._land(flight, self._out_of_time(flight)) for flight in late]
 
     @property
     def may_have_landed(self) -> bool:
@@ -162,18 +167,21 @@ class Flights:
         return self.now() >= begun + self._timeout
 
     def _out_of_time(self, flight: _Flight) -> Any:
-        future = flight.future
+        future, call = flight.future, flight.task.call
+        late = Raised(f"did not answer within timeout={self._timeout:g} s", kinds(TimeoutError))
         if future.done() and not future.cancelled() and future.exception() is None:
-            return future.result()  # it came at the last moment
+            # It came at the last moment, or before the worker was ended.
+            each = outcomes(future.result(), len(call.rows))
+            return [late if isinstance(one, WorkerDied) else one for one in each]
         if self._evaluator.can_end != "yes" and not future.done():
             self._unended.append(future)
             logger.warning(
                 "the oracle did not answer within timeout=%g s for %s, and the work for it may go "
                 "on where it is done",
                 self._timeout,
-                flight.task.call,
+                call,
             )
-        return Raised(f"did not answer within timeout={self._timeout:g} s", kinds(TimeoutError))
+        return late
 
     def _land(self, flight: _Flight, answer: Any) -> Landed:
         done = self.now() if flight.done is None else flight.done

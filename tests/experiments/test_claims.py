@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from banel_jax.models import tempering
+from banel_jax.tasks.gaussian_1d import mode_bins
 from experiments.common.claims import FEWEST, Result, verdict
 from experiments.common.figures import Floor, rate_by_temperature
 from experiments.common.rate_table import Rate
@@ -109,7 +110,7 @@ def test_the_toys_name_their_best_control(tmp_path, capsys):
     # Of a standard normal and T on its log density: as wide as the square root of T.
     config = gaussian_1d.Config().task
     mass = lambda t: np.exp(-(gaussian_1d.centres(config) ** 2) / (2 * t))
-    bins = np.unique(np.concatenate([gaussian_1d.mode_bins(config, m) for m in config.modes]))
+    bins = np.unique(np.concatenate([mode_bins(config, m) for m in config.modes]))
     rates = {t: mass(t)[bins].sum() / mass(t).sum() for t in tempering.LADDER}
     best = max(rates, key=rates.get)
     assert f"T = {best:g} (chosen by looking)" in " ".join(words.split())

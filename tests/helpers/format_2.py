@@ -1,5 +1,6 @@
 """A ledger of format 2, written by hand."""
 
+import functools
 import json
 import sqlite3
 import struct
@@ -37,10 +38,10 @@ def candidates(round):
     return Sequences(tokens, tokens % 3 > 0)
 
 
-def checksum(row, round, index, tokens, mask, reward):
+def checksum(row, round, index, tokens, mask, reward, run="a"):
     place = struct.pack("<qqqq", row, round, index, len(tokens))
     said = b"?" if reward is None else str(int(reward)).encode()
-    return zlib.crc32(b"a" + tokens + mask + place + said)
+    return zlib.crc32(run.encode() + tokens + mask + place + said)
 
 
 def write_format_2(path, rows=ROWS):
@@ -58,14 +59,18 @@ def write_format_2(path, rows=ROWS):
 
 
 def as_format_2(path):
-    """A ledger of format 3 as its run would have left it in format 2."""
-    columns = "row, round, index_in_round, tokens, mask, reward, attempts, checksum"
+    """A ledger of format 3 as its run would have left it in format 2, where a row that raised had
+    no answer, like one in flight."""
+    columns = "row, round, index_in_round, tokens, mask, reward, attempts"
     table = FORMAT_2[FORMAT_2.index("CREATE TABLE evaluations") : FORMAT_2.index("INSERT")]
     with sqlite3.connect(path) as file:
+        (run,) = file.execute("SELECT value FROM about WHERE name = 'run'").fetchone()
+        file.create_function("checksum", 6, functools.partial(checksum, run=run))
         file.executescript(
             "ALTER TABLE evaluations RENAME TO newer;"
             + table
-            + f"INSERT INTO evaluations SELECT {columns} FROM newer WHERE attempts > 0;"
+            + f"INSERT INTO evaluations SELECT {columns}, checksum({columns.rpartition(',')[0]}) "
+            "FROM newer WHERE attempts > 0;"
             "DROP TABLE newer; DROP TABLE rounds; DROP TABLE known;"
             "UPDATE about SET value = '2' WHERE name = 'format'"
         )

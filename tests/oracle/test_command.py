@@ -100,6 +100,12 @@ def test_a_program_out_of_time_is_ended():
     assert outcomes[0] == outcomes[2] == ONE
 
 
+def test_what_was_answered_before_the_time_was_out_counts():
+    outcomes = evaluated(command([*PROGRAM, "hang"]), 3, batch_size=3, timeout=1.0)
+    assert outcomes[0] == ONE
+    assert [str(outcome) for outcome in outcomes[1:]] == ["did not answer within timeout=1 s"] * 2
+
+
 def test_what_is_said_on_the_standard_error_is_logged(caplog):
     with caplog.at_level(logging.INFO):
         evaluated(command([*PROGRAM, "status"]), 3)

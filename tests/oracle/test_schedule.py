@@ -9,7 +9,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from banel_jax.oracle.answers import Answer, Failed, OracleError, Pending
+from banel_jax.oracle.answers import Answer, Failed, OracleError, Pending, WorkerDied
 from banel_jax.oracle.calls import Call, Row
 from banel_jax.oracle.config import OracleConfig
 from banel_jax.oracle.evaluators import as_evaluator, threads
@@ -155,6 +155,16 @@ def test_an_answer_at_the_last_moment_counts():
     watched = Watched(LastMoment(1), ticks(5), timeout=5.0)
     watched.run(1)
     assert watched.outcomes == {0: [ONE]}
+
+
+def test_a_worker_that_was_ended_is_out_of_time_however_soon_it_is_heard_of():
+    class Ended(ByTest):
+        def end(self, future):
+            future.set_result([WorkerDied("the worker ended by signal 9")])
+
+    watched = Watched(Ended(1), ticks(5), timeout=5.0)
+    watched.run(1)
+    assert str(watched.outcomes[0][0]) == "did not answer within timeout=5 s"
 
 
 def test_time_counts_from_when_a_worker_has_taken_a_call_up():

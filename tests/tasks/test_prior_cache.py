@@ -187,3 +187,6 @@ def test_a_prior_is_found_by_what_is_not_at_its_default_and_by_the_name_that_it_
         patch.setattr(prior_cache.naming, "identity", prior_cache.naming.identity_by_all_fields)
         assert kept(old(7)) == 4
     assert [kept(old(7)), len(trained)] == [4, 4]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numerics, "VERSION", numerics.VERSION + 1)
+        assert kept(old(7)) == 5

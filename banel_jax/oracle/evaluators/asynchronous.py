@@ -52,14 +52,16 @@ class asynchronous:
             self._tasks[future] = asyncio.ensure_future(self._work(future, call))
 
     async def _work(self, future: Future, call: Call) -> None:
+        answer: Any = None
+        error: BaseException | None = None
         try:
-            answer: Any = taken(await ask(self.fn, call), len(call.rows))
+            answer = taken(await ask(self.fn, call), len(call.rows))
         except asyncio.CancelledError:
-            answer = RuntimeError("it was cancelled")
-        except BaseException as error:
-            answer = error
+            error = RuntimeError("it was cancelled")
+        except BaseException as failure:
+            error = failure
         self._tasks.pop(future, None)
-        future.set_result(answer)
+        future.set_result(answer) if error is None else future.set_exception(error)
 
     def end(self, future: Future) -> None:
         if not future.cancel() and self._loop is not None:
