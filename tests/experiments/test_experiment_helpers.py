@@ -341,6 +341,7 @@ def test_a_result_has_a_place_before_the_work(tmp_path, monkeypatch):
 # What each program does first after the place of its result: in none of them is that work.
 PROGRAMS = {
     "addition.experiment": "prepare", "addition.single": "addition.prepare",
+    "addition.known": "prepare",
     "digits.experiment": "prepare", "gaussian_1d.experiment": "gaussian_1d",
     "gsm8k.finetune": "load", "gsm8k.pretrain": "load_gsm8k", "gsm8k.run": "load",
     "gsm8k.select": "load_gsm8k", "mnist.experiment": "prepare",

@@ -1,0 +1,135 @@
+"""The addition attack begun with failures that are known already, as a lab has them.
+
+    python -m experiments.addition.known --preset=demo
+
+draws proposals of the attacker, takes those that fail as known, and runs ours with none of them
+and with more and more, for the same number of paid evaluations from the same seeds.
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from banel_jax import checks, sampling
+from banel_jax.runs.checkpoint import checksum
+from banel_jax.types import Algorithm, Sequences
+from experiments.addition import experiment as addition
+from experiments.addition.prepare import JUDGED, Prepared, prepare
+from experiments.common import flags, report
+from experiments.common.batches import in_batches
+from experiments.common.seed_runs import Runner, SeedRuns
+
+COLUMNS = ("known failures", "to the first success", "to one half", "final", "best", "seconds")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the exhibit.
+
+    Attributes:
+      experiment: the task, its models, ours and the folders.
+      numbers: of known failures.
+      seed: of the proposals among which the known ones are.
+    """
+
+    experiment: addition.Config = field(default_factory=lambda: addition.PRESETS["small"])
+    numbers: tuple[int, ...] = (0, 250, 2500, 25_000)
+    seed: int = 101
+
+    def __post_init__(self):
+        checks.fields(self)
+        checks.seeds(self, "seed")
+
+
+def failures(config: Config, prepared: Prepared) -> Sequences:
+    """As many of the attacker's proposals that fail as the largest number asks for."""
+    most, task = max(config.numbers), prepared.task
+
+    @jax.jit
+    def draw(key):
+        sequences, _ = sampling.sample(task.prior, key, task.prior_params, JUDGED)
+        return sequences, task.reward_fn(sequences)
+
+    one = lambda i: draw(jax.random.fold_in(jax.random.key(config.seed), i))
+    sequences, rewards = in_batches(one, most + JUDGED, JUDGED, "known failures")
+    failed = np.flatnonzero(np.asarray(rewards) == 0)[:most]
+    return jax.tree.map(lambda x: np.asarray(x)[failed], sequences)
+
+
+def begun_with(algorithm: Algorithm, known: Sequences) -> Algorithm:
+    """The algorithm as it is once it was told of failures that cost nothing."""
+    rewards, know = jnp.zeros(len(known.tokens)), algorithm.know
+    if know is None:
+        raise ValueError("the algorithm cannot be told what is known")
+
+    def init(key, prior_params):
+        first, second = jax.random.split(key)
+        state = algorithm.init(first, prior_params)
+        return know(second, state, known, rewards)
+
+    settings = (*algorithm.settings, ("known", f"{checksum(known):08x}"))
+    return algorithm._replace(init=init, settings=settings)
+
+
+def runs(config: Config, prepared: Prepared, known: Sequences, number: int) -> SeedRuns:
+    c = config.experiment
+    method = addition.METHODS["ours"]
+    algorithm = method.build(c.settings, c.networks)
+    if number:
+        algorithm = begun_with(algorithm, jax.tree.map(lambda x: jnp.asarray(x[:number]), known))
+    given = addition.runner(c, "ours", prepared)
+    runner = Runner(
+        f"ours_known_{number}", algorithm, prepared.task, given.base, c.rounds,
+        addition.evaluation(c, prepared, algorithm),
+        addition.final_evaluation(c, prepared, algorithm),
+        {"task": c.task, "known": number}, given.folder, c.block, min(c.seeds_at_once, c.seeds),
+        addition.NUM_SNAPSHOT,
+    )  # fmt: skip
+    return runner.run_seeds(range(c.seeds))
+
+
+def row(config: Config, number: int, result: SeedRuns, seconds: float) -> dict[str, Any]:
+    """Medians over the seeds; None where it was never reached in the median."""
+    c = config.experiment
+    m = result.metrics["num_reward_evaluations"][:, 0]
+    reached = lambda of: np.where(of.any(axis=1), m * (1 + of.argmax(axis=1)), np.inf)
+    median = lambda values: None if np.isinf(x := float(np.median(values))) else x
+    rate = result.metrics["success_rate"]
+    return {
+        "known failures": number,
+        "to the first success": median(reached(result.metrics["num_successes"] > 0)),
+        "to one half": median(reached(rate >= 0.5)),
+        "final": float(np.median(result.final["successes"])) / c.num_final,
+        "best": float(np.median(rate.max(axis=1))),
+        "seconds": round(seconds, 1),
+    }
+
+
+def main(config: Config) -> None:
+    started = time.perf_counter()
+    path = report.output_folder(config.experiment.output) / "known.json"
+    prepared = prepare(config.experiment)
+    known, rows = failures(config, prepared), []
+    for number in config.numbers:
+        start = time.perf_counter()
+        result = runs(config, prepared, known, number)
+        rows.append(row(config, number, result, time.perf_counter() - start))
+    report.print_table(rows, COLUMNS)
+    paid = config.experiment.rounds * config.experiment.settings.num_candidates
+    print(f"\nof {paid:,} paid evaluations, medians over {config.experiment.seeds} seeds")
+    about = report.provenance(started) | {"config": dataclasses.asdict(config)}
+    report.write_json(path, about | addition.measured(prepared) | {"rows": rows})
+    print(f"written: {path}")
+
+
+PRESETS = {name: Config(addition.PRESETS[name]) for name in ("paper", "small", "demo")} | {
+    "smoke": Config(addition.PRESETS["smoke"], numbers=(0, 20))
+}
+
+if __name__ == "__main__":
+    flags.run(main, PRESETS["small"], PRESETS)
