@@ -14,7 +14,7 @@ from banel_jax.algorithms.sequential_filtering import (
     sequential_filtering,
 )
 from banel_jax.training import TrainingConfig
-from banel_jax.types import Sequences
+from banel_jax.types import Algorithm, Sequences
 
 
 @pytest.mark.parametrize(
@@ -179,3 +179,27 @@ def test_the_rate_without_the_first_targets(without):
     assert set(found) - set(plain) == {"log10_success_rate_without_first"}
     beyond = success_rate.exact_evaluation(algorithm, sequences(rows), 5)(state, after)
     assert float(beyond["log10_success_rate_without_first"]) == -np.inf
+
+
+def test_each_step_of_a_round_gains_what_comes_after_it_over_what_was_before():
+    """Rates of one half, a quarter, an eighth and one over 32, one for each of four functions."""
+    rows = sequences(np.asarray([[0, 0], [0, 1]]))
+    both = lambda rate: jnp.full(2, jnp.log(rate / 2), jnp.float32)
+    algorithm = Algorithm(
+        *[None] * 4,
+        log_prob=lambda state, x: both(state),
+        candidate_log_prob=lambda state, x: both(0.25),
+        proposal_log_prob=lambda state, x: both(0.125),
+    )
+    found = success_rate.exact_evaluation(algorithm, rows)(1 / 32, 0.5)
+    decades = {name: 10 ** float(value) for name, value in found.items() if "log10" in name}
+    assert decades == pytest.approx(
+        {
+            "log10_success_rate": 0.5,
+            "log10_filtered_success_rate": 0.25,
+            "log10_filter_gain": 2,
+            "log10_past_filters_gain": 4,
+            "log10_distillation_gain": 2,
+        },
+        rel=1e-5,
+    )

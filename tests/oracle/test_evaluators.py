@@ -1,5 +1,4 @@
 import asyncio
-import concurrent.futures
 import functools
 import pickle
 import threading
@@ -116,7 +115,7 @@ def test_a_coroutine_out_of_time_is_cancelled(soon):
     evaluator = asynchronous(fn, 1)
     if soon:  # as the other thread may be
         end = evaluator.end
-        evaluator.end = lambda future: (end(future), concurrent.futures.wait([future], 60))
+        evaluator.end = lambda future: (end(future), future.exception(30))
     outcomes = evaluated(evaluator, 2, timeout=0.2)
     assert str(outcomes[0]) == "did not answer within timeout=0.2 s"
     assert outcomes[1] == Answer(1.0) and ended == ["cancelled"]
