@@ -29,6 +29,7 @@ HELP = ("-h", "--help", "--helpshort")
 
 def main() -> None:
     """Runs the command of this process, and ends it."""
+    logging.basicConfig(format="%(message)s")  # before a library sets its own
     border.program(lambda: sys.exit(command(sys.argv[1:])), border.GOES_ON, _told)
 
 
