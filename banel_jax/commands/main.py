@@ -20,7 +20,7 @@ COMMANDS = {
 FORMS = {"tell": " RESULTS.csv ...", "export": " FILE.csv"}
 WORKS, READS = ("run", "ask", "extend"), ("show", "export")
 MAIN = (
-    "prior", "oracle", "algorithm", "set", "text", "rounds", "budget", "seed", "workers",
+    "prior", "oracle", "algorithm", "set", "text", "known", "rounds", "budget", "seed", "workers",
     "max_concurrent", "timeout", "retries", "transient", "on_failure", "memo", "cost_per_row",
     "stop.successes", "stop.distinct_successes", "stop.success_rate", "stop.seconds", "stop.cost",
 )  # fmt: skip

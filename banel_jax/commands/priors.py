@@ -1,6 +1,7 @@
 """A prior by its name: a folder, a file, a task, or a function."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,6 +13,8 @@ from banel_jax import files, prior_files, sampling
 from banel_jax.commands import named
 from banel_jax.commands.settings import What
 from banel_jax.oracle.answers import one_line
+from banel_jax.oracle.known import Known
+from banel_jax.oracle.known import read as read_known
 from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, gaussian_1d
 from banel_jax.tasks.strings import Alphabet
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
@@ -112,13 +115,34 @@ def _language_model(folder: Path, what: What) -> Found:
     return Found(model, params, text)
 
 
-def _text(name: str) -> Text:
+def known(what: What, found: Found) -> Known | None:
+    """What is known before the run; texts where an alphabet tells what they are.
+
+    Raises:
+      OSError, ValueError: as `oracle.known.read`.
+    """
+    if not what.known:
+        return None
+    sequence, _ = jax.eval_shape(found.model.sample, jax.random.key(0), found.params)
+    (length,) = sequence.tokens.shape
+    alphabet = _alphabet(what.text)
+    encode = partial(alphabet.encode, length=length) if alphabet else None
+    return read_known(what.known, length, encode)
+
+
+def _alphabet(name: str) -> Alphabet | None:
     kind, colon, rest = name.partition(":")
-    if colon and kind == "alphabet":
-        try:
-            return Alphabet(rest.removeprefix(" ")).decode
-        except ValueError as error:
-            raise ValueError(f"--text: {error}") from error
+    if not colon or kind != "alphabet":
+        return None
+    try:
+        return Alphabet(rest.removeprefix(" "))
+    except ValueError as error:
+        raise ValueError(f"--text: {error}") from error
+
+
+def _text(name: str) -> Text:
+    if alphabet := _alphabet(name):
+        return alphabet.decode
     function = named.found("text", name)
     if not callable(function):
         raise ValueError(f"--text={name} is a {type(function).__name__}; name a function")

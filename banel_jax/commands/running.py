@@ -38,6 +38,7 @@ def run(folder: Path, given: Values) -> int:
         result = loop_run(
             algorithm, prior.params, cast(Any, oracle), config, folder,
             configuration=settings.to_keep(values), text=prior.text,
+            known=priors.known(what, prior),
         )  # fmt: skip
     except AnswersPending as pending:
         print(_one_line(pending))

@@ -31,6 +31,7 @@ class What:
       set: KEY=VALUE of the algorithm, such as kappa=1.2; may be given often.
       text: how sequences are read: "alphabet: CHARACTERS", or module:function of sequences; by
         default what the prior says.
+      known: a table of sequences or texts whose rewards are known already, which costs nothing.
       prompt: of a language model.
       max_new_tokens: of a language model's response.
       workers: calls of the oracle at a time; by default 1, or 32 of an `async` function.
@@ -46,6 +47,7 @@ class What:
     ] = "banel"
     set: tuple[str, ...] = ()
     text: str = ""
+    known: str = ""
     prompt: str = ""
     max_new_tokens: int = 256
     workers: int | None = None
@@ -57,6 +59,7 @@ class What:
         checks.integers(self, "workers", at_least=1, none=True)
 
 
+PATHS = ("prior", "known")
 Values = dict[str, Any]  # by flag: a text, and for `set` a list of them
 
 
@@ -160,7 +163,8 @@ def built(values: Values) -> tuple[What, RunConfig]:
         )
         return what, fields.replaced(RunConfig(), in_run)
     except ValueError as error:
-        raise ValueError(f"--{error}") from error
+        name = str(error).partition("=")[0]
+        raise ValueError(f"--{'stop.' if f'stop.{name}' in flags else ''}{error}") from error
 
 
 def _own() -> set[str]:
@@ -169,7 +173,5 @@ def _own() -> set[str]:
 
 def absolute(values: Values) -> Values:
     """With paths that mean the same in any folder."""
-    path = values.get("prior", "")
-    if path and files.expand(path).exists():
-        return values | {"prior": str(files.expand(path).absolute())}
-    return values
+    paths = {name: files.expand(values[name]) for name in PATHS if values.get(name)}
+    return values | {name: str(path.absolute()) for name, path in paths.items() if path.exists()}

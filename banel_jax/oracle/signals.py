@@ -8,11 +8,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 _awaited = threading.Event()
+_passed_on: list[int] = []
 
 
 def awaited() -> bool:
     """Whether a signal was heard, and what is in flight is being waited for."""
     return _awaited.is_set()
+
+
+def passed_on() -> int:
+    """How many signals came a second time, at the end of the wait in which they were heard."""
+    return len(_passed_on)
 
 
 class Noted:
@@ -43,11 +49,12 @@ def in_order(in_flight: Callable[[], int]) -> Iterator[Noted]:
             raise KeyboardInterrupt
         noted.number = number
         _awaited.set()
-        if count := in_flight():
-            rows = "one evaluation that is" if count == 1 else f"{count} evaluations that are"
-            line = f"\nstopping: waiting for {rows} in flight; again to end without them\n"
-            with contextlib.suppress(OSError):
-                os.write(2, line.encode())
+        count = in_flight()  # none where a function works in this thread
+        rows = {0: "what is", 1: "one evaluation that is"}
+        what = rows.get(count, f"{count} evaluations that are")
+        line = f"\nstopping: waiting for {what} in flight; again to end without waiting\n"
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode())
 
     if threading.current_thread() is threading.main_thread():
         for one in (signal.SIGINT, signal.SIGTERM):
@@ -64,6 +71,7 @@ def in_order(in_flight: Callable[[], int]) -> Iterator[Noted]:
                 signal.signal(number, before)
         _awaited.clear()
         if noted.number is not None and callable(handlers[noted.number]):
+            _passed_on.append(noted.number)
             signal.raise_signal(noted.number)
         elif noted.number is not None:
             raise SystemExit(128 + noted.number)

@@ -17,6 +17,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -172,20 +173,23 @@ def _interrupt(number, frame):
 
 def _watch(reader: int) -> None:
     """Ends the process where the main thread does not."""
-    number = _next(reader, None)
-    while _awaited():  # it is heard, and what is in flight may take its time
-        again = _next(reader, LOOK)
-        if again is not None and _awaited():  # else it is the first, that comes on now
+    number, passed, twice = _next(reader, None), 0, False
+    deadline = time.monotonic() + DEAF
+    while time.monotonic() < deadline:
+        again, signals = _next(reader, LOOK), sys.modules.get("banel_jax.oracle.signals")
+        awaited = signals is not None and signals.awaited()
+        if signals is not None and signals.passed_on() > passed:  # the first, that comes on now
+            passed, again = signals.passed_on(), None
+            deadline = time.monotonic() + DEAF
+        if again is not None and (twice or not awaited):
             break
-    if _next(reader, DEAF) is None and _State.signal:
-        _next(reader, UNWINDING)
+        if again is not None or (awaited and not twice):  # what is in flight may take its time
+            twice, deadline = again is not None, time.monotonic() + DEAF
+    else:
+        if _State.signal:
+            _next(reader, UNWINDING)
     if not _State.leaving:
         _stop(number)
-
-
-def _awaited() -> bool:
-    signals = sys.modules.get("banel_jax.oracle.signals")  # which loads JAX
-    return signals is not None and signals.awaited()
 
 
 def _next(reader: int, seconds: float | None) -> Any:

@@ -45,7 +45,7 @@ def test_once_waits_for_what_is_in_flight_and_keeps_it(tmp_path, number, more):
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number and not out
-    assert "in flight; again to end without them" in err
+    assert "in flight; again to end without waiting" in err
     last = err.splitlines()[-1]
     assert last.startswith("stopped; the same command goes on from there: python -m banel_jax run")
     rows = read(tmp_path / "run")
