@@ -22,6 +22,7 @@ def test_examples_run(document, tmp_path, monkeypatch, capsys):
     """The blocks of a document run one after the other, sharing their names, and print what it
     says that they print."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # where scripts that it writes lie
     names: dict = {"__name__": "document"}
     for match in BLOCK.finditer(DOCUMENTS[document]):
         why_not, block = match.groups()
