@@ -15,6 +15,12 @@ def is_name(text: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in parts)
 
 
+def look_in(folder: str) -> None:
+    """Has modules of a folder found, if it is there, after those of the current one."""
+    if folder and os.path.isdir(folder) and folder not in sys.path:
+        sys.path.append(folder)
+
+
 def found(flag: str, text: str) -> Any:
     """What stands in a module under a name; modules of the current folder are found too.
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from banel_jax.commands import fields, priors, settings
+from banel_jax.commands import fields, named, priors, settings
 from banel_jax.commands.settings import Values
 from banel_jax.oracle import export as files_of
 from banel_jax.oracle import reading
@@ -66,7 +66,9 @@ def _rows(folder: Path, given: Values) -> Evaluations:
 
     render = None
     if value("text", bool):
-        render = priors.prior(settings.built(settings.merged(settings.kept(folder)))[0]).text
+        what, _ = settings.built(settings.merged(settings.kept(folder)))
+        named.look_in(what.workdir)
+        render = priors.prior(what).text
     return reading.read(
         folder,
         rounds=value("rounds", tuple[int, ...]),

@@ -1,5 +1,6 @@
 """Commands that work on a run: run, ask, extend, tell."""
 
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -20,17 +21,20 @@ from banel_jax.runs.loop import run as loop_run
 AWAITED = 75  # the exit status where answers are awaited: EX_TEMPFAIL, try again later
 
 
-def run(folder: Path, given: Values) -> int:
-    """Begins a run, or goes on with it.
+def run(folder: Path, given: Values, oracle_name: str | None = None) -> int:
+    """Begins a run, or goes on with it; by default with its own oracle.
 
     Raises:
       ValueError: in one line.
     """
     values = settings.merged(settings.kept(folder), settings.absolute(given))
+    values |= {"oracle": oracle_name} if oracle_name else {}
     if "budget" in given and "rounds" not in values:
         values["rounds"] = "none"  # as many as it pays
     what, config = settings.built(values)
     algorithms.config(what.algorithm, what.set)  # before what takes long
+    if Path(what.workdir).is_dir():
+        os.chdir(what.workdir)
     prior = priors.prior(what)
     oracle = oracles.oracle(what, config, prior, folder)
     algorithm = algorithms.algorithm(what.algorithm, what.set, prior.model)
@@ -62,7 +66,7 @@ def _tell(folder: Path, result: RunResult) -> None:
 
 def ask(folder: Path, given: Values) -> int:
     """Proposes the next round as tables, after learning from what was told of the one before."""
-    return run(folder, {**given, "oracle": oracles.BY_HAND})
+    return run(folder, given, oracles.BY_HAND)
 
 
 def extend(folder: Path, given: Values) -> int:

@@ -32,6 +32,7 @@ class What:
       text: how sequences are read: "alphabet: CHARACTERS", or module:function of sequences; by
         default what the prior says.
       known: a table of sequences or texts whose rewards are known already, which costs nothing.
+      workdir: where modules and programs are looked for; by default where they were named.
       prompt: of a language model.
       max_new_tokens: of a language model's response.
       workers: calls of the oracle at a time; by default 1, or 32 of an `async` function.
@@ -48,6 +49,7 @@ class What:
     set: tuple[str, ...] = ()
     text: str = ""
     known: str = ""
+    workdir: str = ""
     prompt: str = ""
     max_new_tokens: int = 256
     workers: int | None = None
@@ -59,7 +61,8 @@ class What:
         checks.integers(self, "workers", at_least=1, none=True)
 
 
-PATHS = ("prior", "known")
+PATHS = ("prior", "known", "workdir")
+NAMED = ("prior", "oracle", "text")  # that may be modules or programs
 Values = dict[str, Any]  # by flag: a text, and for `set` a list of them
 
 
@@ -172,6 +175,8 @@ def _own() -> set[str]:
 
 
 def absolute(values: Values) -> Values:
-    """With paths that mean the same in any folder."""
+    """With paths that mean the same in any folder, and this one as the one that names belong to."""
     paths = {name: files.expand(values[name]) for name in PATHS if values.get(name)}
+    if any(name in values for name in NAMED):
+        paths.setdefault("workdir", Path.cwd())
     return values | {name: str(path.absolute()) for name, path in paths.items() if path.exists()}

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,9 @@ def write(path, rows):
     Path(path).write_text("".join(f"{a},{b}\n" for a, b in [("id", "reward"), *answers]))
 
 
-def test_by_hand_in_parts_then_by_an_oracle_then_extended(here, at_once, capsys):
+def test_by_hand_in_parts_then_by_an_oracle_then_extended(
+    here, at_once, capsys, caplog, tmp_path, monkeypatch
+):
     text = f"--text={here}:text"
     assert command(["ask", "run", *PRIOR, "--rounds=3", text]) == 75
     assert "6 of the 6 answers of round 0 are awaited" in capsys.readouterr().out
@@ -100,7 +103,15 @@ def test_by_hand_in_parts_then_by_an_oracle_then_extended(here, at_once, capsys)
     assert command(["run", "run", f"--oracle={here}:score"]) == 0
     assert metrics("run") == at_once[:3]
     assert "3 rounds, 18 evaluations" in capsys.readouterr().out
-    assert command(["extend", "run", "--rounds=4"]) == 0  # with the oracle that it has now
+    assert "in flight" not in caplog.text  # what is awaited is not in doubt
+    sys.modules.pop(here)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(tmp_path)])
+    monkeypatch.chdir("/")  # it knows where its oracle is
+    assert command(["show", str(tmp_path / "run"), "--text"]) == 0
+    sys.modules.pop(here)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(tmp_path)])
+    assert command(["extend", str(tmp_path / "run"), "--rounds=4"]) == 0
+    monkeypatch.chdir(tmp_path)
     assert metrics("run") == at_once
     assert (read("run").attempts == 1).all()
     assert command(["run", "run"]) == 0  # complete
