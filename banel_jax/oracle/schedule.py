@@ -41,7 +41,7 @@ class Schedule:
 
     Attributes:
       open: `open(round) -> int`, rows that have not ended for good.
-      runs_here: whether the evaluator is a function that runs in the thread of the schedule.
+      runs_here: whether the evaluator is a function in the thread of the schedule.
       wake: ends a wait that is going on, from any thread.
 
     Raises:
@@ -60,7 +60,8 @@ class Schedule:
         self._on_start, self._on_outcomes, self._stopping = on_start, on_outcomes, stopping
         most = min(evaluator.workers, config.max_concurrent or evaluator.workers)
         self._flights = Flights(evaluator, most, config.timeout)
-        self._size = config.batch_size or evaluator.rows_a_call
+        size, whole = config.batch_size, getattr(evaluator, "whole_rounds", False)
+        self._size = None if whole else size or evaluator.rows_a_call
         self._source: Callable[[Call], Iterator] | None = getattr(evaluator, "source", None)
         self.runs_here = self._source is not None
         self._waiting = Waiting()
@@ -69,7 +70,6 @@ class Schedule:
 
     @property
     def in_flight(self) -> list[Row]:
-        """The rows that are being worked for."""
         return [row for call in self._flights.calls for row in call.rows]
 
     def add(self, call: Call) -> None:

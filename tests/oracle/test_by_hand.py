@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from evaluations import call, evaluated
@@ -60,6 +61,27 @@ def test_the_same_said_twice_is_said_once_and_earlier_rows_do_no_harm(tmp_path):
     fill(tmp_path / "b.csv", [(1, 1), (2, 0), (0, 1)])
     call_of_two = call(3).only([1, 2])
     assert by_hand(tmp_path).evaluate(call_of_two) == [ONE, ZERO]
+
+
+def test_rows_that_need_no_answer_any_more_may_be_the_last(tmp_path):
+    """Of a round in parts, the last rows may be answered first; and a file may hold two rounds."""
+    assert asked(tmp_path, 4) == [None] * 4
+    fill(tmp_path / "a.csv", [(3, 1)])
+    assert asked(tmp_path, 4) == [None, None, None, ONE]
+    later = [replace(row, row=row.row + 4, round=1) for row in call(4).rows]
+    by_hand(tmp_path).evaluate(Call(later, call(4).sequences))
+    fill(tmp_path / "b.csv", [(0, 0), (6, 1)])
+    rest = call(4).only([0, 1, 2])
+    assert by_hand(tmp_path).evaluate(rest)[0] == ZERO
+    assert by_hand(tmp_path).evaluate(Call(later, call(4).sequences))[2] == ONE
+    fill(tmp_path / "c.csv", [(8, 1)])
+    with pytest.raises(ValueError, match=r"row=8, which was not asked for; the last .* is 7"):
+        by_hand(tmp_path).evaluate(rest)
+
+
+def test_a_table_has_all_of_a_round_whatever_the_size_of_a_call(tmp_path):
+    evaluated(by_hand(tmp_path), 3, batch_size=1)
+    assert len((tmp_path / "round_0000.csv").read_text().splitlines()) == 4
 
 
 def test_tables_of_other_rounds_are_left_alone(tmp_path):

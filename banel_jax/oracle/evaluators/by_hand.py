@@ -46,6 +46,7 @@ class by_hand:
     workers = 1
     can_end = "yes"  # nothing takes long here
     rows_a_call: int | None = None
+    whole_rounds = True  # a table is written once
 
     def __init__(self, folder: Path | str):
         self.folder = expand(folder)

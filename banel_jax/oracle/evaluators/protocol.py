@@ -18,7 +18,8 @@ class Evaluator(Protocol):
       can_end: "yes" where `end` ends the work itself; "cancel" where it may go on without anybody
         waiting for it; "no" where nothing can be done about it, so that a timeout is refused.
       rows_a_call: how many rows a call should have where the user says nothing; None for all of
-        a round.
+        a round. Where it has an attribute `whole_rounds` that is true, it is given all of a round
+        whatever the user says.
     """
 
     workers: int
