@@ -96,15 +96,15 @@ def table(counts: collections.Counter, troubled: collections.Counter, ways: list
     return "\n".join(lines)
 
 
-def campaign(root: Path, faults: int, first: int, only: list[int]) -> int:
+def campaign(root: Path, faults: int, first: int, only: list[int], until: float) -> int:
     """Prints troubles and the table; returns the number of cases in trouble."""
     import cases
 
     ways, seed = list(cases.WAYS), first
     counts: collections.Counter = collections.Counter()
     troubled: collections.Counter = collections.Counter()
-    number, shown = 0, 0
-    while (only and not number) or (not only and sum(counts.values()) < faults):
+    number = shown = 0
+    while not number or (not only and sum(counts.values()) < faults and time.time() < until):
         seeds = only or list(range(seed, seed + 3 * len(ways)))
         code = None
         while code != 0:
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first case")
     parser.add_argument("--only", type=int, nargs="*", default=[], help="the seeds of cases")
     parser.add_argument("--folder", help="to keep the cases in; a temporary one by default")
+    parser.add_argument("--seconds", type=float, default=1e9, help="after which it ends")
     given = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     root = Path(given.folder or tempfile.mkdtemp(prefix="faults.", dir=memory))
@@ -146,7 +147,7 @@ def main() -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
     try:
-        troubled = campaign(root, given.faults, given.seed, given.only)
+        troubled = campaign(root, given.faults, given.seed, given.only, time.time() + given.seconds)
     finally:
         if not given.folder:
             shutil.rmtree(root, ignore_errors=True)

@@ -75,13 +75,19 @@ class Counted:
         return self._memory.distinct_successes(rounds)
 
     @one_at_a_time
-    def known_answer(self, tokens: bytes, mask: bytes) -> Met | None:
+    def known_answer(self, tokens: bytes, mask: bytes, before: int | None = None) -> Met | None:
         """What is known of a sequence already: of the first row that has it, else what was given.
 
         Args:
           tokens, mask: int32 [length] and bool [length], as bytes.
+          before: look at the rows before this one alone; None for all.
         """
-        return self._memory.answer(tokens, mask)
+        return self._memory.answer(tokens, mask, before)
+
+    @one_at_a_time
+    def first_row(self, round: int) -> int:
+        """The number of rows of the rounds before this one."""
+        return self._store.tally.first_row(round)
 
     @one_at_a_time
     def known(self) -> Known:

@@ -2,8 +2,10 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 from banel_jax.oracle.calls import Call
+from banel_jax.oracle.ending import drain, tell
 from banel_jax.oracle.schedule import TICK, Schedule
 
 
@@ -59,6 +61,19 @@ class Feeder:
             if self._error is not None:
                 raise self._error
         return None
+
+    def drain(self, given_up: Callable[[], object]) -> None:
+        """Waits for what is in flight, once `stopping` says why nothing more is begun."""
+        with self._changed:
+            self._stopped = None  # what was said before may have passed
+        tell(self.schedule)
+        self.schedule.wake()
+        with self._changed:
+            while self._stopped is None and self._error is None and not given_up():
+                self._changed.wait(TICK)
+        if self._error is not None:
+            self._thread.join()
+            drain(self.schedule, given_up)
 
     def _feed(self) -> None:
         try:

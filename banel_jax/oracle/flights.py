@@ -76,7 +76,7 @@ class Flights:
 
     @property
     def calls(self) -> list[Call]:
-        return [flight.task.call for flight in self._flights.values()]
+        return [flight.task.call for flight in list(self._flights.values())]  # from any thread
 
     def free(self) -> int:
         """How many calls may be begun now.

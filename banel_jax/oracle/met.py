@@ -46,13 +46,13 @@ class Memory:
             return len(self._first_round)
         return sum(first < rounds for first in self._first_round.values())
 
-    def answer(self, tokens: bytes, mask: bytes) -> Met | None:
-        """The answer of the first row with this sequence, else what was given."""
+    def answer(self, tokens: bytes, mask: bytes, before: int | None = None) -> Met | None:
+        """The answer of the first row with this sequence, before a row, else what was given."""
         name, database = key(tokens, mask), self._store.database
         for row, *sequence in self._answers.read("row, tokens, mask", "state = 'done'"):
             other = key(*sequence)
             self._row[other] = min(row, self._row.get(other, row))
-        if name in self._row:
+        if name in self._row and (before is None or self._row[name] < before):
             query = "SELECT reward, score FROM evaluations WHERE row = ?"
             ((reward, score),) = database.read(query, self._row[name])
             return Met(reward, score, "memo")

@@ -2,30 +2,24 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
 from banel_jax import checks
-from banel_jax.oracle import signals
+from banel_jax.oracle import signals, told
 from banel_jax.oracle.answers import Answer, Failed, OracleError
 from banel_jax.oracle.calls import Call, Row
 from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.ending import drain
 from banel_jax.oracle.evaluators import as_evaluator
 from banel_jax.oracle.feeder import Feeder
 from banel_jax.oracle.hand import Result
 from banel_jax.oracle.ledger import Ledger
 from banel_jax.oracle.memo import answer_from_memory
 from banel_jax.oracle.schedule import Ended, Schedule
-from banel_jax.oracle.told import (
-    GOES_ON,
-    AnswersPending,
-    BudgetExceeded,
-    Stopped,
-    Success,
-    awaiting,
-    names,
-)
+from banel_jax.oracle.told import GOES_ON, AnswersPending, BudgetExceeded, Stopped, Success
 from banel_jax.types import Sequences
 
 logger = logging.getLogger(__name__)
@@ -93,8 +87,8 @@ class Oracle:
     def _begin(self) -> Schedule | Feeder:
         """The line that rows wait in; a new one where the last was left with some."""
         if self._line is None:
-            told = (self._start, self._record, self._why_to_stop)
-            self._schedule = Schedule(self._evaluator, self.config, *told)
+            heard = (self._start, self._record, self._why_to_stop)
+            self._schedule = Schedule(self._evaluator, self.config, *heard)
             ahead = self.rounds_in_flight > 1
             self._line = Feeder(self._schedule) if ahead else self._schedule
         return self._line
@@ -146,7 +140,8 @@ class Oracle:
         call = self._rounds[round] = Call(rows, sequences, text)
         self._on_proposed(call)
         if self.config.memo != "off":
-            answer_from_memory(self.ledger, call, self._unpaid(round), self.config.memo)
+            learned = self.ledger.first_row(round + 1 - self.rounds_in_flight)
+            answer_from_memory(self.ledger, call, self._unpaid(round), self.config.memo, learned)
         if unpaid := self._unpaid(round):
             self._begin().add(call.only(unpaid))
 
@@ -164,19 +159,26 @@ class Oracle:
         recorded, call = self.ledger.recorded(round), self._rounds.pop(round)
         awaited = [i for i, state in enumerate(recorded.states) if state == "pending"]
         if awaited:
-            raise AnswersPending(awaiting(call, awaited, self._reasons))
+            raise AnswersPending(told.awaiting(call, awaited, self._reasons))
         failed = [i for i, state in enumerate(recorded.states) if state == "failed"]
         if failed and self.config.on_failure != "drop" and round == self.ledger.last_round():
-            reason = self._reasons.get(call.rows[failed[0]].row)
-            raise OracleError(
-                f"{len(failed)} of the {len(call.rows)} rows of round {round} failed, and asking "
-                f"again brought no answer: the oracle {reason}; {GOES_ON}"
-            )
+            raise OracleError(told.failed_again(call, failed, self._reasons))
         return recorded.rewards.astype(np.float32)
 
     def close(self) -> None:
         """Ends what is in flight, and the evaluator."""
         self._begin().close()
+
+    def end(self, *error: object) -> None:
+        """`close`, once what is in flight has ended; at once where a signal came twice."""
+        self._failure = "the run ends"
+        try:
+            if not self._noted.twice:
+                line = self._begin()
+                with signals.in_order(lambda: 0) as noted:
+                    (line.drain if isinstance(line, Feeder) else partial(drain, line))(noted.reason)
+        finally:
+            self.close()
 
     def _admit(self, round: int, num_rows: int) -> None:
         """Checks order and budget of a round with rows that have no answer."""
@@ -190,11 +192,7 @@ class Oracle:
             )
         before = self.ledger.totals(round)[0]
         if self.budget is not None and before + num_rows > self.budget:
-            raise BudgetExceeded(
-                f"round {round} asks for {num_rows} reward evaluations after {before}, more "
-                f"than budget={self.budget}; nothing of it was evaluated. Raise the budget or "
-                "ask for fewer candidates or rounds"
-            )
+            raise BudgetExceeded(told.over_budget(round, num_rows, before, self.budget))
 
     def _unpaid(self, round: int) -> list[int]:
         """Places in the round of the rows that the oracle is to be asked for."""
@@ -238,7 +236,7 @@ class Oracle:
         if failed and self.config.on_failure == "stop" and not self._failure:
             reason = failed[0][1].reason
             same = [row for row, outcome in failed if outcome.reason == reason]
-            self._failure = f"{reason} for {names(same)}"
+            self._failure = f"{reason} for {told.names(same)}"
         for row, outcome, _ in ended:
             if isinstance(outcome, Answer) and outcome.reward:
                 call, i = self._rounds[row.round], row.index

@@ -22,12 +22,35 @@ def passed_on() -> int:
 
 
 class Noted:
-    """The first signal of a wait, None before it."""
+    """The first signal of a wait, None before it, and whether a second came."""
 
     number: int | None = None
+    twice = False
 
     def reason(self) -> str | None:
         return None if self.number is None else f"stopped by {signal.Signals(self.number).name}"
+
+
+@contextlib.contextmanager
+def terminating() -> Iterator[None]:
+    """A block that SIGTERM, where nobody hears it, ends by SystemExit and so in order."""
+    process = os.getpid()
+
+    def end(number, frame):
+        if os.getpid() != process:
+            signal.signal(number, signal.SIG_DFL)
+            return os.kill(os.getpid(), number)
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    unheard = main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    try:
+        if unheard:
+            signal.signal(signal.SIGTERM, end)
+        yield
+    finally:
+        if unheard and signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -43,9 +66,14 @@ def in_order(in_flight: Callable[[], int]) -> Iterator[Noted]:
     """
     noted = Noted()
     handlers: dict[int, Any] = {}
+    process = os.getpid()
 
     def handle(number, frame):
+        if os.getpid() != process:  # a fork of the oracle's, which is to end at once
+            signal.signal(number, handlers[number])
+            return os.kill(os.getpid(), number)
         if noted.number is not None:
+            noted.twice = True
             raise KeyboardInterrupt
         noted.number = number
         _awaited.set()

@@ -57,3 +57,20 @@ def awaiting(call: Call, awaited: Sequence[int], reasons: Mapping[int, str]) -> 
         f"awaited: {what[:200]}. Nothing is asked twice; the same command goes on when they are "
         "there"
     )
+
+
+def failed_again(call: Call, failed: Sequence[int], reasons: Mapping[int, str]) -> str:
+    """One line on the rows of a round, by place, that failed however often they were asked for."""
+    return (
+        f"{len(failed)} of the {len(call.rows)} rows of round {call.rows[0].round} failed, and "
+        f"asking again brought no answer: the oracle {reasons.get(call.rows[failed[0]].row)}; "
+        f"{GOES_ON}"
+    )
+
+
+def over_budget(round: int, num_rows: int, before: int, budget: int) -> str:
+    return (
+        f"round {round} asks for {num_rows} reward evaluations after {before}, more than "
+        f"budget={budget}; nothing of it was evaluated. Raise the budget or ask for fewer "
+        "candidates or rounds"
+    )

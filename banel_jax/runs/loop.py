@@ -7,12 +7,12 @@ experiment as one compiled call, for rewards that are JAX functions.
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from banel_jax.oracle import Oracle, Stopped
+from banel_jax.oracle import Oracle, Stopped, signals
 from banel_jax.oracle.evaluators import as_evaluator
 from banel_jax.oracle.known import Known
 from banel_jax.runs import folder as run_folder
@@ -107,6 +107,7 @@ def run(
     the = plan(algorithm, prior_params, config, evaluate, known)
     configuration = described(the, algorithm, prior_params, config, configuration)
     with ExitStack() as stack:
+        stack.enter_context(signals.terminating())
         stack.enter_context(run_folder.hold(folder))
         at = take_up(
             stack, folder, configuration, accept, the.rounds, config.ledger_patience, the.kept
@@ -126,7 +127,7 @@ def run(
             lambda: within_a_round(config.stop, clock.progress(at.ledger)),
             Successes(folder, text).add, watch.propose,
         )  # fmt: skip
-        stack.enter_context(closing(oracle))
+        stack.push(oracle.end)
         first = partial(the.steps.init, the.key, prior_params)
         return _rounds(folder, at, the, config, oracle, first, watch)
 

@@ -52,7 +52,7 @@ WAYS = {
 ENDS = ("processes", "command", "command per call")
 # Misdeeds by what becomes of them: those that pass by themselves, and those that are failures.
 PASSING = {
-    **dict.fromkeys(WAYS, ["transient", "kill_run", "kill_run_after", "pending"]),
+    **{way: ["transient", "kill_run", "kill_run_after", "pending"] for way in WAYS},
     "asynchronous": ["transient", "kill_run", "kill_run_after", "pending", "hang", "late"],
     "processes": ["transient", "kill_run", "kill_run_after", "pending", "hang", "exit", "killed"],
     "executor": ["transient", "kill_run", "kill_run_after", "pending", "hang", "late"],
@@ -138,9 +138,7 @@ class Case:
 
 
 def state_of(result) -> bytes:
-    data = lambda x: (
-        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-    )
+    data = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     return pickle.dumps([np.asarray(data(x)).tobytes() for x in jax.tree.leaves(result.state)])
 
 

@@ -1,5 +1,7 @@
 """An evaluation that failed is no reward of 0: what becomes of its row, and after a resume."""
 
+import contextlib
+import json
 import shutil
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from tiny_run import MODEL, PRIOR, M, learner, reward, same
 
 from banel_jax.algorithms.banel import BanelConfig, banel
-from banel_jax.oracle import Failed, OracleConfig, OracleError, Pending, read
+from banel_jax.oracle import Failed, OracleConfig, OracleError, Pending, read, threads
 from banel_jax.runs.loop import RunConfig, run
 from banel_jax.training import TrainingConfig
 
@@ -126,3 +128,37 @@ def test_a_sequence_met_before_is_answered_from_the_ledger(tmp_path, memo):
     paid = result.metrics[-1]["num_reward_evaluations"]
     assert paid == (ROUNDS * M if memo == "counted" else ROUNDS * M - again)
     np.testing.assert_array_equal(seen.reward, [float(sum(t) >= 5) for t in seen.tokens.tolist()])
+
+
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_what_is_answered_from_the_ledger_does_not_depend_on_where_a_run_was_stopped(
+    tmp_path, ahead
+):
+    """Of equal rows in flight it depends on the clock which is answered first."""
+
+    class Stopping:
+        def __init__(self, at):
+            self.left = at
+
+        def __call__(self, sequences):
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("out of reagent")
+            return reward(sequences)
+
+    def metrics(name, *moments):
+        config = RunConfig(
+            rounds=6, seed=1, oracle=OracleConfig(memo="free"), rounds_in_flight=ahead
+        )
+        for at in (*moments, 1000):
+            oracle = threads(Stopping(at), workers=1)
+            with contextlib.suppress(OracleError):
+                run(learned, PRIOR, oracle, config, tmp_path / name, report=False)
+        return (tmp_path / name / "metrics.jsonl").read_text()
+
+    learned, whole = learner(), None
+    for at in (1000, 1, 4, 8, 14):
+        told = metrics(str(at), at)
+        whole = whole or told
+        assert told == whole
+    assert json.loads(whole.splitlines()[-1])["num_reward_evaluations"] < 6 * M
