@@ -84,20 +84,26 @@ def in_order(in_flight: Callable[[], int]) -> Iterator[Noted]:
         with contextlib.suppress(OSError):
             os.write(2, line.encode())
 
+    def give_back():
+        for number, before in handlers.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, before)
+        _awaited.clear()
+
     if threading.current_thread() is threading.main_thread():
         for one in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(one)
             if callable(handler) or (one == signal.SIGTERM and handler == signal.SIG_DFL):
                 handlers[int(one)] = handler
     try:
-        for number in handlers:
-            signal.signal(number, handle)
-        yield noted
+        try:
+            for number in handlers:
+                signal.signal(number, handle)
+            yield noted
+        finally:
+            give_back()
     finally:
-        for number, before in handlers.items():
-            if signal.getsignal(number) is handle:
-                signal.signal(number, before)
-        _awaited.clear()
+        give_back()  # as the second signal may have come just before
         if noted.number is not None and callable(handlers[noted.number]):
             _passed_on.append(noted.number)
             signal.raise_signal(noted.number)
