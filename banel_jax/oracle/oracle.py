@@ -169,14 +169,16 @@ class Oracle:
         """Ends what is in flight, and the evaluator."""
         self._begin().close()
 
-    def end(self, *error: object) -> None:
+    def end(self, kind: type | None = None, *error: object) -> None:
         """`close`, once what is in flight has ended; at once where a signal came twice."""
-        self._failure = "the run ends"
+        self._failure, by_signal = "the run ends", kind in (KeyboardInterrupt, SystemExit)
         try:
             if not self._noted.twice:
                 line = self._begin()
                 with signals.in_order(lambda: 0) as noted:
-                    (line.drain if isinstance(line, Feeder) else partial(drain, line))(noted.reason)
+                    (line.drain if isinstance(line, Feeder) else partial(drain, line))(
+                        noted.reason if by_signal else lambda: None
+                    )
         finally:
             self.close()
 

@@ -27,6 +27,7 @@ from banel_jax.oracle import OracleConfig
 from banel_jax.runs.loop import RunConfig, run
 
 ROUNDS, MOST_STARTS, TIMEOUT = 3, 40, 0.6
+INTERRUPTED = 3  # exit status: what JAX was importing is broken in such a process
 PLAIN = learner()
 
 
@@ -216,5 +217,7 @@ def go_on(case: Case) -> None:
             break
         if case.way == "by_hand":
             hand.fill_in(case, random.Random(f"{case.seed}/{number}/hand"), end)
+        if end in ("KeyboardInterrupt", "SystemExit"):
+            os._exit(INTERRUPTED)
     verdict.at_the_end(case)
     verdict.told(case, judged=time.time())
