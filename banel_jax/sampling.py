@@ -15,6 +15,8 @@ from banel_jax.types import Key, Params, SequenceModel, Sequences
 # should stay near the core; short sequences want as many rows to a matrix product as they get.
 READ_PER_CHUNK = {"cpu": 400_000}
 
+LADDER = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)  # temperatures of the control that costs nothing
+
 
 def default_chunk_size(length: int) -> int:
     """How many sequences of `length` tokens to draw at a time on the default backend."""

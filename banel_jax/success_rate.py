@@ -42,8 +42,14 @@ def num_carrying(target_log_probs: Float[Array, " n"], share: float = 0.9) -> In
     return jnp.where(jnp.isfinite(log_rate), number, 0)  # no target can occur: none carries
 
 
-def clopper_pearson(successes: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
-    """The exact 1 - alpha confidence interval of a success rate, from k successes in n."""
+def clopper_pearson(
+    successes: int | float, n: int | float, alpha: float = 0.05
+) -> tuple[float, float]:
+    """The exact 1 - alpha confidence interval of a success rate, from k successes in n.
+
+    Of weighted samples, k and n are effective numbers, which need not be whole: the interval of
+    Korn and Graubard, which is no longer exact.
+    """
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"successes={successes} must be between 0 and n={n}, and n at least 1")
     if not 0 < alpha < 1:

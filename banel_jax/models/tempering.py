@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax.log_domain import logsumexp
+from banel_jax.sampling import LADDER as LADDER
 from banel_jax.types import SequenceModel
-
-LADDER = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 
 
 def tempered(model: SequenceModel, temperature: float) -> SequenceModel:

@@ -14,6 +14,7 @@ import numpy as np
 from banel_jax import files
 from banel_jax.oracle.database import LedgerError, can_lock, explained
 from banel_jax.oracle.evaluations import COLUMNS, Evaluations, gathered
+from banel_jax.oracle.met import key
 from banel_jax.oracle.rows import STATES
 from banel_jax.types import Sequences
 
@@ -72,6 +73,26 @@ def read(
 def successes(folder: Path | str, **filters) -> Evaluations:
     """The rows of reward 1, as `read` gives them."""
     return read(folder, **{"reward": 1.0, **filters})
+
+
+def answers(folder: Path | str) -> dict[bytes, float]:
+    """The rewards that are known by sequence, named as by `met.key`: of rows, and what was given.
+
+    Where rows of one sequence differ it is that of the first, as a memo answers.
+
+    Raises:
+      LedgerError: as `read` does.
+    """
+    found: dict[bytes, float] = {}
+    columns = "SELECT tokens, mask, reward FROM"
+    with opened(folder) as (database, form):
+        queries = [f"{columns} evaluations WHERE reward IS NOT NULL ORDER BY row"]
+        if form != "2":
+            queries.append(f"{columns} known WHERE reward IS NOT NULL ORDER BY number")
+        for query in queries:
+            for tokens, mask, reward in database.execute(query):
+                found.setdefault(key(tokens, mask), reward)
+    return found
 
 
 class Status(NamedTuple):

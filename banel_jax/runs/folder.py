@@ -40,7 +40,7 @@ def check_unclaimed(folder: Path) -> None:
     if ledger.exists() and ledger.stat().st_size:
         return
     ours = ("metrics.jsonl", "metrics.csv", "timings.jsonl", "summary.json", "status.json")
-    for name in (*ours, "successes.jsonl", "report.html", "checkpoints"):
+    for name in (*ours, "successes.jsonl", "controls.json", "report.html", "checkpoints"):
         path = folder / name
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise ValueError(

@@ -1,6 +1,5 @@
 """The page of a run, read as a browser reads it."""
 
-import html.parser
 import json
 import re
 import sqlite3
@@ -9,6 +8,7 @@ import made_up_run
 import numpy as np
 import pytest
 import tiny_run
+from parsed_page import Parsed, drawn
 from scipy import stats
 
 from banel_jax.runs.loop import RunConfig, run
@@ -20,54 +20,6 @@ from banel_jax.runs.report.readings import ELSEWHERE, READINGS
 from banel_jax.runs.report.view import Standing
 
 OPEN = {0: "done", 1: "failed", 2: "failed", 3: "running", 4: "abandoned", 5: "done"}
-VOID = {"meta", "br"}
-
-
-class Parsed(html.parser.HTMLParser):
-    """Elements, texts and table cells of a page; every element must be closed where it should."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.names, self.attributes, self.texts, self.tables = [], [], [], []
-        self._within: list[str] = []
-        self.feed(text)
-        assert not self._within
-
-    def handle_starttag(self, tag, attrs):
-        self.names.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self._within.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self._within.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self._within:
-            self.texts.append(data)
-        if "td" in self._within or "th" in self._within:
-            self.tables[-1][-1][-1] += data
-
-    def rows(self, *columns):
-        """Of the first table with these columns, as dicts."""
-        for head, *rows in self.tables:
-            if set(columns) <= set(head):
-                return [dict(zip(head, row, strict=True)) for row in rows]
-        raise AssertionError(f"no table has {columns}")
-
-    @property
-    def text(self):
-        return " ".join(self.texts)
-
-
-def drawn(folder, standing=None, **more):
-    return Parsed(page(Reader(folder, **more).read(standing)))
 
 
 @pytest.fixture(scope="module")

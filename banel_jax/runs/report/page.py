@@ -1,6 +1,6 @@
 """The page of a run: one file that needs no network and no script, made from a `RunView` alone."""
 
-from banel_jax.runs.report import markup, sections, style
+from banel_jax.runs.report import controls, markup, sections, style
 from banel_jax.runs.report.facts import Facts, facts, rates
 from banel_jax.runs.report.numbers import count, duration, format_value, moment
 from banel_jax.runs.report.view import RunView
@@ -28,6 +28,7 @@ def page(view: RunView) -> str:
         _alerts(view),
         _tiles(view, known),
         sections.successes(view),
+        controls.controls(view),
         sections.diagnostics(view),
         sections.samples(view),
         sections.open_rows(view),

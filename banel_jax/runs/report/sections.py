@@ -14,7 +14,7 @@ PHASES = ("ask", "oracle", "tell", "evaluate", "checkpoint")
 LAST = 10  # rounds in the table of numbers
 
 
-def _figure(chart: Chart, title: str, meaning: str, now: str = "") -> str:
+def figure(chart: Chart, title: str, meaning: str, now: str = "") -> str:
     head = markup.text("h3", title)
     if now:
         head = markup.text("span", now, class_="now") + head
@@ -69,7 +69,7 @@ def _rate(counted: list[Rate]) -> str:
         meaning += " A mark that points down stands where nothing succeeded: the rate is below it."
     if few:
         meaning += f" Left out: {count(few, 'point')} of less than half of the usual rows."
-    return _figure(chart, "Success rate by round", meaning)
+    return figure(chart, "Success rate by round", meaning)
 
 
 def _sums(view: RunView) -> str:
@@ -86,7 +86,7 @@ def _sums(view: RunView) -> str:
         lines.append(Line(rows, distinct, "distinct", colour="b", step=True))
         meaning += " Far below the other, the distinct ones say that the same is found again."
     chart = Chart(lines, "rows answered", "successes in all", zero=True, counts=True)
-    return _figure(chart, "Successes", meaning, f"{met[-1]:,}")
+    return figure(chart, "Successes", meaning, f"{met[-1]:,}")
 
 
 def diagnostics(view: RunView) -> str:
@@ -109,7 +109,7 @@ def diagnostics(view: RunView) -> str:
             for part, label, colour in zip(values, labels, "abc", strict=False)
         ]
         chart = Chart(lines, "round", "", log)
-        figures += _figure(chart, reading.title, reading.meaning, format_value(values[0][-1]))
+        figures += figure(chart, reading.title, reading.meaning, format_value(values[0][-1]))
     if not figures:
         return ""
     newest = view.records[-LAST:]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from banel_jax import files
+from banel_jax.runs import control_file, lock
 from banel_jax.runs import folder as run_folder
-from banel_jax.runs import lock
+from banel_jax.runs.control_file import Controls
 from banel_jax.runs.report.ledger_table import SHOWN, Row
 from banel_jax.runs.report.markup import visible
 from banel_jax.runs.report.paid import LedgerReader, Paid
@@ -52,6 +53,7 @@ class RunView:
       notes: what could not be read, a line each.
       texts: of the newest successes, by row, where the run has written them.
       render: what stands for a row's tokens, or None.
+      controls: where they were judged.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class RunView:
     notes: tuple[str, ...] = ()
     texts: dict[int, str] = field(default_factory=dict)
     render: Render | None = None
+    controls: Controls | None = None
 
     @property
     def rounds(self) -> int | None:
@@ -120,6 +123,7 @@ class Reader:
         records = self._of(self._metrics.read, notes) or []
         live = self._of(lambda: files.read_object(self.folder / STATUS), notes) or {}
         settings = self._of(lambda: _settings(self.folder / "config.json"), notes) or {}
+        controls = self._of(lambda: control_file.read(self.folder), notes)
         view = RunView(
             self.folder, time.time(), Standing("stopped"), settings, records,
             self._of(self._timings.read, notes) or [],
@@ -127,6 +131,7 @@ class Reader:
             self._of(lambda: (self.folder / "metrics.jsonl").stat().st_mtime, notes),
             live, (*notes, *self._metrics.notes, *self._timings.notes),
             dict((self._of(self._successes.read, []) or [])[-SHOWN:]), self.render,
+            controls,
         )  # fmt: skip
         object.__setattr__(view, "standing", standing or found_standing(view))
         return view
