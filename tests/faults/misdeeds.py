@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 CASE, SESSION, RUN = "FAULT_CASE", "FAULT_SESSION", "FAULT_RUN"
 _sync = os.fsync  # as it is without injected faults
@@ -47,6 +48,8 @@ def plan():
 
 class Asked:
     """One row that the oracle was asked for."""
+
+    untrusted: ClassVar[list[str]] = []  # what a program said wrongly, which ends it
 
     def __init__(self, row):
         self.row, self.path = row, Path(os.environ[CASE], "log", str(row))
@@ -95,7 +98,7 @@ class Asked:
         return truth(tokens)
 
     def hand_over(self, answer):
-        if answer in (0.0, 1.0) and self.deed != "count":
+        if answer in (0.0, 1.0) and self.deed != "count" and not self.untrusted:
             self.note("answered", answer)
         self.kill_run("kill_run_after")
         return answer
@@ -154,6 +157,8 @@ def respond(asked, about, before):
     asked.misdeed()
     if deed == "hang":
         time.sleep(60)
+    if deed in ("garbage", "other_row"):
+        asked.untrusted.append(deed)
     if deed == "garbage":
         return say("Loading model... {")
     if deed == "other_row":

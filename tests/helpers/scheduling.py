@@ -17,6 +17,7 @@ LONGEST = {
     "test_two_circles": 30,
     "test_loop": 30,
     "test_border": 30,
+    "test_fault_campaign": 25,
     "test_kill_resume": 20,
 }
 # What is short and shares nothing fills the workers' last moments.
