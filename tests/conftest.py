@@ -3,6 +3,9 @@
 Modules that define pytrees are left out: JAX rebuilds those with leaves that are no arrays.
 """
 
+import contextlib
+import ctypes
+import gc
 import importlib.util
 import os
 import resource
@@ -82,6 +85,9 @@ def room_for_programs():
         or int(pages.read_text().split()[1]) * resource.getpagesize() > MOST_BYTES
     ):
         jax.clear_caches()
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # glibc keeps what is freed
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,18 @@ def begun(folder, seconds, *more):
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("more", [[], ["--workers=2"]], ids=["here", "processes"])
+SLOW_PROOF = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [
+        (signal.SIGINT, []),
+        (signal.SIGTERM, ["--workers=2"]),
+        pytest.param(signal.SIGTERM, [], marks=SLOW_PROOF),
+        pytest.param(signal.SIGINT, ["--workers=2"], marks=SLOW_PROOF),
+    ],
+)
 def test_once_waits_for_what_is_in_flight_and_keeps_it(tmp_path, number, more):
     process = begun(tmp_path, 6, *more)  # longer than a signal that nothing hears has
     process.send_signal(number)

@@ -93,7 +93,7 @@ def assert_the_priors(config, algorithm):
 
 
 @pytest.mark.parametrize(
-    "names", [("banel_f1", "ours"), pytest.param(("banel", "ours", "rnd"), marks=pytest.mark.slow)]
+    "names", [("ours",), pytest.param(("banel_f1", "banel", "rnd"), marks=pytest.mark.slow)]
 )
 def test_every_algorithm_is_judged_by_what_it_says_and_nothing_runs_twice(
     config, judged, capsys, names

@@ -208,7 +208,8 @@ def lines_after_the_first_answer(act):
     return trace, answered, count
 
 
-@pytest.mark.parametrize("times", [1, 2])  # the first waits for the answers, the second does not
+# The first waits for the answers, the second does not.
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_ctrl_c_at_any_line_loses_no_answer(tmp_path, monkeypatch, times):
     """A real SIGINT at every line that runs between the oracle's first answer and the end."""
 

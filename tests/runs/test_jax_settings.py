@@ -43,6 +43,7 @@ def test_a_healthy_run_has_no_nan_that_a_search_for_nans_would_stop_at(debug_nan
     assert len(debug_nans["paid"]) == 3
 
 
+@pytest.mark.slow
 def test_everything_is_of_the_same_types_where_numbers_of_64_bits_are_allowed(enable_x64):
     assert len(enable_x64["types"]) == 11
     for name, types in enable_x64["types"].items():
@@ -50,6 +51,7 @@ def test_everything_is_of_the_same_types_where_numbers_of_64_bits_are_allowed(en
     assert set(enable_x64["functions"]["types"]) <= ALLOWED
 
 
+@pytest.mark.slow
 def test_the_samples_are_the_same(debug_nans, enable_x64):
     assert debug_nans["functions"]["tokens"] == enable_x64["functions"]["tokens"]
     for name, paid in enable_x64["paid"].items():

@@ -148,6 +148,7 @@ def test_coverage_by_hand():
     assert held([1, 0, 0, 0]) == 0
 
 
+@pytest.mark.slow
 def test_the_best_half_loses_a_mode_and_coverage_tells(tmp_path):
     config = gaussian_experiment.Config(seeds=8, first_seed=500, output=str(tmp_path))
     gaussian_experiment.main(config)
