@@ -1,9 +1,9 @@
 """How long a run has worked in all, its earlier starts included."""
 
 import time
+from collections.abc import Callable
 
 from banel_jax.oracle import Ledger
-from banel_jax.runs.stops import Progress
 from banel_jax.runs.timings import Timings
 
 
@@ -20,11 +20,11 @@ class Clock:
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._begun
 
-    def progress(self, ledger: Ledger) -> Progress:
-        """What the rules that end a run look at."""
-        return Progress(
-            successes=ledger.totals()[1],
-            distinct_successes=ledger.distinct_successes(),
-            seconds=self.seconds(),
-            cost=ledger.cost(),
-        )
+    def reached(self, ledger: Ledger) -> dict[str, Callable[[], float]]:
+        """What the rules that end a run look at, see `stops.LIMITS`."""
+        return {
+            "successes": lambda: ledger.totals()[1],
+            "distinct_successes": ledger.distinct_successes,
+            "seconds": self.seconds,
+            "cost": ledger.cost,
+        }

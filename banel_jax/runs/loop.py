@@ -121,10 +121,10 @@ def run(
         if the.known is not None:
             at.ledger.give(the.known)
         watch = stack.enter_context(Watch(folder, at.metrics, told, description, report))
-        clock = Clock(at.timings)
+        reached = Clock(at.timings).reached(at.ledger)
         oracle = Oracle(
             evaluator, config.budget, at.ledger, config.oracle, config.rounds_in_flight, text,
-            lambda: within_a_round(config.stop, clock.progress(at.ledger)),
+            lambda: within_a_round(config.stop, reached),
             Successes(folder, text).add, watch.propose,
         )  # fmt: skip
         stack.push(oracle.end)

@@ -1,8 +1,7 @@
 """When a run ends before its rounds do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from banel_jax import checks
 from banel_jax.runs.rounds import COUNTS
@@ -41,33 +40,25 @@ class Stop:
         checks.reals(self, "seconds", "cost", at_least=0, none=True)
 
 
-class Progress(NamedTuple):
-    """How far a run has come.
+LIMITS = {  # of `Stop` that are looked at after each answer, and what is counted
+    "successes": "successes",
+    "distinct_successes": "distinct successes",
+    "seconds": "seconds",
+    "cost": "of cost",
+}
 
-    Attributes:
-      successes: rows of reward 1.
-      distinct_successes: different sequences among them.
-      seconds: spent in all.
-      cost: of all answers.
+
+def within_a_round(stop: Stop, reached: Mapping[str, Callable[[], float]]) -> str | None:
+    """Why a run ends with the answer that just came; None where it goes on.
+
+    Args:
+      stop: the rules.
+      reached: how far the run has come, by the names of `LIMITS`; called for those that are set.
     """
-
-    successes: int
-    distinct_successes: int
-    seconds: float
-    cost: float
-
-
-def within_a_round(stop: Stop, now: Progress) -> str | None:
-    """Why a run ends with the answer that just came; None where it goes on."""
-    for name, words in (
-        ("successes", "successes"),
-        ("distinct_successes", "distinct successes"),
-        ("seconds", "seconds"),
-        ("cost", "of cost"),
-    ):
-        limit, reached = getattr(stop, name), getattr(now, name)
-        if limit is not None and reached >= limit:
-            return f"{reached:.6g} {words} reached stop.{name}={limit:g}"
+    for name, words in LIMITS.items():
+        limit = getattr(stop, name)
+        if limit is not None and (now := reached[name]()) >= limit:
+            return f"{now:.6g} {words} reached stop.{name}={limit:g}"
     return None
 
 
