@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from banel_jax.oracle import known as known_file
 from banel_jax.oracle.known import Known
-from banel_jax.runs import rounds
 from banel_jax.runs.checkpoint import checksum
-from banel_jax.runs.steps import Steps
 from banel_jax.types import Algorithm, Sequences
 
 logger = logging.getLogger(__name__)
@@ -41,27 +40,38 @@ def take(known: Known | Path | str, length: int) -> Known:
     return known
 
 
-def told_first(steps: Steps, algorithm: Algorithm, known: Known) -> Steps:
-    """The steps of an algorithm that begins with what is known; what failed teaches nothing."""
+def told_first(algorithm: Algorithm, known: Known) -> Algorithm:
+    """The algorithm that begins with what is known; what failed teaches nothing."""
     answered = ~np.isnan(known.reward)
-    know = algorithm.know
-    if know is None or not answered.any():
+    if algorithm.know is None or not answered.any():
         name = dict(algorithm.settings).get("name", "this algorithm")
         logger.warning(
             "%s learns nothing from what is known; it answers what is proposed where "
             "OracleConfig.memo says so",
             name,
         )
-        return steps
+        return algorithm
     sequences = Sequences(jnp.asarray(known.tokens[answered]), jnp.asarray(known.mask[answered]))
-    rewards = jnp.asarray(known.reward[answered], jnp.float32)
+    return begun_with(algorithm, sequences, jnp.asarray(known.reward[answered], jnp.float32))
+
+
+def begun_with(
+    algorithm: Algorithm, sequences: Sequences, rewards: Float[Array, " K"]
+) -> Algorithm:
+    """The algorithm whose first state was told of K sequences and their rewards.
+
+    Raises:
+      ValueError: for one that cannot be told.
+    """
+    know = algorithm.know
+    if know is None:
+        raise ValueError("the algorithm cannot be told what is known")
 
     def init(key, prior_params):
-        first_key, know_key = jax.random.split(rounds.init_key(key))
-        state = algorithm.init(first_key, prior_params)
-        return rounds.strong(know(know_key, state, sequences, rewards))
+        first_key, know_key = jax.random.split(key)
+        return know(know_key, algorithm.init(first_key, prior_params), sequences, rewards)
 
-    return steps._replace(init=jax.jit(init))
+    return algorithm._replace(init=init)
 
 
 def described(known: Known) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def plan(
     seen = rehearse(steps, compiled, key, prior_params)
     if known is not None:
         known = given.take(known, seen.candidates.tokens.shape[1])
-        steps = given.told_first(steps, algorithm, known)
+        begun = given.told_first(algorithm, known)
+        steps = steps._replace(init=compiled_steps(begun).init)  # the rest is compiled once
         seen = rehearse(steps, compiled, key, prior_params)
     by_ask, kept = None, seen.state
     if config.rounds_in_flight > 1:

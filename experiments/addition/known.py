@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax import checks, sampling
+from banel_jax.runs import given
 from banel_jax.runs.checkpoint import checksum
 from banel_jax.types import Algorithm, Sequences
 from experiments.addition import experiment as addition
@@ -63,17 +64,8 @@ def failures(config: Config, prepared: Prepared) -> Sequences:
 
 def begun_with(algorithm: Algorithm, known: Sequences) -> Algorithm:
     """The algorithm as it is once it was told of failures that cost nothing."""
-    rewards, know = jnp.zeros(len(known.tokens)), algorithm.know
-    if know is None:
-        raise ValueError("the algorithm cannot be told what is known")
-
-    def init(key, prior_params):
-        first, second = jax.random.split(key)
-        state = algorithm.init(first, prior_params)
-        return know(second, state, known, rewards)
-
-    settings = (*algorithm.settings, ("known", f"{checksum(known):08x}"))
-    return algorithm._replace(init=init, settings=settings)
+    begun = given.begun_with(algorithm, known, jnp.zeros(len(known.tokens)))
+    return begun._replace(settings=(*algorithm.settings, ("known", f"{checksum(known):08x}")))
 
 
 def runs(config: Config, prepared: Prepared, known: Sequences, number: int) -> SeedRuns:
@@ -82,12 +74,12 @@ def runs(config: Config, prepared: Prepared, known: Sequences, number: int) -> S
     algorithm = method.build(c.settings, c.networks)
     if number:
         algorithm = begun_with(algorithm, jax.tree.map(lambda x: jnp.asarray(x[:number]), known))
-    given = addition.runner(c, "ours", prepared)
+    plain = addition.runner(c, "ours", prepared)
     runner = Runner(
-        f"ours_known_{number}", algorithm, prepared.task, given.base, c.rounds,
+        f"ours_known_{number}", algorithm, prepared.task, plain.base, c.rounds,
         addition.evaluation(c, prepared, algorithm),
         addition.final_evaluation(c, prepared, algorithm),
-        {"task": c.task, "known": number}, given.folder, c.block, min(c.seeds_at_once, c.seeds),
+        {"task": c.task, "known": number}, plain.folder, c.block, min(c.seeds_at_once, c.seeds),
         addition.NUM_SNAPSHOT,
     )  # fmt: skip
     return runner.run_seeds(range(c.seeds))
