@@ -1,5 +1,6 @@
 """Rows whose sequence was met before are answered from the ledger (`OracleConfig.memo`)."""
 
+import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -32,8 +33,8 @@ def answer_from_memory(
     for i in unpaid:
         met = ledger.known_answer(x.tokens[i].tobytes(), x.mask[i].tobytes(), before)
         if met is not None and met.reward is not None:
-            sources.setdefault(met.source, []).append(
-                Result(call.rows[i].row, met.reward, met.score)
-            )
+            score = None if met.score is None else json.loads(met.score)
+            result = Result(call.rows[i].row, met.reward, score)
+            sources.setdefault(met.source, []).append(result)
     for source, results in sources.items():
         ledger.answer_from(source, results, memo == "counted")

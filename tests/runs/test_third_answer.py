@@ -9,9 +9,19 @@ import pytest
 from tiny_run import MODEL, PRIOR, M, learner, reward, same
 
 from banel_jax.algorithms.banel import BanelConfig, banel
-from banel_jax.oracle import Failed, OracleConfig, OracleError, Pending, read, threads
+from banel_jax.oracle import (
+    Answer,
+    Failed,
+    Oracle,
+    OracleConfig,
+    OracleError,
+    Pending,
+    read,
+    threads,
+)
 from banel_jax.runs.loop import RunConfig, run
 from banel_jax.training import TrainingConfig
+from banel_jax.types import Sequences
 
 ROUNDS = 4
 FIT = TrainingConfig(epochs=2, batch_size=M, learning_rate=0.1)
@@ -162,3 +172,14 @@ def test_what_is_answered_from_the_ledger_does_not_depend_on_where_a_run_was_sto
         whole = whole or told
         assert told == whole
     assert json.loads(whole.splitlines()[-1])["num_reward_evaluations"] < 6 * M
+
+
+def test_what_was_told_beside_an_answer_is_remembered_as_it_was():
+    told = {"docking": -9.5, "poses": [1, 2]}
+    oracle = Oracle(lambda x: [Answer(1, told)] * len(x.tokens), config=OracleConfig(memo="free"))
+    same_twice = Sequences(np.zeros((1, 3), np.int32), np.ones((1, 3), bool))
+    for round in range(2):
+        assert oracle.evaluate(round, same_twice).tolist() == [1]
+    scores = oracle.ledger._store.database.read("SELECT score FROM evaluations ORDER BY row")
+    assert [json.loads(score) for (score,) in scores] == [told, told]
+    assert oracle.num_reward_evaluations == 1
