@@ -41,12 +41,14 @@ class Successes:
             self._warn(error)
 
     def _complete(self, folder: Path, text: Any) -> None:
-        there = reading.successes(folder, render=text)
+        there = reading.successes(folder)
         lines = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
         rows = [_row(line) for line in lines[:-1]]
         if sorted(rows, key=str) == sorted(there.row.tolist(), key=str) and not lines[-1]:
             return
-        texts: Sequence[str | None] = there.text or [None] * len(there)
+        texts: Sequence[str | None] = [None] * len(there)
+        if text and len(there):  # only now, as that may take long
+            texts = list(map(str, text(there.sequences)))
         records = [
             _record(row, round, index, tokens, mask, score, cost, given)
             for row, round, index, tokens, mask, score, cost, given in zip(
