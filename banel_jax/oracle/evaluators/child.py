@@ -18,6 +18,7 @@ from typing import IO
 
 from banel_jax.oracle.answers import WorkerDied, one_line
 from banel_jax.oracle.evaluators import guardian
+from banel_jax.oracle.evaluators.pool import PATIENCE
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +198,21 @@ def _signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+class Holder:
+    """The end of a `pool.Worker` whose work is done by a child, where it has one."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = None
+
+    def end(self) -> None:
+        if child := self._child:
+            child.end()
+
+    def close(self) -> None:
+        if self._child:
+            self._child.finish(PATIENCE)
 
 
 def _guarded(pid: int) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 from banel_jax.oracle.answers import OracleError, WorkerDied, one_line
 from banel_jax.oracle.calls import Call
-from banel_jax.oracle.evaluators.child import Child
-from banel_jax.oracle.evaluators.pool import PATIENCE, Pool
+from banel_jax.oracle.evaluators.child import Child, Holder
+from banel_jax.oracle.evaluators.pool import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ class command(Pool):
         super().__init__(workers, lambda: _Program(list(argv), per_call))
 
 
-class _Program:
+class _Program(Holder):
     def __init__(self, argv: list[str], per_call: bool):
+        super().__init__()
         self._argv, self._per_call = argv, per_call
-        self._child: Child | None = None
         self._past: set[str] = set()  # rows that the program has answered for
 
     def work(self, call: Call, begun: Callable[[], bool]) -> Any:
@@ -97,14 +97,6 @@ class _Program:
             child.finish(0.0)
         elif child:
             child.release()
-
-    def end(self) -> None:
-        if child := self._child:
-            child.end()
-
-    def close(self) -> None:
-        if self._child:
-            self._child.finish(PATIENCE)
 
 
 def _lines(call: Call) -> bytes:

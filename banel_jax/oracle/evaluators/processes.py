@@ -10,8 +10,8 @@ from typing import Any
 from banel_jax.oracle.answers import Failed, OracleError, Pending, Raised, WorkerDied, one_line
 from banel_jax.oracle.calls import Call, each
 from banel_jax.oracle.evaluators import worker
-from banel_jax.oracle.evaluators.child import Child
-from banel_jax.oracle.evaluators.pool import PATIENCE, Pool
+from banel_jax.oracle.evaluators.child import Child, Holder
+from banel_jax.oracle.evaluators.pool import Pool
 from banel_jax.oracle.evaluators.protocol import check_function
 
 
@@ -93,12 +93,12 @@ def _by_value(fn: Any, error: Exception) -> bytes:
         ) from failure
 
 
-class _Process:
+class _Process(Holder):
     """One worker process, which is begun when there is work."""
 
     def __init__(self, start: dict[str, Any], start_seconds: float):
+        super().__init__()
         self._start, self._seconds = start, start_seconds
-        self._child: Child | None = None
 
     def work(self, call: Call, begun: Callable[[], bool]) -> Any:
         try:
@@ -130,14 +130,6 @@ class _Process:
         if self._child:
             self._child.release()
         self._child = None
-
-    def end(self) -> None:
-        if child := self._child:
-            child.end()
-
-    def close(self) -> None:
-        if self._child:
-            self._child.finish(PATIENCE)
 
 
 def _exchange(child: Child, message: Any, seconds: float = float("inf")) -> Any:
