@@ -38,16 +38,13 @@ def begun(folder, seconds, *more):
     return process
 
 
-SLOW_PROOF = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     ("number", "more"),
     [
         (signal.SIGINT, []),
         (signal.SIGTERM, ["--workers=2"]),
-        pytest.param(signal.SIGTERM, [], marks=SLOW_PROOF),
-        pytest.param(signal.SIGINT, ["--workers=2"], marks=SLOW_PROOF),
+        pytest.param(signal.SIGTERM, [], marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, ["--workers=2"], marks=pytest.mark.slow),
     ],
 )
 def test_once_waits_for_what_is_in_flight_and_keeps_it(tmp_path, number, more):
