@@ -21,7 +21,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import files, numerics, parallel, sampling, training
+from banel_jax import files, parallel, sampling, training
 from banel_jax.models.language import huggingface, responses
 from banel_jax.models.language.qwen2 import Qwen2Config
 from banel_jax.models.language.responses import Prompt, ResponseConfig, pad_prompts
@@ -175,11 +175,9 @@ def main(config: Config) -> None:
             "the former or lower the latter"
         )
     print(f"{len(problems):,} questions to train on, {len(test):,} to evaluate", flush=True)
-    settings = asdict(config) | {"data_dir": None, "folder": None, "checkpoint_every": None}
-    settings |= {
+    settings = naming.plain(config).without(("data_dir", "folder", "checkpoint_every")) | {
         "model": f"{checksum(model.params):08x}",
         "problems": naming.identity({"problems": problems}),
-        "numerics": numerics.VERSION,
     }
     work = folder.with_name(folder.name + ".training")
     with ExitStack() as stack:

@@ -163,17 +163,22 @@ def main(config: Config) -> None:
         f"{len(tokenizer):,} tokens of vocabulary",
         flush=True,
     )
-    settings = asdict(config) | {"data_dir": None, "folder": None}
     _, params, metrics = prior_cache.pretrained(
-        work, "stand_in", settings, model, config.training, config.seed, lambda: (rows, held_out)
-    )
+        work, "stand_in", config, model, config.training, config.seed,
+        lambda: (rows, held_out), without=("data_dir", "folder"),
+    )  # fmt: skip
     per_chat = float(rows.mask[: config.held_out].sum()) / max(config.held_out, 1)
     nats = metrics["held_out_nats"] / per_chat
     huggingface.save(folder, model_config, params, like=work / "tokenizer")
     report.write_json(
         folder / "pretraining.json",
         report.provenance(started)
-        | {"config": settings, "parameters": size, "held_out_nats_per_token": nats, **metrics},
+        | {
+            "config": asdict(config),
+            "parameters": size,
+            "held_out_nats_per_token": nats,
+            **metrics,
+        },
     )
     shutil.rmtree(work, ignore_errors=True)
     print(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from banel_jax import files, numerics
+from banel_jax import files
 from banel_jax.runs import fingerprint, naming
 from banel_jax.runs.progress import progress
 from banel_jax.types import Sequences
@@ -59,15 +59,12 @@ def run(config: Config, prepared: mnist.Prepared) -> dict[str, np.ndarray]:
 def _path(config: Config, variant: Variant, base: Base, seed: int) -> Path:
     """Named after everything that determines the numbers."""
     c = config.experiment
-    numbers = dataclasses.asdict(dataclasses.replace(config, experiment=mnist.Config()))
-    del numbers["experiment"], numbers["seeds"]
-    settings = numbers | {
-        "variant": dataclasses.asdict(variant),
-        "task": dataclasses.asdict(c.task),
+    settings = naming.plain(config).without(("experiment", "seeds")) | {
+        "variant": variant,
+        "task": c.task,
         "without_top": c.without_top,
         "base": fingerprint.of_arrays(base.params),
         "targets": fingerprint.of_arrays(base.targets),
-        "numerics": numerics.VERSION,
         "seed": seed,
     }
     return files.expand(c.runs) / "filters" / f"{naming.identity(settings)}.txt"
