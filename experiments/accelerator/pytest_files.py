@@ -12,7 +12,7 @@ from experiments.accelerator.section import Section
 
 # In order: what counts most comes first.
 NAMES = (
-    "test_numerics", "test_sampling", "test_scoring", "models/test_qwen2",
+    "test_numerics", "test_sampling", "test_scoring", "models/test_decoder",
     "models/test_transformer", "test_training", "test_parallel", "models/test_table",
     "algorithms/test_banel", "runs/test_loop",
 )  # fmt: skip

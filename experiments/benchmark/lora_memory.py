@@ -20,7 +20,7 @@ import numpy as np
 
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.models.language import responses
-from banel_jax.models.language.qwen2 import QWEN2_5_0_5B, Qwen2Config
+from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.models.lora import LoraConfig, lora, lora_algorithm
 from banel_jax.runs import loop
@@ -63,8 +63,8 @@ class Config:
         )
     )
 
-    def model(self) -> Qwen2Config:
-        return Qwen2Config(
+    def model(self) -> DecoderConfig:
+        return DecoderConfig(
             vocab_size=self.vocab_size,
             width=self.width,
             num_layers=self.num_layers,

@@ -14,7 +14,7 @@ import numpy as np
 
 from banel_jax import sampling, scoring, training
 from banel_jax.models.language import responses
-from banel_jax.models.language.qwen2 import QWEN2_5_0_5B, Qwen2Config
+from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Params, SequenceModel, Sequences
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
     training: int = 64
 
 
-TINY = Qwen2Config(
+TINY = DecoderConfig(
     vocab_size=512, width=64, num_layers=2, num_heads=4, num_kv_heads=2, mlp_width=176,
     head_block=64, remat=False,
 )  # fmt: skip
@@ -79,13 +79,13 @@ def case(name: str, work: str, rows: int, new_tokens: int) -> Case:
     )
 
 
-def conditioned(config: Qwen2Config, sizes: Sizes) -> tuple[SequenceModel, np.ndarray]:
+def conditioned(config: DecoderConfig, sizes: Sizes) -> tuple[SequenceModel, np.ndarray]:
     """The model of responses to a random prompt, and the prompt."""
     prompt = np.random.default_rng(0).integers(config.vocab_size, size=sizes.prompt_tokens)
     return responses.conditioned(config, ResponseConfig(sizes.new_tokens), prompt.tolist()), prompt
 
 
-def flops(config: Qwen2Config, sizes: Sizes, n: int) -> float:
+def flops(config: DecoderConfig, sizes: Sizes, n: int) -> float:
     """FLOPs of n responses, the prompt's counted once: two for each multiply-add.
 
     A token costs a layer 2 D (2 D + 2 D_kv) in attention's projections, 6 D M in the MLP and
@@ -100,7 +100,7 @@ def flops(config: Qwen2Config, sizes: Sizes, n: int) -> float:
     return everywhere + n * new * 2 * c.width * c.vocab_size
 
 
-def bytes_read(config: Qwen2Config, sizes: Sizes, n: int, work: str, weights: int) -> float:
+def bytes_read(config: DecoderConfig, sizes: Sizes, n: int, work: str, weights: int) -> float:
     """Of memory at the least, were all rows in work at once: to score or train, the weights; to
     sample, at each step the weights, the prompt's keys and values and each row's own."""
     if work != "sampling":
@@ -124,7 +124,7 @@ def jax_work(
 
 
 def transformers_works(
-    config: Qwen2Config,
+    config: DecoderConfig,
     sizes: Sizes,
     work: str,
     params: Params,

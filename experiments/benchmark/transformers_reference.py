@@ -10,11 +10,11 @@ import torch
 import transformers
 
 from banel_jax.models.language import huggingface
-from banel_jax.models.language.qwen2 import Qwen2Config
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.types import Params
 
 
-def load(config: Qwen2Config, params: Params, device: str):
+def load(config: DecoderConfig, params: Params, device: str):
     """The model with these weights, in the type that they have."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from banel_jax import files, parallel, sampling, training
 from banel_jax.models.language import huggingface, responses
-from banel_jax.models.language.qwen2 import Qwen2Config
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.responses import Prompt, ResponseConfig, pad_prompts
 from banel_jax.models.language.weight_files import check_free
 from banel_jax.runs import folder as run_folder
@@ -51,7 +51,7 @@ class Progress:
 
 @partial(jax.jit, static_argnums=(0, 1, 5))
 def draw_groups(
-    config: Qwen2Config,
+    config: DecoderConfig,
     response: ResponseConfig,
     key: Key,
     params: Params,
@@ -71,14 +71,14 @@ def draw_groups(
     return parallel.map_sequences(of_prompt, (key, params), (prompts, rows), size)
 
 
-def scores_of(config: Qwen2Config, params: Params, prompt: Prompt, group: Sequences):
+def scores_of(config: DecoderConfig, params: Params, prompt: Prompt, group: Sequences):
     """log p of each of a prompt's responses, [group]."""
     return jax.vmap(lambda x: responses.log_prob(config, params, prompt, x))(group)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def update(
-    config: Qwen2Config,
+    config: DecoderConfig,
     settings: Config,
     base: Params,
     params: Params,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 from banel_jax import files, parallel, sampling
 from banel_jax.models.language import huggingface, responses
 from banel_jax.models.language import tokenizer as tokenizers
-from banel_jax.models.language.qwen2 import Qwen2Config
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.responses import Prompt, ResponseConfig
 from banel_jax.tasks.gsm8k.data import Problem
 from banel_jax.types import Key, Params, Sequences
@@ -29,7 +29,7 @@ class LanguageModel(NamedTuple):
       response: how long a response may be, and what ends it.
     """
 
-    config: Qwen2Config
+    config: DecoderConfig
     params: Params
     tokenizer: Any
     response: ResponseConfig
@@ -81,7 +81,7 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def draw(
-    config: Qwen2Config,
+    config: DecoderConfig,
     response: ResponseConfig,
     key: Key,
     params: Params,

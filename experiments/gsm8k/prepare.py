@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from banel_jax import files, numerics, sampling
 from banel_jax.models import tempering
 from banel_jax.models.language import responses
-from banel_jax.models.language.qwen2 import Qwen2Config
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.runs import naming
 from banel_jax.runs.checkpoint import checksum
 from banel_jax.tasks.gsm8k.data import Problem, question
@@ -57,7 +57,7 @@ class Prepared(NamedTuple):
         return [rate_table.best_of("best T", self.by_temperature), *self.others]
 
 
-def flops_per_response(config: Qwen2Config, prompt_tokens: int, tokens: int) -> float:
+def flops_per_response(config: DecoderConfig, prompt_tokens: int, tokens: int) -> float:
     """Of one forward pass over a response: its matrix products, attention among them. The prompt
     is computed once for many responses and left out."""
     c = config

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from banel_jax import checks, prior_cache
 from banel_jax.models.language import huggingface, responses
-from banel_jax.models.language.qwen2 import Qwen2Config
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.models.language.tokenizer import END
 from banel_jax.models.language.tokenizer import tokenizer as load_tokenizer
@@ -86,8 +86,8 @@ class Config:
             )
         self.model(self.tokenizer.vocab_size)
 
-    def model(self, vocab_size: int) -> Qwen2Config:
-        return Qwen2Config(
+    def model(self, vocab_size: int) -> DecoderConfig:
+        return DecoderConfig(
             vocab_size=vocab_size,
             width=self.width,
             num_layers=self.num_layers,

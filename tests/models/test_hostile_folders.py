@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from banel_jax.models.language import huggingface, tokenizer
+from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.huggingface_config import read_config
-from banel_jax.models.language.qwen2 import Decoder, Qwen2Config
 from banel_jax.models.language.weight_files import INDEX
 from banel_jax.tasks.gsm8k.tokens import TokenizerConfig, train_tokenizer
 
@@ -18,7 +19,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("jinja2")
 from safetensors.numpy import load_file, save_file
 
-CONFIG = Qwen2Config(300, 8, 1, 2, 1, 6, context=64)
+CONFIG = DecoderConfig(300, 8, 1, 2, 1, 6, context=64)
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n".encode()
 WEIGHTS, FIRST = "model.safetensors", "model-00001-of-00002.safetensors"
 NORM = "model.norm.weight"

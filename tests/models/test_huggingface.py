@@ -15,14 +15,15 @@ from qwen2_twin import twin
 
 from banel_jax import files
 from banel_jax.models.language import huggingface, weight_files
+from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
 from banel_jax.models.language.huggingface_config import read_config
-from banel_jax.models.language.qwen2 import QWEN2_5_0_5B, Decoder, Qwen2Config
 
 pytest.importorskip("safetensors")
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-CONFIG = Qwen2Config(7, 8, 2, 2, 1, 6, rope_theta=50.0, context=40, tied=False)
+CONFIG = DecoderConfig(7, 8, 2, 2, 1, 6, rope_theta=50.0, context=40, tied=False)
 
 
 def random_params(config, dtype=jnp.float32):
@@ -53,7 +54,7 @@ def test_every_weight_of_transformers_arrives(tmp_path, tied, shard):
     model.save_pretrained(tmp_path, max_shard_size=shard)
     assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shard == "20KB")
     config, params = huggingface.load(tmp_path)
-    assert config == Qwen2Config(61, 32, 3, 4, 2, 44, 5e3, 1e-6, tied, 300)
+    assert config == DecoderConfig(61, 32, 3, 4, 2, 44, 5e3, 1e-6, tied, 300)
     state = {name: x.detach().numpy() for name, x in model.state_dict().items()}
     layers = [params[f"layer_{i}"] for i in range(3)]
     for i, layer in enumerate(layers):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from banel_jax.models.language import tokenizer
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.huggingface_config import write_config
-from banel_jax.models.language.qwen2 import Qwen2Config
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
@@ -31,7 +31,7 @@ def written(folder, special=SPECIAL, template=None, rows=300, eos_token=None):
     whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=eos_token)
     whole.chat_template = template
     whole.save_pretrained(folder)
-    write_config(folder, Qwen2Config(rows, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
+    write_config(folder, DecoderConfig(rows, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
     return folder
 
 
@@ -76,7 +76,7 @@ def test_without_a_template_and_qwens_marks_there_is_no_chat(tmp_path):
     [(None, (258,)), ({"eos_token_id": [258, 256]}, (258, 256)), ({}, (258,))],
 )
 def test_end_tokens(tmp_path, generation, expected):
-    write_config(tmp_path, Qwen2Config(300, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
+    write_config(tmp_path, DecoderConfig(300, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
     if generation is not None:
         (tmp_path / "generation_config.json").write_text(json.dumps(generation))
     assert tokenizer.eos_tokens(tmp_path) == expected

@@ -13,9 +13,10 @@ import numpy as np
 from flax import traverse_util
 
 from banel_jax.models.language import model_files, weight_files
+from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.huggingface_config import read_config, write_config
 from banel_jax.models.language.model_files import read_json, write_json
-from banel_jax.models.language.qwen2 import Decoder, Qwen2Config
 from banel_jax.models.language.weight_files import INDEX
 from banel_jax.types import Params
 
@@ -44,12 +45,12 @@ COPIED = (".json", ".txt", ".jinja")  # of a folder whose tokenizer is taken ove
 LISTED = 10  # of what is amiss with the tensors
 
 
-def load(folder: str | Path, **settings: Any) -> tuple[Qwen2Config, Params]:
+def load(folder: str | Path, **settings: Any) -> tuple[DecoderConfig, Params]:
     """The model of a folder. Weights are read one by one: memory stays near one copy of them.
 
     Args:
       folder: with `config.json` and the weights.
-      **settings: fields of Qwen2Config that the folder does not fix, such as dtype, and
+      **settings: fields of DecoderConfig that the folder does not fix, such as dtype, and
         param_dtype, which the weights are converted to.
 
     Raises:
@@ -75,7 +76,7 @@ def load(folder: str | Path, **settings: Any) -> tuple[Qwen2Config, Params]:
 
 def save(
     folder: str | Path,
-    config: Qwen2Config,
+    config: DecoderConfig,
     params: Params,
     like: str | Path | None = None,
     shard_bytes: int = 2_000_000_000,

@@ -14,12 +14,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from banel_jax import checks
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.model_files import existing_folder, one_line, read_json, write_json
-from banel_jax.models.language.qwen2 import Qwen2Config
 
 logger = logging.getLogger(__name__)
 
-FIELDS = {  # of config.json, and of Qwen2Config
+FIELDS = {  # of config.json, and of DecoderConfig
     "vocab_size": "vocab_size",
     "hidden_size": "width",
     "num_hidden_layers": "num_layers",
@@ -81,12 +81,12 @@ CHANGES_NOTHING = re.compile(
 )
 
 
-def read_config(folder: str | Path, **settings: Any) -> Qwen2Config:
+def read_config(folder: str | Path, **settings: Any) -> DecoderConfig:
     """The configuration of a folder's model; keys that are not known are warned of in one line.
 
     Args:
       folder: with `config.json`. A value of null is one that is missing.
-      **settings: fields of Qwen2Config that the folder does not fix.
+      **settings: fields of DecoderConfig that the folder does not fix.
 
     Raises:
       FileNotFoundError: without it.
@@ -155,7 +155,7 @@ def _checked(values):
     if not isinstance(named.tie_word_embeddings, bool):
         shown = _shown(named.tie_word_embeddings)
         raise ValueError(f"tie_word_embeddings={shown} must be true or false")
-    return Qwen2Config(**{field: getattr(named, name) for name, field in FIELDS.items()})
+    return DecoderConfig(**{field: getattr(named, name) for name, field in FIELDS.items()})
 
 
 def _rope_problems(values):
@@ -185,7 +185,7 @@ def _shown(value):
     return text if len(text) <= 100 else text[:100] + "..."
 
 
-def write_config(folder: Path, config: Qwen2Config, dtype: Any, others: dict[str, Any]) -> None:
+def write_config(folder: Path, config: DecoderConfig, dtype: Any, others: dict[str, Any]) -> None:
     """Writes `config.json`.
 
     Args:

@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from banel_jax import checks
 from banel_jax.models import autoregressive
-from banel_jax.models.language.qwen2 import Decoder, Qwen2Config
+from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 
@@ -98,7 +99,7 @@ def pad_prompts(prompts: Sequence[Sequence[int]], length: int | None = None) -> 
     return Prompt(jnp.asarray(tokens), jnp.asarray(mask))
 
 
-def network(config: Qwen2Config, prompt: Prompt) -> autoregressive.Network:
+def network(config: DecoderConfig, prompt: Prompt) -> autoregressive.Network:
     """The decoder as a network that predicts the tokens after a prompt [P].
 
     The prompt may be traced, so that `vmap` over prompts is `vmap` over networks.
@@ -156,7 +157,7 @@ def network(config: Qwen2Config, prompt: Prompt) -> autoregressive.Network:
 
 
 def conditioned(
-    config: Qwen2Config, response: ResponseConfig, prompt: Sequence[int]
+    config: DecoderConfig, response: ResponseConfig, prompt: Sequence[int]
 ) -> SequenceModel:
     """The decoder as a SequenceModel over the responses to one prompt, given as token ids.
 
@@ -172,7 +173,7 @@ def conditioned(
 
 
 def sample(
-    config: Qwen2Config,
+    config: DecoderConfig,
     response: ResponseConfig,
     key: Key,
     params: Params,
@@ -188,7 +189,7 @@ def sample(
 
 
 def log_prob(
-    config: Qwen2Config,
+    config: DecoderConfig,
     params: Params,
     prompt: Prompt,
     response: Sequences,
@@ -201,7 +202,7 @@ def log_prob(
 
 
 def complete_greedily(
-    config: Qwen2Config, response: ResponseConfig, params: Params, prompt: Prompt
+    config: DecoderConfig, response: ResponseConfig, params: Params, prompt: Prompt
 ) -> Sequences:
     """The response [max_new_tokens] to a prompt [P] whose every token is the likeliest next."""
     _check_room(config, response, prompt)

@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax.models.language import responses
-from banel_jax.models.language.qwen2 import Decoder, Qwen2Config
+from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.types import Sequences
 
 # Two layers: what a prompt's tokens attend to shows in the second one's keys and values alone.
-C = Qwen2Config(11, 16, 2, num_heads=4, num_kv_heads=2, mlp_width=20, rope_theta=50.0)
+C = DecoderConfig(11, 16, 2, num_heads=4, num_kv_heads=2, mlp_width=20, rope_theta=50.0)
 PROMPTS, RESPONSE = [(4, 1, 7, 2), (6, 3)], (5, 0, 9)
 
 

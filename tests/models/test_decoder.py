@@ -15,7 +15,9 @@ from scipy import stats
 from banel_jax import sampling, scoring
 from banel_jax.models import tempering
 from banel_jax.models.language import huggingface, responses
-from banel_jax.models.language.qwen2 import QWEN2_5_0_5B, Decoder, Qwen2Config, rotate
+from banel_jax.models.language.attention import frequencies, rotate
+from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
 from banel_jax.models.language.responses import Prompt, ResponseConfig
 from banel_jax.types import Sequences
 
@@ -114,7 +116,7 @@ def test_likelihoods_equal_those_of_transformers(tmp_path):
 def test_rotary_positions_are_relative():
     rng = np.random.default_rng(0)
     q, k = jnp.asarray(rng.standard_normal((2, 1, 1, 8)), jnp.float32)
-    at = lambda x, position: rotate(x, jnp.asarray([position]), 100.0)[0, 0]
+    at = lambda x, position: rotate(x, jnp.asarray([position]), frequencies(8, 100.0))[0, 0]
     dot = lambda i, j: float(at(q, i) @ at(k, j))
     assert dot(9, 4) == pytest.approx(dot(105, 100), abs=1e-4)
     assert abs(dot(9, 4) - dot(9, 5)) > 1e-3
@@ -126,7 +128,7 @@ def test_rotary_positions_are_relative():
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_samplers_likelihoods_equal_the_scorers(temperature):
     length = 21  # neither a multiple of the cache's segment nor of the block of logits
-    config = Qwen2Config(11, **SMALL, head_block=4)
+    config = DecoderConfig(11, **SMALL, head_block=4)
     params = random_params(config)
     base = responses.conditioned(config, ResponseConfig(length, (3, 9)), PROMPT)
     model = tempering.tempered(base, temperature)
@@ -144,7 +146,7 @@ def test_the_samplers_likelihoods_equal_the_scorers(temperature):
 
 @pytest.mark.parametrize("eos_tokens,count", [((), 27), ((2,), 15), ((0, 2), 7)])
 def test_all_outcomes_sum_to_one_and_are_drawn_as_often(eos_tokens, count):
-    config = Qwen2Config(3, **FLAT)
+    config = DecoderConfig(3, **FLAT)
     params = random_params(config, 3)
     model = responses.conditioned(config, ResponseConfig(3, eos_tokens), (1, 0, 2))
     outcomes = set()
@@ -169,7 +171,7 @@ def test_all_outcomes_sum_to_one_and_are_drawn_as_often(eos_tokens, count):
 
 
 def test_neither_padding_nor_the_batch_changes_anything():
-    config, response = Qwen2Config(11, **FLAT), ResponseConfig(8, (3,))
+    config, response = DecoderConfig(11, **FLAT), ResponseConfig(8, (3,))
     params, key = random_params(config), jax.random.key(5)
     prompts = [PROMPT, (6,), (9, 8, 10, 1, 2, 3, 0), (5, 5)]
     model = [responses.conditioned(config, response, prompt) for prompt in prompts[:2]]
@@ -205,7 +207,7 @@ def right_padded(prompts, length):
 
 
 def test_the_prompts_tokens_order_and_length_count():
-    config = Qwen2Config(11, **SMALL)
+    config = DecoderConfig(11, **SMALL)
     params = random_params(config)
     response = Sequences(jnp.arange(6) % 11, jnp.ones(6, bool))
     score = jax.jit(jax.vmap(lambda p: responses.log_prob(config, params, p, response)))
@@ -225,7 +227,7 @@ def shapes(jaxpr):
 @pytest.mark.parametrize("which", ["sample", "log_prob", "gradient"])
 def test_the_prompt_is_read_once_for_all_responses(which):
     n, size, length, mlp, vocab = 37, 53, 19, 44, 101
-    config = Qwen2Config(vocab, **(SMALL | dict(mlp_width=mlp)), head_block=4)
+    config = DecoderConfig(vocab, **(SMALL | dict(mlp_width=mlp)), head_block=4)
     model = responses.conditioned(config, ResponseConfig(length), range(size))
     params = random_params(config)
     keys = jax.random.split(jax.random.key(0), n)
@@ -248,7 +250,7 @@ def test_the_prompt_is_read_once_for_all_responses(which):
 
 
 def test_logits_by_blocks_have_the_gradient_of_the_whole():
-    config = Qwen2Config(11, **SMALL, head_block=3)
+    config = DecoderConfig(11, **SMALL, head_block=3)
     params = random_params(config)
     response = Sequences(jnp.arange(8) % 11, jnp.arange(8) < 6)
     prompt = jax.tree.map(lambda x: x[0], responses.pad_prompts([PROMPT]))
@@ -270,7 +272,7 @@ def test_logits_by_blocks_have_the_gradient_of_the_whole():
 
 @pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.bfloat16])
 def test_bfloat16_gives_float32_likelihoods(param_dtype):
-    full = Qwen2Config(11, **FLAT)
+    full = DecoderConfig(11, **FLAT)
     half = dataclasses.replace(full, dtype=jnp.bfloat16, param_dtype=param_dtype)
     model = lambda c: responses.conditioned(c, ResponseConfig(12), PROMPT)
     params = random_params(half)
@@ -297,7 +299,7 @@ def test_bfloat16_gives_float32_likelihoods(param_dtype):
 )
 def test_bad_settings_name_the_field(wrong, field):
     with pytest.raises(ValueError, match=field):
-        Qwen2Config(**(dict(vocab_size=4) | SMALL | wrong))
+        DecoderConfig(**(dict(vocab_size=4) | SMALL | wrong))
 
 
 @pytest.mark.parametrize(
@@ -312,7 +314,7 @@ def test_bad_settings_name_the_field(wrong, field):
     ],
 )
 def test_what_cannot_be_answered_is_refused(response, prompt, message):
-    config = Qwen2Config(11, **SMALL, context=30)
+    config = DecoderConfig(11, **SMALL, context=30)
     with pytest.raises(ValueError, match=message):
         model = responses.conditioned(config, ResponseConfig(**response), prompt)
         model.sample(jax.random.key(0), random_params(config))
