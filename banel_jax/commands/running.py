@@ -106,7 +106,7 @@ def tell(folder: Path, paths: list[str]) -> int:
             evaluator = oracles.by_hand(folder)
             taken = _take(evaluator.folder, paths)
             try:
-                names = [Row(f"{ledger.run}-{r}", int(r), round, i) for i, r in enumerate(rows.row)]
+                names = [Row(ledger.name_of(r), int(r), round, i) for i, r in enumerate(rows.row)]
                 said = evaluator.evaluate(Call(names, rows.sequences, None))
                 _check(said, rows.reward, names)
             except BaseException:

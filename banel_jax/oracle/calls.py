@@ -17,7 +17,8 @@ class Row:
     """What an oracle may be told of a row.
 
     Attributes:
-      id: a name of the row that is the same however often it is asked for, and no other run's.
+      id: a name of the row that is the same however often it is asked for, and no other row's,
+        of this folder or another.
       row: number in the whole run, from 0.
       round: from 0.
       index: place in the round, from 0.

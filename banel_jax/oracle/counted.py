@@ -33,6 +33,10 @@ class Counted:
         self._lock = threading.RLock()
         self.run = store.run
 
+    def name_of(self, row: int) -> str:
+        """A name that no other row has, of this ledger or another: an idempotency key."""
+        return "-".join(part for part in (self.run or "row", self._store.salt, str(row)) if part)
+
     @one_at_a_time
     def totals(self, rounds: int | None = None) -> tuple[int, int]:
         """(rows paid, successes) of the first `rounds` rounds, or of all."""

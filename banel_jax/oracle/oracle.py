@@ -133,8 +133,8 @@ class Oracle:
                 "[m, length]"
             )
         self._admit(round, len(tokens))
-        first, name = self.ledger.propose(round, tokens, mask), self.ledger.run or "row"
-        rows = [Row(f"{name}-{first + i}", first + i, round, i) for i in range(len(tokens))]
+        first, name = self.ledger.propose(round, tokens, mask), self.ledger.name_of
+        rows = [Row(name(first + i), first + i, round, i) for i in range(len(tokens))]
         sequences = Sequences(cast(Any, tokens), cast(Any, mask))
         text = None if self._text is None else list(map(str, self._text(sequences)))
         call = self._rounds[round] = Call(rows, sequences, text)

@@ -1,6 +1,9 @@
 """What is in a ledger's file: its tables, the changes that are made to them, and older formats."""
 
+import secrets
 import sqlite3
+import zlib
+from collections.abc import Mapping
 
 FORMAT = "3"
 SCHEMA = """
@@ -100,9 +103,27 @@ def describe(database: sqlite3.Connection, run: str) -> dict[str, str]:
         _from_2(database)
     for statement in SCHEMA.strip().split(";\n"):
         database.execute(statement)
+    # One that was begun without a salt keeps the names that its rows have been asked under.
+    about |= {} if about else {"salt": _signed(secrets.token_hex(6), run)}
     about |= {"format": FORMAT, "run": run}
     database.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", about.items())
     return about
+
+
+def salt(about: Mapping[str, str]) -> str:
+    """What tells a ledger's rows from those of another folder of the same run; "" if nothing does.
+
+    Raises:
+      ValueError: if it is not as it was written.
+    """
+    stored = about.get("salt", "")
+    if stored and stored != _signed(stored.partition(" ")[0], about["run"]):
+        raise ValueError(f"its salt is {stored[:60]!r}")
+    return stored.partition(" ")[0]
+
+
+def _signed(salt: str, run: str) -> str:
+    return f"{salt} {zlib.crc32(f'{run} {salt}'.encode()):08x}"
 
 
 def _from_2(database: sqlite3.Connection) -> None:

@@ -45,9 +45,11 @@ class Store:
 
     def _load(self, database: sqlite3.Connection, abandon: bool) -> Tally:
         """The counts of the file, every row of which is checked."""
-        self._check_run(schema.describe(database, self.run))
+        about = schema.describe(database, self.run)
+        self._check_run(about)
         tally = Tally()
         try:
+            self.salt = schema.salt(about)
             self._read(database, tally)
             if abandon and any(row.state == "running" for row in tally.open.values()):
                 database.execute(schema.ABANDON)

@@ -1,5 +1,6 @@
 """Ledgers that earlier versions wrote are taken up, with what they say unchanged."""
 
+import contextlib
 import json
 import sqlite3
 
@@ -49,6 +50,33 @@ def test_format_2_goes_on_and_pays_for_nothing_again(tmp_path):
         0, 1, 2, 3,
     ]  # fmt: skip
     ledger.close()
+
+
+def ids(path, round):
+    """Of the rows that the oracle is asked for."""
+    seen = []
+
+    def reward(sequences, rows):
+        seen.extend(row.id for row in rows)
+        return [1.0] * len(rows)
+
+    with contextlib.closing(Ledger(path, "a")) as ledger:
+        Oracle(reward, ledger=ledger).evaluate(round, candidates(round))
+    return seen
+
+
+@pytest.mark.parametrize("form", ["2", "3"])
+def test_a_ledger_that_was_begun_without_a_salt_keeps_its_names(tmp_path, form):
+    """What was asked under a name before, and billed, is asked under the same again."""
+    path = tmp_path / "oracle.sqlite"
+    write_format_2(path) if form == "2" else Ledger(path, "a").close()
+    if form == "3":
+        with sqlite3.connect(path) as file:
+            file.execute("DELETE FROM about WHERE name = 'salt'")
+        file.close()
+        assert ids(path, 0) == ["a-0", "a-1", "a-2"]
+        assert ids(path, 1) == ["a-3", "a-4", "a-5"]
+    assert ids(path, 2)[-2:] == ["a-7", "a-8"] and ids(path, 3) == ["a-9", "a-10", "a-11"]
 
 
 @pytest.mark.parametrize(

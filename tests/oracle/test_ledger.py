@@ -136,6 +136,35 @@ def test_a_mark_that_lags_or_is_garbage_contradicts_nothing(tmp_path):
         ledger.close()
 
 
+def test_rows_have_names_of_their_own_in_each_folder(tmp_path):
+    asked, names = [], []
+
+    def fails_at_first(sequences, rows):
+        asked.append(rows[0].id)
+        if len(asked) == 2:
+            raise RuntimeError
+        return [1]
+
+    for name in ("one", "other"):
+        with pytest.raises(ValueError, match="RuntimeError"):
+            pay(tmp_path / name, 1, reward_fn=fails_at_first)
+        pay(tmp_path / name, 2, reward_fn=fails_at_first)
+        assert len(asked) == 2 * M + 1 and len(set(asked)) == 2 * M
+        assert asked[1] == asked[2]  # it failed, and was asked again
+        names += set(asked)
+        asked.clear()
+    names += [Ledger(None, "a").name_of(0) for _ in range(3)]
+    assert len(set(names)) == 4 * M + 3
+
+
+def test_a_salt_that_was_changed_is_refused(tmp_path):
+    path = tmp_path / "oracle.sqlite"
+    pay(path, 1)
+    change("UPDATE about SET value = replace(value, ' ', '0 ') WHERE name = 'salt'")(path)
+    with pytest.raises(LedgerError, match="its salt is"):
+        Ledger(path, "a")
+
+
 def test_checksums_are_crc_32_of_the_row(tmp_path):
     path = tmp_path / "oracle.sqlite"
     pay(path, 2)
