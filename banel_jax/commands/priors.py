@@ -12,9 +12,9 @@ import numpy as np
 from banel_jax import files, prior_files, sampling
 from banel_jax.commands import named
 from banel_jax.commands.settings import What
-from banel_jax.oracle.answers import one_line
 from banel_jax.oracle.known import Known
 from banel_jax.oracle.known import read as read_known
+from banel_jax.oracle.values import one_line
 from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, gaussian_1d
 from banel_jax.tasks.strings import Alphabet
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles

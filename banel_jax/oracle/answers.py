@@ -1,7 +1,5 @@
 """What an oracle may say of a row: a reward of 0 or 1, that it failed, or that it comes later."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +7,11 @@ from typing import Any
 import numpy as np
 
 from banel_jax.oracle.calls import kinds
+from banel_jax.oracle.values import as_cost, one_line, plain
 
 
 class OracleError(ValueError):
     """The oracle raised or answered wrongly; the message names the row."""
-
-
-def one_line(error: Any) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _numbers(answer: Any) -> np.ndarray:
@@ -160,7 +155,7 @@ def _outcome(one: Any) -> Outcome:
     try:
         number = _numbers(answer.reward)
         if number.shape in ((), (1,)) and sound(number).all():
-            return Answer(float(number.item()), plain(answer.score), _cost(answer.cost))
+            return Answer(float(number.item()), plain(answer.score), as_cost(answer.cost))
     except Exception:
         pass
     return Failed(f"answered {_shown(answer.reward)}; a reward is 0 or 1")
@@ -175,30 +170,5 @@ def _from_mapping(one: Mapping) -> Outcome:
     return Failed(one["failed"]) if "failed" in said else Pending(one["pending"])
 
 
-def _cost(cost: Any) -> float | None:
-    """A cost that makes no sense is as none: the reward beside it was paid for."""
-    try:
-        number = float(cost)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
-
-
-def plain(score: Any) -> Any:
-    """What JSON can hold of a score; what it cannot becomes text, as the reward was paid for."""
-    try:
-        return json.loads(json.dumps(score, default=_plain_one), parse_constant=str)
-    except (TypeError, ValueError, RecursionError):
-        return _shown(score)
-
-
-def _plain_one(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else one_line(value)
-
-
 def _shown(answer: Any) -> str:
-    try:
-        shown = answer if isinstance(answer, int | float) else repr(answer)
-        return one_line(shown)[:60]
-    except Exception:
-        return f"an unprintable {type(answer).__name__}"
+    return one_line(answer, str if isinstance(answer, int | float) else repr)[:60]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from banel_jax.oracle import interrupts
-from banel_jax.oracle.answers import one_line
+from banel_jax.oracle.values import one_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from banel_jax.oracle import interrupts
-from banel_jax.oracle.answers import one_line
 from banel_jax.oracle.database import LedgerError, LedgerLocked
 from banel_jax.oracle.kept import Entry, Kept
-from banel_jax.oracle.rows import as_cost, as_json, as_text, outcome_checksum
+from banel_jax.oracle.rows import outcome_checksum
 from banel_jax.oracle.store import Store
+from banel_jax.oracle.values import as_cost, as_json, as_text, one_line
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from banel_jax.oracle.database import LedgerError
 from banel_jax.oracle.hand import Hand, Result
 from banel_jax.oracle.kept import Entry, Kept
 from banel_jax.oracle.known import Known
-from banel_jax.oracle.rows import as_text, outcome_checksum
+from banel_jax.oracle.rows import outcome_checksum
 from banel_jax.oracle.store import Store
+from banel_jax.oracle.values import as_text
 
 
 class Recorded(NamedTuple):

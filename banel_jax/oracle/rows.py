@@ -1,11 +1,10 @@
 """A row of the ledger: the states it goes through, its checksum, and what it counts for."""
 
 import json
-import math
 import operator
 import struct
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 # pending: proposed, or asked and awaited; running: the oracle works on it; done: it has a reward;
 # failed: it has none and the oracle said why; abandoned: asked, and nobody knows what became of it.
@@ -114,42 +113,3 @@ def outcome_checksum(
     if score is None and cost is None and reason is None and source == "oracle":
         return checksum  # as in format 2, which knew no more
     return zlib.crc32(json.dumps([score, cost, reason, source]).encode(), checksum)
-
-
-def as_json(value: Any) -> str | None:
-    """Whatever an oracle said as JSON in ASCII; no answer is lost for what is said beside it."""
-    if value is None:
-        return None
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (ValueError, TypeError, RecursionError):
-        return json.dumps(_plain(value, 0))
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """JSON knows neither NaN nor arrays."""
-    if depth < 32:
-        if hasattr(value, "tolist"):  # NumPy's and JAX's
-            value = value.tolist()
-        if isinstance(value, dict):
-            return {str(key): _plain(one, depth + 1) for key, one in value.items()}
-        if isinstance(value, list | tuple | set):
-            return [_plain(one, depth + 1) for one in value]
-    finite = isinstance(value, float) and math.isfinite(value)
-    return value if finite or value is None or isinstance(value, str | int) else str(value)[:1000]
-
-
-def as_text(value: Any, most: int = 1000) -> str | None:
-    """What SQLite can keep as text: at most so many characters, no lone surrogates."""
-    if value is None:
-        return None
-    return str(value)[:most].encode("utf-8", "backslashreplace").decode()
-
-
-def as_cost(number: Any) -> float | None:
-    """A finite number, or None for anything else."""
-    try:
-        number = float(number)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

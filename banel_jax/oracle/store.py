@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from banel_jax.oracle import known, schema, seals
-from banel_jax.oracle.answers import one_line
 from banel_jax.oracle.database import Database, LedgerError
 from banel_jax.oracle.kept import Entry
 from banel_jax.oracle.mark import Mark
 from banel_jax.oracle.rows import Stored, outcome_checksum, row_checksum
 from banel_jax.oracle.tally import Tally
+from banel_jax.oracle.values import one_line
 
 LAST = 2**63 - 1
 Place = tuple[int, int, int, bytes, bytes]  # row, round, index in the round, tokens, mask

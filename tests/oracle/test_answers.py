@@ -7,6 +7,7 @@ import pytest
 
 from banel_jax.oracle.answers import Answer, Failed, Pending, Raised, outcomes, raised
 from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.values import as_json
 
 ONE, ZERO = Answer(1.0), Answer(0.0)
 
@@ -121,7 +122,11 @@ def test_scores_become_what_json_can_hold_and_cost_no_reward():
     for score, kept in [
         ({"energy": np.float32(-1.5), "pose": np.arange(2)}, {"energy": -1.5, "pose": [0, 1]}),
         ([float("nan"), float("-inf")], ["NaN", "-Infinity"]),
-        ({1: "a"}, {"1": "a"}),
+        (
+            {1: "a", None: 2, False: 3, 0.5: [float("nan")]},
+            {"1": "a", "false": 3, "null": 2, "0.5": ["NaN"]},
+        ),
+        ({(1, 2): {np.int64(3): np.bool_(True)}}, {"(1, 2)": {"3": True}}),
         ("=1+1\0\n", "=1+1\0\n"),
         ({3}, "{3}"),
         (None, None),
@@ -129,7 +134,24 @@ def test_scores_become_what_json_can_hold_and_cost_no_reward():
         (answer,) = outcomes(Answer(1, score), 1)
         assert answer == Answer(1.0, kept)
         json.dumps(answer.score, allow_nan=False)
-    assert outcomes(Answer(1, loop), 1)[0].reward == 1
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    class Hostile:
+        def __str__(self):
+            raise RuntimeError
+
+        __float__ = tolist = __str__
+
+    for score in (loop, deep, 10**5000, Hostile(), [Hostile()], {Hostile(): 1}):
+        (answer,) = outcomes(Answer(1, score, Hostile()), 1)
+        assert (answer.reward, answer.cost) == (1, None)
+        assert as_json(answer.score) == as_json(score)
+    assert (
+        outcomes(ValueError(Hostile()), 1)[0].reason
+        == "raised ValueError: an unprintable ValueError"
+    )
 
 
 def test_costs_that_make_no_sense_are_none():
