@@ -1,4 +1,4 @@
-"""An oracle by its name: a function, a program, or people."""
+"""An oracle by its name: a function, a check of texts, a program, or people."""
 
 import inspect
 import shlex
@@ -12,6 +12,7 @@ from banel_jax.oracle import evaluators
 from banel_jax.oracle.evaluators import Evaluator
 from banel_jax.oracle.evaluators.protocol import is_async
 from banel_jax.runs.config import RunConfig
+from banel_jax.tasks import text
 
 BY_HAND, COMMAND, TASK = "by-hand", "command:", "task"
 
@@ -33,12 +34,15 @@ def oracle(what: What, config: RunConfig, prior: Found, folder: Path) -> Evaluat
         return by_hand(folder)
     if name.startswith(COMMAND):
         return _program(name, what)
+    if text.is_check(name):
+        return _check(name, prior)
     if name == TASK and prior.reward_fn:
         return evaluators.as_evaluator(prior.reward_fn)
     if not name or not named.is_name(name):
         given = f"--oracle={name} is none" if name else "there is no --oracle"
         raise ValueError(
-            f'{given}; give module:function, "command: PROGRAM ARGUMENT ..." or by-hand'
+            f'{given}; give module:function, "command: PROGRAM ARGUMENT ...", a check of the text '
+            'such as "numeric: 84", or by-hand'
         )
     return _function(named.found("oracle", name), name, what, config)
 
@@ -46,6 +50,16 @@ def oracle(what: What, config: RunConfig, prior: Found, folder: Path) -> Evaluat
 def by_hand(folder: Path) -> evaluators.by_hand:
     """Tables within a run's folder."""
     return evaluators.by_hand(folder / "by_hand")
+
+
+def _check(name: str, prior: Found) -> Evaluator:
+    if prior.text is None:
+        raise ValueError(f"--oracle={name} judges texts, and the prior has none; give it --text")
+    try:
+        judge = text.check(name)
+    except ValueError as error:
+        raise ValueError(f"--oracle={error}") from error
+    return evaluators.in_place(text.TextOracle(prior.text, judge))
 
 
 def _program(name: str, what: What) -> Evaluator:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from banel_jax import files, prior_files, sampling
 from banel_jax.commands import named
@@ -99,20 +97,12 @@ def _of_task(task: Task) -> Found:
 
 
 def _language_model(folder: Path, what: What) -> Found:
-    from banel_jax.models.language import huggingface, responses, tokenizer
+    from banel_jax.models.language import prompted
 
     if not what.prompt:
         raise ValueError(f"--prior={folder} is a language model; give it a --prompt")
-    words = tokenizer.tokenizer(folder)
-    config, params = huggingface.load(folder, param_dtype=jnp.float32)
-    response = responses.ResponseConfig(what.max_new_tokens, tokenizer.eos_tokens(folder))
-    model = responses.conditioned(config, response, tokenizer.prompt_ids(words, what.prompt))
-
-    def text(sequences: Sequences) -> list[str]:
-        rows = zip(np.asarray(sequences.tokens), np.asarray(sequences.mask), strict=True)
-        return [tokenizer.response_text(words, tokens[mask]) for tokens, mask in rows]
-
-    return Found(model, params, text)
+    found = prompted.load(folder, what.prompt, what.max_new_tokens)
+    return Found(found.model, found.params, found.text)
 
 
 def known(what: What, found: Found) -> Known | None:

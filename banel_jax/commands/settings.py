@@ -25,8 +25,8 @@ class What:
       prior: where it starts: a folder with a language model, a prior_cache file, a task of the
         library (two_circles, gaussian_1d), or module:function for a Task, or a model and its
         parameters.
-      oracle: what answers: module:function, "command: PROGRAM ARGUMENT ..." or by-hand; by default
-        the task's own.
+      oracle: what answers: module:function, "command: PROGRAM ARGUMENT ...", by-hand, or a check
+        of the text ("exact: TEXT", "numeric: NUMBER", "regex: PATTERN"); by default the task's own.
       algorithm: what learns.
       set: KEY=VALUE of the algorithm, such as kappa=1.2; may be given often.
       text: how sequences are read: "alphabet: CHARACTERS", or module:function of sequences; by

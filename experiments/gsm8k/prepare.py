@@ -16,7 +16,8 @@ from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.runs import naming
 from banel_jax.runs.checkpoint import checksum
 from banel_jax.tasks.gsm8k.data import Problem, question
-from banel_jax.tasks.gsm8k.task import GsmOracle, on_host
+from banel_jax.tasks.gsm8k.task import GsmOracle
+from banel_jax.tasks.text import on_host
 from banel_jax.types import Key, Params, SequenceModel, Sequences, Task
 from experiments.common import rate_table, report
 from experiments.common.batches import in_batches

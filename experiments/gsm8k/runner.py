@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from banel_jax import files, success_rate
 from banel_jax.models.lora import lora, lora_algorithm
-from banel_jax.tasks.gsm8k.task import on_host
+from banel_jax.tasks.text import on_host
 from banel_jax.types import Algorithm, Params, SequenceModel, State, Task
 from experiments.common.methods import Method
 from experiments.common.seed_runs import Runner

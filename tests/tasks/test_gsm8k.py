@@ -17,12 +17,11 @@ from banel_jax.tasks.gsm8k import data as gsm8k_data
 from banel_jax.tasks.gsm8k.data import HARD_QUESTIONS, load_gsm8k, question, strip_annotations
 from banel_jax.tasks.gsm8k.task import (
     GsmOracle,
-    flexible_answer,
     is_right,
-    on_host,
     reward,
     strict_answer,
 )
+from banel_jax.tasks.text import last_number, on_host
 from banel_jax.types import Sequences
 
 # Where the environment names no folder, a data folder shared by checkouts that lie beside it.
@@ -265,7 +264,7 @@ TABLE = [
 @pytest.mark.parametrize(("text", "strict", "flexible"), TABLE)
 def test_the_answer_of_a_text(text, strict, flexible):
     assert strict_answer(text) == strict
-    assert flexible_answer(text) == (None if flexible is None else Decimal(flexible))
+    assert last_number(text) == (None if flexible is None else Decimal(flexible))
 
 
 @pytest.mark.parametrize(

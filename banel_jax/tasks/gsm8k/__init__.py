@@ -2,20 +2,16 @@
 
 from banel_jax.tasks.gsm8k.task import (
     GsmOracle,
-    flexible_answer,
     has_answer,
     is_right,
-    on_host,
     reward,
     strict_answer,
 )
 
 __all__ = [
     "GsmOracle",
-    "flexible_answer",
     "has_answer",
     "is_right",
-    "on_host",
     "reward",
     "strict_answer",
 ]

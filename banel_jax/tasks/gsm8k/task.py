@@ -11,22 +11,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
-from banel_jax import parallel
 from banel_jax.tasks.gsm8k.data import GOLD
+from banel_jax.tasks.text import last_number
 from banel_jax.types import Sequences
 
 STRICT = re.compile(r"#### (-?[0-9.,]+)")
-# A minus is a sign unless a number, a word or a bracket ends before it; commas part thousands.
-FLEXIBLE = re.compile(
-    r"(?:(?<![\w)\]])-)?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-    r"|(?:(?<![\w)\]])-)?(?<![0-9])\.[0-9]+"
-)
-
 Rule = Literal["strict", "flexible"]
 
 
@@ -36,24 +27,18 @@ def strict_answer(text: str) -> str | None:
     return found[-1].replace(",", "") if found else None
 
 
-def flexible_answer(text: str) -> Decimal | None:
-    """The last number in the text, wherever it is; None without one."""
-    found = FLEXIBLE.findall(text)
-    return Decimal(found[-1].replace(",", "")) if found else None
-
-
 def is_right(text: str, gold: str, rule: Rule = "strict") -> bool:
     """Whether the text's answer is `gold`: as a string (strict), or as a number (flexible)."""
     if rule == "strict":
         return strict_answer(text) == gold
     if rule == "flexible":
-        return flexible_answer(text) == Decimal(gold)
+        return last_number(text) == Decimal(gold)
     raise ValueError(f"rule={rule!r} must be strict or flexible")
 
 
 def has_answer(text: str, rule: Rule = "strict") -> bool:
     """Whether the rule finds an answer in the text, right or wrong."""
-    return (strict_answer(text) if rule == "strict" else flexible_answer(text)) is not None
+    return (strict_answer(text) if rule == "strict" else last_number(text)) is not None
 
 
 def reward(texts: Iterable[str], gold: str, rule: Rule = "strict") -> np.ndarray:
@@ -96,26 +81,3 @@ class GsmOracle:
     def answered(self, sequences: Sequences) -> np.ndarray:
         """float32 [n], 1 where the rule finds an answer, right or wrong."""
         return np.array([has_answer(text, self.rule) for text in self.texts(sequences)], np.float32)
-
-
-def on_host(judge: Callable[[Sequences], np.ndarray]) -> Callable[[Sequences], Float[Array, " n"]]:
-    """A function of Python, such as a `GsmOracle`, as one that compiled programs can call.
-
-    Args:
-      judge: from sequences [n] to float32 [n].
-
-    Raises (what is returned):
-      ValueError: on a mesh of several CPU devices, whose threads may all be waiting for each
-        other while the call waits for one of them.
-    """
-
-    def compiled(sequences: Sequences) -> Float[Array, " n"]:
-        if jax.default_backend() == "cpu" and parallel.num_devices() > 1:
-            raise ValueError(
-                "Python cannot be called from a mesh of several CPU devices; use one device, or "
-                "judge between the compiled calls as `loop.run` does"
-            )
-        shape = jax.ShapeDtypeStruct(sequences.tokens.shape[:1], jnp.float32)
-        return jax.pure_callback(judge, shape, sequences, vmap_method="sequential")
-
-    return compiled
