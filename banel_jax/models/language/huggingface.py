@@ -16,7 +16,7 @@ from banel_jax.models.language import model_files, weight_files
 from banel_jax.models.language.decoder import Decoder
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.huggingface_config import read_config, write_config
-from banel_jax.models.language.model_files import read_json, write_json
+from banel_jax.models.language.model_files import read_json
 from banel_jax.models.language.weight_files import INDEX
 from banel_jax.types import Params
 
@@ -114,20 +114,8 @@ def save(
             taken = path.suffix in COPIED and path.name not in ("config.json", INDEX)
             if taken and path.is_file():
                 model_files.copy(path, stage / path.name)
-        weight_map: dict[str, str] = {}
-        shards = _shards(sizes, shard_bytes)
-        for i, names in enumerate(shards, 1):
-            several = f"model-{i:05}-of-{len(shards):05}.safetensors"
-            file = several if len(shards) > 1 else "model.safetensors"
-            tensors = {
-                name: np.ascontiguousarray(_turned(places[name], np.asarray(flat[places[name]])))
-                for name in names
-            }
-            model_files.write_weights(stage / file, tensors)
-            weight_map |= dict.fromkeys(names, file)
-        if len(shards) > 1:
-            about = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
-            write_json(stage / INDEX, about)
+        tensor = lambda name: _turned(places[name], np.asarray(flat[places[name]]))
+        weight_files.write(stage, sizes, tensor, shard_bytes)
         write_config(stage, config, flat["embedding"].dtype, others)
 
 
@@ -194,15 +182,3 @@ def _check_head(paths, embedding):
                     raise ValueError(
                         f"{HEAD} in {path} is not the embedding; set tie_word_embeddings=false"
                     )
-
-
-def _shards(sizes, limit):
-    """Names in order, in groups whose sizes add up to the limit at most."""
-    shards: list[list[str]] = [[]]
-    total = 0
-    for name, size in sizes.items():
-        if shards[-1] and total + size > limit:
-            shards, total = [*shards, []], 0
-        shards[-1].append(name)
-        total += size
-    return shards

@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,45 @@ def check_finite(tensor: np.ndarray, what: str) -> None:
             f"{what} holds NaN or infinity (as {tensor.dtype.name}); give weights of a training "
             "that did not diverge, or a type that holds them"
         )
+
+
+def write(
+    folder: Path, sizes: dict[str, int], tensor: Callable[[str], np.ndarray], shard_bytes: int
+) -> None:
+    """Writes weights as one file or, with an index, as several.
+
+    Args:
+      folder: that exists.
+      sizes: of the tensors in bytes, by name, in the order in which they are written.
+      tensor: `tensor(name)` is called for those of a file before it is written.
+      shard_bytes: of a file, unless one tensor is larger; writing takes as much memory.
+
+    Raises:
+      OSError: if a file cannot be written.
+    """
+    shards = _shards(sizes, shard_bytes)
+    weight_map: dict[str, str] = {}
+    for i, names in enumerate(shards, 1):
+        several = f"model-{i:05}-of-{len(shards):05}.safetensors"
+        file = several if len(shards) > 1 else "model.safetensors"
+        tensors = {name: np.ascontiguousarray(tensor(name)) for name in names}
+        model_files.write_weights(folder / file, tensors)
+        weight_map |= dict.fromkeys(names, file)
+    if len(shards) > 1:
+        about = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+        model_files.write_json(folder / INDEX, about)
+
+
+def _shards(sizes, limit):
+    """Names in order, in groups whose sizes add up to the limit at most."""
+    shards: list[list[str]] = [[]]
+    total = 0
+    for name, size in sizes.items():
+        if shards[-1] and total + size > limit:
+            shards, total = [*shards, []], 0
+        shards[-1].append(name)
+        total += size
+    return shards
 
 
 def check_free(folder: Path | str, like: Path | str | None = None) -> None:
