@@ -9,8 +9,8 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from qwen2_twin import twin
 from scipy import stats
+from transformers_twin import twin
 
 from banel_jax import sampling, scoring
 from banel_jax.models import tempering

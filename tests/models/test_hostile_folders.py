@@ -196,7 +196,8 @@ ROWS = {
     "too many": ("one", "num_hidden_layers", config(num_hidden_layers=10**40)),
     "null": ("one", "hidden_size is missing", config(hidden_size=None)),
     "odd heads": ("one", "hidden_size=8 over num_attention_heads=3", config(num_attention_heads=3)),
-    "a kind": ("one", "model_type='llama'", config(model_type="llama")),
+    "a kind": ("one", "model_type='llama3'.* gpt2, llama, ", config(model_type="llama3")),
+    "another head": ("one", "architectures=.*only .*Llama", config(model_type="llama")),
     "no kind": ("one", "model_type=None", config(model_type=None)),
     "a head": ("one", "architectures", config(architectures=["Qwen2ForSequenceClassification"])),
     "quantised": ("one", "quantization_config", config(quantization_config={"bits": 4})),
@@ -209,10 +210,29 @@ ROWS = {
     "legacy yarn": ("one", "rope_parameters", rope(type="yarn", factor=4.0)),
     "old yarn": ("one", "rope_scaling", rope("rope_scaling", type="yarn", factor=4.0)),
     "linear": ("one", "rope_scaling", rope("rope_scaling", factor=2.0)),
+    "no factor": ("one", "rope_scaling=.* lacks 'factor'", rope("rope_scaling", type="linear")),
+    "a factor": ("one", "factor=0", rope("rope_scaling", type="linear", factor=0.0)),
+    "more of linear": (
+        "one", "for its 'beta_fast'", rope("rope_scaling", type="linear", factor=2.0, beta_fast=3),
+    ),
+    "two scalings": (
+        "one", "rope_scaling and rope_parameters are not the same",
+        config(rope_scaling={"type": "linear", "factor": 2.0},
+               rope_parameters={"rope_type": "linear", "factor": 3.0}),
+    ),
+    "low above high": (
+        "one", "high_freq_factor",
+        rope(rope_type="llama3", factor=8.0, low_freq_factor=4.0, high_freq_factor=1.0),
+    ),
+    "a kind of numbers": ("one", "rope_parameters", rope(rope_type=[3])),
     "nested": ("one", "full_attention", rope(full_attention={"rope_type": "yarn", "factor": 4})),
     "rope of text": ("one", "rope_scaling='yarn'", config(rope_scaling="yarn")),
     "rope in part": ("one", "rope_parameters", rope(partial_rotary_factor=0.5)),
     "multimodal": ("one", "mrope_section", rope(rope_type="default", mrope_section=[1, 1, 2])),
+    "relu": ("one", "hidden_act='relu'", config(hidden_act="relu")),
+    "an activation": ("one", r"hidden_act=\[", config(hidden_act=["silu"])),
+    "odd head": ("one", "head_dim=3", config(head_dim=3)),
+    "interleaved": ("one", "rope_interleaved=True", config(rope_interleaved=True)),
     "code": ("one", "config.json.*auto_map", config(auto_map={"AutoModel": "evil.Model"})),
     # the tokenizer
     "no tokenizer": ("one", "tokenizer.json", removed("tokenizer.json")),
@@ -331,10 +351,22 @@ def test_theta_is_read_where_newer_files_keep_it(good, tmp_path):
     assert huggingface.load(folder)[0].rope_theta == 1e4  # as `transformers` has it
 
 
-def test_keys_that_are_not_known_are_warned_of_in_one_line(good, tmp_path, caplog):
+def test_keys_that_are_not_known_are_refused_by_name(good, tmp_path):
     folder = shutil.copytree(good / "one", tmp_path / "m")
-    config(new_scale=2.0, other={"a": 1}, absent=None)(folder)
-    read(folder)
-    (record,) = [record for record in caplog.records if record.name.startswith("banel_jax")]
-    assert "config.json: 'new_scale', 'other' not known" in record.getMessage()
-    assert "\n" not in record.getMessage()
+    config(logit_scale=2.0, other={"a": 1}, absent=None, summary_type="x", n_ctx=9)(folder)
+    with pytest.raises(ValueError, match=r"config\.json: 'logit_scale', 'other' not known here"):
+        read(folder)
+
+
+def test_another_family_is_the_one_thing_that_is_said(good, tmp_path):
+    folder = shutil.copytree(good / "one", tmp_path / "m")
+    config(
+        model_type="gemma2", architectures=["Gemma2ForCausalLM"], hidden_act="relu", new=1,
+        attention_bias=False, rope_scaling={"type": "yarn"}, hidden_size=None, auto_map={"a": "b"},
+    )(folder)  # fmt: skip
+    with pytest.raises(ValueError) as error:
+        read(folder)
+    assert str(error.value) == (
+        f"{folder / 'config.json'}: model_type='gemma2' is not supported, only the families gpt2, "
+        "llama, mistral, qwen2, qwen3 are"
+    )

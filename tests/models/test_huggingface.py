@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from qwen2_twin import twin
+from transformers_twin import twin
 
 from banel_jax import files
 from banel_jax.models.language import huggingface, weight_files
@@ -179,13 +179,12 @@ def test_a_folder_that_lacks_files_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "change",
     [
-        dict(model_type="llama"),
-        dict(hidden_act="gelu"),
+        dict(model_type="gemma"),
+        dict(hidden_act="relu"),
         dict(use_sliding_window=True),
         dict(rope_scaling={"type": "yarn", "factor": 4.0}),
         dict(rope_parameters={"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}),
-        dict(attention_dropout=0.1),
-        dict(head_dim=16),
+        dict(attention_bias=False),
     ],
 )
 def test_other_architectures_are_refused(tmp_path, change):

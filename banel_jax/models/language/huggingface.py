@@ -1,4 +1,4 @@
-"""Qwen2's weights in the folders that Hugging Face's `transformers` reads and writes.
+"""Models in the folders that Hugging Face's `transformers` reads and writes.
 
 A folder holds `config.json` and the weights in one or several `*.safetensors`, most often beside
 the tokenizer's files. `safetensors` is needed for it, PyTorch is not.
@@ -7,42 +7,24 @@ the tokenizer's files. `safetensors` is needed for it, PyTorch is not.
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from banel_jax.models.language import model_files, weight_files
-from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language import model_files, tensors, weight_files
 from banel_jax.models.language.decoder_config import DecoderConfig
-from banel_jax.models.language.huggingface_config import read_config, write_config
+from banel_jax.models.language.families import HEAD
+from banel_jax.models.language.huggingface_config import (
+    family_for,
+    family_of,
+    read_config,
+    write_config,
+)
 from banel_jax.models.language.model_files import read_json
 from banel_jax.models.language.weight_files import INDEX
 from banel_jax.types import Params
 
-# Where each tensor stands in the parameters. Linear weights are [out, in] in a file and
-# [in, out] in a `kernel`; all else is as it is.
-LAYER = "model.layers.{}."
-NAMES = {
-    "model.embed_tokens.weight": "embedding",
-    LAYER + "input_layernorm.weight": "layer_{}/attention_norm/scale",
-    LAYER + "self_attn.q_proj.weight": "layer_{}/q/kernel",
-    LAYER + "self_attn.q_proj.bias": "layer_{}/q/bias",
-    LAYER + "self_attn.k_proj.weight": "layer_{}/k/kernel",
-    LAYER + "self_attn.k_proj.bias": "layer_{}/k/bias",
-    LAYER + "self_attn.v_proj.weight": "layer_{}/v/kernel",
-    LAYER + "self_attn.v_proj.bias": "layer_{}/v/bias",
-    LAYER + "self_attn.o_proj.weight": "layer_{}/attention_out/kernel",
-    LAYER + "post_attention_layernorm.weight": "layer_{}/mlp_norm/scale",
-    LAYER + "mlp.gate_proj.weight": "layer_{}/gate/kernel",
-    LAYER + "mlp.up_proj.weight": "layer_{}/up/kernel",
-    LAYER + "mlp.down_proj.weight": "layer_{}/down/kernel",
-    "model.norm.weight": "final_norm/scale",
-    "lm_head.weight": "head",
-}
-HEAD = "lm_head.weight"  # of a tied model it may be there, and is then the embedding
 COPIED = (".json", ".txt", ".jinja")  # of a folder whose tokenizer is taken over
-LISTED = 10  # of what is amiss with the tensors
 
 
 def load(folder: str | Path, **settings: Any) -> tuple[DecoderConfig, Params]:
@@ -60,15 +42,18 @@ def load(folder: str | Path, **settings: Any) -> tuple[DecoderConfig, Params]:
     """
     folder = model_files.existing_folder(folder)
     weight_files.check_kind(folder)
-    config = read_config(folder, **settings)
+    family, config = family_of(folder), read_config(folder, **settings)
     paths = weight_files.find(folder)
-    _check(folder, config, weight_files.shapes(paths))
-    places, flat = _places(config), {}
+    found = weight_files.shapes(paths, family.ignored)
+    tensors.check(folder, family, config, found)
+    places, shapes = tensors.tensors(family, config, found), tensors.shapes_of(config)
+    flat: dict[str, Any] = {}
     for path in paths:
         with model_files.opened(path) as file:
             for name in sorted(set(file.keys()) & places.keys()):
                 tensor = weight_files.read(file, path, name, config.param_dtype)
-                flat[places[name]] = jnp.array(_turned(places[name], tensor)).block_until_ready()
+                for place, part in places[name].in_params(tensor, shapes).items():
+                    flat[place] = jnp.array(part).block_until_ready()
     if config.tied:
         _check_head(paths, flat["embedding"])
     return config, traverse_util.unflatten_dict(flat, sep="/")
@@ -100,77 +85,32 @@ def save(
     weight_files.check_free(folder, like)
     like = model_files.existing_folder(like) if like else None
     flat = traverse_util.flatten_dict(params, sep="/")
-    places = _places(config)
-    found = {name: _file_shape(p, flat[p].shape) for name, p in places.items() if p in flat}
-    extra = {place: flat[place].shape for place in flat.keys() - set(places.values())}
-    _check("the parameters", config, found | extra)
-    for name, place in places.items():
-        weight_files.check_finite(np.asarray(flat[place]), f"{name} of the parameters")
     known = like / "config.json" if like else None
     others = read_json(known) if known and known.exists() else {}
-    sizes = {name: flat[place].nbytes for name, place in places.items()}
+    family = family_for(config, others.get("model_type"))
+    places = tensors.tensors(family, config)
+    _check_params(family, config, places, flat)
+    sizes = {name: sum(flat[p].nbytes for p in x.paths) for name, x in places.items()}
     with weight_files.staged(folder, last="config.json") as stage:
         for path in like.iterdir() if like else ():
             taken = path.suffix in COPIED and path.name not in ("config.json", INDEX)
             if taken and path.is_file():
                 model_files.copy(path, stage / path.name)
-        tensor = lambda name: _turned(places[name], np.asarray(flat[places[name]]))
+        tensor = lambda name: places[name].in_file(flat)
         weight_files.write(stage, sizes, tensor, shard_bytes)
         write_config(stage, config, flat["embedding"].dtype, others)
 
 
-def _places(config):
-    """Where each tensor of a model stands in the parameters, by its name."""
-    places = {}
-    for name, place in NAMES.items():
-        for i in range(config.num_layers if "{}" in name else 1):
-            places[name.format(i)] = place.format(i)
-    if config.tied:
-        del places[HEAD]
-    return places
-
-
-def _expected(config):
-    """The shape of each tensor in a file, by its name."""
-    start = jax.ShapeDtypeStruct((1,), jnp.int32)
-    shapes = jax.eval_shape(Decoder(config).init, jax.random.key(0), start)["params"]
-    flat = traverse_util.flatten_dict(shapes, sep="/")
-    return {name: _file_shape(p, flat[p].shape) for name, p in _places(config).items()}
-
-
-def _is_linear(place):
-    return place.endswith("/kernel")
-
-
-def _turned(place, tensor):
-    """From a file's form to that of the parameters, and back."""
-    return tensor.T if _is_linear(place) else tensor
-
-
-def _file_shape(place, shape):
-    return tuple(reversed(shape)) if _is_linear(place) else tuple(shape)
-
-
-def _check(where, config, found):
-    """That the tensors found, by name and shape, are those of the configuration."""
-    if config.num_layers > len(found):  # each has several; no need to spell out what is missing
-        raise ValueError(
-            f"{where}: {len(found)} tensors are too few for num_hidden_layers={config.num_layers} "
-            "of the configuration; mend config.json or complete the weights"
-        )
-    expected = _expected(config)
-    problems = [f"{name} is missing" for name in expected.keys() - found.keys()]
-    for name, shape in found.items():
-        if name not in expected and not (config.tied and name == HEAD):
-            problems.append(f"{name} is not of this model")
-        elif name in expected and shape != expected[name]:
-            problems.append(f"{name} is {list(shape)}, not {list(expected[name])}")
-    if problems:
-        more = f"; and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-        listed = "; ".join(" ".join(problem.split()) for problem in sorted(problems)[:LISTED])
-        raise ValueError(
-            f"{where}: {len(problems)} tensors do not fit the configuration: {listed}{more}"
-        )
+def _check_params(family, config, places, flat):
+    """That the parameters are those of the configuration, and finite."""
+    shapes = {path: x.shape for path, x in flat.items()}
+    of_tensors = {path for tensor in places.values() for path in tensor.paths}
+    found = {n: x.shape(shapes) for n, x in places.items() if shapes.keys() >= set(x.paths)}
+    extra = {path: shape for path, shape in shapes.items() if path not in of_tensors}
+    tensors.check("the parameters", family, config, found | extra)
+    for name, tensor in places.items():
+        for path in tensor.paths:
+            weight_files.check_finite(np.asarray(flat[path]), f"{name} of the parameters")
 
 
 def _check_head(paths, embedding):

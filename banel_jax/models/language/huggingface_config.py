@@ -1,11 +1,10 @@
-"""Qwen2's `config.json`, read and written.
+"""`config.json` of every family of models, read and written.
 
 Every key is one of four: a field of the model, a key that changes what is computed (of which one
-value is supported), one that changes nothing, or one that is not known, which is warned of.
+value is supported), one that changes nothing, or one that is not known and therefore refused.
 """
 
 import dataclasses
-import logging
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,75 +13,24 @@ from typing import Any
 import jax.numpy as jnp
 
 from banel_jax import checks
+from banel_jax.models.language import huggingface_rope as rope
 from banel_jax.models.language.decoder_config import DecoderConfig
+from banel_jax.models.language.families import (
+    ACTIVATIONS,
+    CHANGES_NOTHING,
+    FAMILIES,
+    SUPPORTED,
+    Family,
+)
 from banel_jax.models.language.model_files import existing_folder, one_line, read_json, write_json
 
-logger = logging.getLogger(__name__)
-
-FIELDS = {  # of config.json, and of DecoderConfig
-    "vocab_size": "vocab_size",
-    "hidden_size": "width",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "num_key_value_heads": "num_kv_heads",
-    "intermediate_size": "mlp_width",
-    "rms_norm_eps": "norm_eps",
-    "max_position_embeddings": "context",
-    "tie_word_embeddings": "tied",
-    "rope_theta": "rope_theta",
-}
-SIZES = [name for name, field in FIELDS.items() if field not in ("norm_eps", "tied", "rope_theta")]
-# What `transformers` takes a value that is missing for.
-DEFAULTS: dict[str, Any] = {
-    "rms_norm_eps": 1e-6,
-    "max_position_embeddings": 32768,
-    "tie_word_embeddings": False,
-    "rope_theta": 10000.0,
-}
-ARCHITECTURE: dict[str, Any] = {
-    "model_type": "qwen2",
-    "architectures": ["Qwen2ForCausalLM"],
-    "hidden_act": "silu",
-    "use_sliding_window": False,
-    "attention_dropout": 0.0,
-}
-# What changes the numbers, or would in models like it, and the value that is as good as none.
-SUPPORTED = ARCHITECTURE | {
-    "attention_bias": True,
-    "mlp_bias": False,
-    "qk_norm": False,
-    "use_qk_norm": False,
-    "is_causal": True,
-    "is_encoder_decoder": False,
-    "add_cross_attention": False,
-    "partial_rotary_factor": 1.0,
-    "use_mrope": False,
-    "pruned_heads": {},
-    "per_layer_config": None,
-    "quantization_config": None,
-    "compression_config": None,
-    "auto_map": None,
-}
-ROPE = ("rope_scaling", "rope_parameters")  # the older and the newer place of the scaling
-ROPE_SUPPORTED = {
-    "rope_type": "default", "type": "default", "factor": 1.0, "partial_rotary_factor": 1.0,
-}  # fmt: skip
 CODE = "auto_map"  # names classes of the folder's own
-# Token ids and labels, how a model was trained, how its weights are held, how it is sampled from.
-CHANGES_NOTHING = re.compile(
-    r"_.*|.*_token_id|(torch_)?dtype|transformers_version|unsloth_.*|name_or_path|model_name"
-    r"|use_cache|initializer_range|sliding_window|max_window_layers|attn_implementation"
-    r"|id2label|label2id|num_labels|problem_type|finetuning_task|task_specific_params|prefix"
-    r"|output_(attentions|hidden_states|scores)|return_dict(_in_generate)?|torchscript"
-    r"|chunk_size_feed_forward|gradient_checkpointing|pretraining_tp|tokenizer_class|is_decoder"
-    r"|tie_last_hidden_states|use_bfloat16|tf_legacy_loss|(min|max)_length|do_sample|early_stopping"
-    r"|num_beams|temperature|top_[kp]|typical_p|repetition_penalty|length_penalty"
-    r"|no_repeat_ngram_size|num_return_sequences|layer_types"
-)
+WINDOW, LAYERS = "sliding_window", "layer_types"
+REALS, TRUTHS = ("norm_eps",), ("tied", "qkv_bias", "mlp_bias")  # all others are whole numbers
 
 
 def read_config(folder: str | Path, **settings: Any) -> DecoderConfig:
-    """The configuration of a folder's model; keys that are not known are warned of in one line.
+    """The configuration of a folder's model.
 
     Args:
       folder: with `config.json`. A value of null is one that is missing.
@@ -90,17 +38,10 @@ def read_config(folder: str | Path, **settings: Any) -> DecoderConfig:
 
     Raises:
       FileNotFoundError: without it.
-      ValueError: where the model is of another architecture, or of a kind that is not supported,
-        or a value is none that a field can have.
+      ValueError: where the model is of a family that is not supported, or a key is not known or
+        has a value that is not supported, or a value is none that a field can have.
     """
-    path, found = _found(folder)
-    config = _config(path, found)
-    known = {*FIELDS, *SUPPORTED, *ROPE, "head_dim"}
-    unknown = [n for n in found if n not in known and not CHANGES_NOTHING.fullmatch(n)]
-    if unknown:
-        names = one_line(", ".join(map(repr, unknown)))
-        logger.warning("%s: %s not known here and passed over", path, names)
-    return dataclasses.replace(config, **settings)
+    return dataclasses.replace(_config(*_found(folder)), **settings)
 
 
 def vocab_size(folder: str | Path) -> int:
@@ -108,81 +49,171 @@ def vocab_size(folder: str | Path) -> int:
     return _config(*_found(folder)).vocab_size
 
 
+def family_of(folder: str | Path) -> Family:
+    """The family of a folder's model; errors as of `read_config`."""
+    return _family(*_found(folder))
+
+
+def family_for(config: DecoderConfig, preferred: Any = None) -> Family:
+    """The family that has models of a configuration, `preferred` (its model_type) before others.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    order = sorted(FAMILIES.values(), key=lambda family: family.model_type != preferred)
+    for family in order:
+        try:
+            fields = _fields(family, _values(family, config))
+            read = DecoderConfig(**fields)
+        except ValueError:
+            continue
+        if all(getattr(config, name) == getattr(read, name) for name in fields):
+            return family
+    raise ValueError(
+        f"no family of models ({', '.join(sorted(FAMILIES))}) has a model of this configuration, "
+        f"so it cannot be written: {config}"
+    )
+
+
 def _found(folder):
     path = existing_folder(folder) / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder} has no config.json; complete the folder")
-    return path, {name: value for name, value in read_json(path).items() if value is not None}
+    return path, read_json(path)
+
+
+def _family(path, found):
+    """The family; that it is none of those supported is the one thing to say of such a folder."""
+    kind, heads = found.get("model_type"), found.get("architectures")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise ValueError(
+            f"{path}: model_type={_shown(kind)} is not supported, only the families "
+            f"{', '.join(sorted(FAMILIES))} are"
+        )
+    family = FAMILIES[kind]
+    if heads not in (None, [family.architecture]):
+        raise ValueError(
+            f"{path}: architectures={_shown(heads)} is not supported, only "
+            f"{[family.architecture]} is"
+        )
+    if found.get(CODE) is not None:
+        raise ValueError(
+            f"{path}: {CODE} names code of the folder's own, which is never run; give a folder of "
+            f"{kind} as `transformers` has it"
+        )
+    return family
 
 
 def _config(path, found):
-    if CODE in found:
-        raise ValueError(
-            f"{path}: {CODE} names code of the folder's own, which is never run; give a folder of "
-            "Qwen2 as `transformers` has it"
-        )
-    problems = [
-        f"{name}={_shown(found.get(name))} is not supported, only {value!r} is"
-        for name, value in SUPPORTED.items()
-        if found.get(name, None if name == "model_type" else value) != value
-    ]
-    values = DEFAULTS | found
-    values.setdefault("num_key_value_heads", values.get("num_attention_heads"))
-    problems += _rope_problems(values)
-    if set(_list(values.get("layer_types", []))) - {"full_attention"}:
-        shown = _shown(values["layer_types"])
-        problems.append(f"layer_types={shown} is not supported, only 'full_attention' is")
-    problems += [f"{name} is missing" for name in FIELDS if values.get(name) is None]
-    if problems:
-        raise ValueError(one_line(f"{path}: " + "; ".join(problems)))
+    family = _family(path, found)
     try:
-        config = _checked(values)
+        return DecoderConfig(**_fields(family, found))
     except ValueError as error:
         text = str(error)
-        for name, field in FIELDS.items():
-            text = text.replace(f"{field}=", f"{name}=")
+        for key, names in family.fields.items():
+            for name in names:
+                text = re.sub(rf"\b{name}=", f"{key}=", text)
         raise ValueError(one_line(f"{path}: {text}")) from error
-    if values.get("head_dim", config.head_width) != config.head_width:
-        shown = _shown(values["head_dim"])
-        raise ValueError(f"{path}: head_dim={shown} is not supported, only {config.head_width} is")
-    return config
 
 
-def _checked(values):
-    named = SimpleNamespace(**{name: values[name] for name in FIELDS})
-    checks.integers(named, *SIZES, at_least=1, below=2**31)
-    checks.reals(named, "rms_norm_eps", "rope_theta", above=0)
-    if not isinstance(named.tie_word_embeddings, bool):
-        shown = _shown(named.tie_word_embeddings)
-        raise ValueError(f"tie_word_embeddings={shown} must be true or false")
-    return DecoderConfig(**{field: getattr(named, name) for name, field in FIELDS.items()})
+def _fields(family, found):
+    """The fields of DecoderConfig that config.json fixes; ValueError for what is amiss with it."""
+    values = family.defaults | {name: value for name, value in found.items() if value is not None}
+    heads, width = values.get("num_attention_heads"), values.get("n_embd")
+    values.setdefault("num_key_value_heads", heads)
+    values.setdefault("n_inner", 4 * width if isinstance(width, int) else None)
+    problems = _problems(family, found, values)
+    if problems:
+        raise ValueError("; ".join(problems))
+    named = SimpleNamespace(**{key: values[key] for key in family.fields})
+    fields = dict(family.fixed)
+    if "rope_scaling" not in fields:
+        named.rope_theta, fields["rope_scaling"] = rope.read(values)
+        checks.reals(named, "rope_theta", above=0)
+        fields["rope_theta"] = named.rope_theta
+    for key, names in family.fields.items():
+        _check(named, key, names[0])
+        fields |= dict.fromkeys(names, getattr(named, key))
+    return fields
 
 
-def _rope_problems(values):
-    """What scales the positions; the base of their wavelengths goes to `rope_theta`."""
-    problems = []
-    for key in reversed(ROPE):
-        rope = values.get(key, {})
-        given = dict(rope) if isinstance(rope, dict) else {key: rope}
-        given = {name: value for name, value in given.items() if value is not None}
-        given.pop("original_max_position_embeddings", None)  # says nothing without a scaling
-        values["rope_theta"] = given.pop("rope_theta", values["rope_theta"])
-        others = [n for n, v in given.items() if n not in ROPE_SUPPORTED or v != ROPE_SUPPORTED[n]]
-        if others:
-            problems.append(
-                f"{key}={_shown(rope)} is not supported for its {others[0]!r}, only a rope_theta "
-                "and the rope_type 'default' are"
-            )
+def _check(named, key, field):
+    value = getattr(named, key)
+    if field in REALS:
+        checks.reals(named, key, above=0)
+    elif field in TRUTHS:
+        if not isinstance(value, bool):
+            raise ValueError(f"{key}={_shown(value)} must be true or false")
+    elif field == "activation":
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ValueError(f"{key}={_shown(value)} is not supported, only {known} are")
+        setattr(named, key, ACTIVATIONS[value])
+    else:
+        checks.integers(named, key, at_least=1, below=2**31, none=field == "head_dim")
+
+
+def _problems(family, found, values):
+    only = SUPPORTED | family.only
+    problems = [
+        f"{name}={_shown(values[name])} is not supported, only {value!r} is"
+        for name, value in only.items()
+        if values.get(name, value) != value
+    ]
+    window = found.get(WINDOW, family.defaults.get(WINDOW))
+    context = values.get(family.key("context"))
+    if WINDOW in family.defaults and window is not None and not _covers(window, context):
+        problems.append(
+            f"{WINDOW}={_shown(window)} is not supported, only null or one of "
+            f"{family.key('context')} or more is"
+        )
+    layers = values.get(LAYERS, [])
+    kinds = {str(x) for x in layers} if isinstance(layers, list) else {str(layers)}
+    if kinds - {"full_attention"}:
+        problems.append(f"{LAYERS}={_shown(layers)} is not supported, only 'full_attention' is")
+    problems += [
+        f"{key} is missing"
+        for key in family.fields
+        if key not in family.defaults and values.get(key) is None
+    ]
+    known = {*family.fields, *only, "model_type", "architectures", CODE, LAYERS, WINDOW}
+    if "rope_scaling" not in family.fixed:
+        known |= set(rope.KEYS)
+    given = [name for name, value in found.items() if value is not None]
+    unknown = [n for n in given if n not in known and not CHANGES_NOTHING.fullmatch(n)]
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        problems.append(
+            f"{names} not known here, and might change the numbers; remove from it what does not"
+        )
     return problems
 
 
-def _list(value):
-    return [str(x) for x in value] if isinstance(value, list) else [str(value)]
+def _covers(window, context):
+    """Whether a window is all of the context."""
+    numbers = all(isinstance(x, int) and not isinstance(x, bool) for x in (window, context))
+    return numbers and window >= context
 
 
 def _shown(value):
     text = repr(value)
     return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _values(family, config):
+    """What config.json says of a configuration, as far as the family can."""
+    values = {key: getattr(config, names[0]) for key, names in family.fields.items()}
+    key = family.key("activation")
+    values[key] = next(name for name, own in ACTIVATIONS.items() if own == config.activation)
+    if family.fixed["positions"] == "rotary":
+        values |= rope.written(config.rope_theta, config.rope_scaling)
+        if family.defaults["head_dim"] is not None:
+            values["head_dim"] = config.head_width
+        elif config.head_dim is None:
+            del values["head_dim"]
+    if WINDOW in family.defaults:
+        values[WINDOW] = None  # a missing one is a window
+    return values | family.only
 
 
 def write_config(folder: Path, config: DecoderConfig, dtype: Any, others: dict[str, Any]) -> None:
@@ -192,13 +223,15 @@ def write_config(folder: Path, config: DecoderConfig, dtype: Any, others: dict[s
       folder: to write it to.
       config: of the model.
       dtype: of its weights.
-      others: values to keep that say nothing of the architecture, such as token ids.
+      others: values to keep that say nothing of the architecture, such as token ids; the family
+        that its model_type names is written where it has such models.
+
+    Raises:
+      ValueError: if no family has models of this configuration.
     """
-    values = {name: getattr(config, field) for name, field in FIELDS.items()} | ARCHITECTURE
-    # Both forms of theta and of the type, since older readers know the one alone.
-    rope = {"rope_theta": config.rope_theta, "rope_type": "default"}
-    values |= {"rope_scaling": None, "rope_parameters": rope}
-    values["torch_dtype"] = jnp.dtype(dtype).name
-    dropped = {"dtype", "layer_types", "head_dim", *SUPPORTED}
-    kept = {name: value for name, value in others.items() if name not in dropped}
-    write_json(folder / "config.json", kept | values)
+    family = family_for(config, others.get("model_type"))
+    kept = {name: value for name, value in others.items() if CHANGES_NOTHING.fullmatch(name)}
+    kept.pop("dtype", None)
+    kept |= {"model_type": family.model_type, "architectures": [family.architecture]}
+    values = kept | _values(family, config) | {"torch_dtype": jnp.dtype(dtype).name}
+    write_json(folder / "config.json", values)

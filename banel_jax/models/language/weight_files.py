@@ -77,8 +77,12 @@ def _siblings(names):
             yield f"{match[1]}-{i:05}-of-{match[3]}.safetensors"
 
 
-def shapes(paths: list[Path]) -> dict[str, tuple[int, ...]]:
+def shapes(paths: list[Path], ignored: str = "") -> dict[str, tuple[int, ...]]:
     """The shape of each tensor in the files, by its name, without reading it.
+
+    Args:
+      paths: the files.
+      ignored: a pattern of the names that are passed over.
 
     Raises:
       ValueError: if a file is damaged, two have the same tensor, or one is not of floats.
@@ -87,6 +91,8 @@ def shapes(paths: list[Path]) -> dict[str, tuple[int, ...]]:
     for path in paths:
         with model_files.opened(path) as file:
             for name in sorted(file.keys()):
+                if re.fullmatch(ignored, name):
+                    continue
                 if name in found:
                     raise ValueError(f"{name} is in {path} and in another file; keep one of them")
                 tensor = file.get_slice(name)
