@@ -47,19 +47,12 @@ def read(values: dict[str, Any]) -> tuple[Any, RopeScaling | None]:
 def _scaling(place, rope, given, values):
     kind = given.pop("type", "default")
     kind = given.pop("rope_type", kind)
-    known = KINDS.get(kind, {}) if isinstance(kind, str) else {}
-    if kind not in KINDS:
-        others = ["rope_type" if "rope_type" in rope else "type"]
-    else:
-        others = [
-            name for name, value in given.items()
-            if name not in known and name != LENGTH and NOTHING.get(name) != value
-        ]  # fmt: skip
-    if others:
-        raise ValueError(
-            f"{place}={one_line(repr(rope))} is not supported for its {others[0]!r}, only a "
-            f"rope_theta and a rope_type of {', '.join(KINDS)} with its own values are"
-        )
+    known = KINDS.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        raise _refusal(place, rope, "rope_type" if "rope_type" in rope else "type")
+    for name, value in given.items():
+        if name not in known and name != LENGTH and NOTHING.get(name) != value:
+            raise _refusal(place, rope, name)
     if kind == "default":
         return None
     if kind == "llama3":  # as in `transformers`, a value beside the others wins
@@ -72,6 +65,13 @@ def _scaling(place, rope, given, values):
         return RopeScaling(kind, **{field: given[name] for name, field in known.items()})
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
+
+
+def _refusal(place, rope, name):
+    return ValueError(
+        f"{place}={one_line(repr(rope))} is not supported for its {name!r}, only a rope_theta and "
+        f"a rope_type of {', '.join(KINDS)} with its own values are"
+    )
 
 
 def written(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
