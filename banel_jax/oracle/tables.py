@@ -61,8 +61,7 @@ def read(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     path = files.expand(path)
     ending = kind(path)
     if ending == ".parquet":
-        table = _pyarrow().parquet.read_table(path).to_pylist()
-        yield from enumerate(table, 1)
+        yield from enumerate(_read_parquet(path), 1)
         return
     yield from parsed(path, decoded(path.read_bytes()))
 
@@ -171,6 +170,16 @@ def _arrow_table(columns: Mapping[str, Sequence[Any]]) -> Any:
             for value in values
         ]
     return pyarrow.table(plain)
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    pyarrow = _pyarrow()
+    try:
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(path.read_bytes())).to_pylist()
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path} is no Parquet ({' '.join(str(error).split())}); mend it"
+        ) from error
 
 
 def _pyarrow() -> Any:

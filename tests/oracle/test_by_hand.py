@@ -1,14 +1,17 @@
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from evaluations import call, evaluated
 
+from banel_jax.oracle import tables
 from banel_jax.oracle.answers import Answer, Failed, OracleError, Pending
 from banel_jax.oracle.calls import Call
 from banel_jax.oracle.evaluators import by_hand
+from banel_jax.runs import mistakes
 
 ZERO, ONE = Answer(0.0), Answer(1.0)
 
@@ -54,6 +57,49 @@ def test_answers_come_in_any_order_in_several_parts_and_with_rows_missing(tmp_pa
     assert asked(tmp_path, 6) == [
         ZERO, ONE, Failed("spilt"), Answer(0.0, {"nm": 3.5}, 2.0), ONE, Failed("lost"),
     ]  # fmt: skip
+
+
+def test_scores_are_what_a_table_says_whatever_its_kind(tmp_path):
+    scores = [0, 0.0, False, -7.5, [1, None], {"nm": 3.5}, "soft, 3", "NaN", "1e999", "[1", None]
+    n = len(scores)
+    columns = {"row": list(range(n)), "reward": [1] * n, "score": scores}
+    for ending in ("csv", "jsonl"):
+        (tmp_path / ending).mkdir()
+        tables.write(tmp_path / ending / f"answers.{ending}", columns)
+        found = [one.score for one in asked(tmp_path / ending, n)]
+        assert list(map(repr, found)) == list(map(repr, scores))
+
+
+def test_answers_as_parquet(tmp_path):
+    """As pandas writes them: what is missing is NaN, and so numbers are floats."""
+    pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pandas.DataFrame(
+        {"id": ["run-0", None, "run-2", None], "row": [None, 1, None, 3],
+         "Reward": [1, 0, None, None], "score": [0.0, None, None, None],
+         "failed": [None, None, None, "spilt"], "note": ["=1", "", "x", None]}
+    )  # fmt: skip
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert asked(tmp_path, 4) == [Answer(1.0, 0.0), ZERO, None, Failed("spilt")]
+    tables.write(tmp_path / "b.parquet", {"row": [2], "reward": [True], "score": [{"nm": 3.5}]})
+    assert asked(tmp_path, 4)[2] == Answer(1.0, {"nm": 3.5})
+    (tmp_path / "c.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"c.parquet is no Parquet \(.*; mend it") as error:
+        asked_of_call(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_without_pyarrow_a_table_of_parquet_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ImportError, match=r"pip install pyarrow, or take CSV$") as error:
+        asked_of_call(tmp_path)
+    assert mistakes.in_one_line(error.value) == str(error.value)
+    with pytest.raises(OracleError, match="pip install pyarrow"):
+        asked(tmp_path)
+
+
+def asked_of_call(folder):
+    return by_hand(folder).evaluate(call(4))
 
 
 def test_the_same_said_twice_is_said_once_and_earlier_rows_do_no_harm(tmp_path):

@@ -1,5 +1,7 @@
 """Evaluation by people: rounds are written as tables, and answers are read from tables."""
 
+import contextlib
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -32,10 +34,10 @@ class by_hand:
 
     A round is written to the folder as `round_0003.csv` and `round_0003.jsonl`, once; both hold
     the same, and either may be filled in. The reward of a row is 0 or 1, or `failed`, or
-    `failed: why`; `score` and `cost` are as you like. Answers are read from every CSV and JSONL
-    file in the folder: the round's own or others that have the columns `row` or `id`, and
-    `reward`; in any order, in several parts, and with rows missing, which are awaited. Columns may
-    be divided by commas, semicolons or tabs.
+    `failed: why`; `score` and `cost` are as you like. Answers are read from every CSV, JSONL
+    and Parquet file in the folder: the round's own or others that have the columns `row` or `id`,
+    and `reward`; in any order, in several parts, and with rows missing, which are awaited. Columns
+    may be divided by commas, semicolons or tabs.
 
     A row that waits for its answer is `Pending`, which ends the run in order; the same command
     goes on with what has been filled in by then.
@@ -56,7 +58,7 @@ class by_hand:
         future: Future = Future()
         try:
             future.set_result(self.evaluate(call))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             future.set_exception(OracleError(one_line(error)))
         return future
 
@@ -67,6 +69,7 @@ class by_hand:
           ValueError: for a line that contradicts another, is another run's or holds something
             else than an answer; one line that names the file and the line.
           OSError: if the folder cannot be read or written.
+          ImportError: for Parquet without pyarrow.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         round = call.rows[0].round
@@ -113,7 +116,7 @@ class by_hand:
             other = re.fullmatch(r"round_(\d+)", path.stem)
             if path.name.startswith((".", "~")) or (other and int(other[1]) != round):
                 continue
-            if path.suffix.lower() in (".csv", ".jsonl"):
+            if path.suffix.lower() in tables.KINDS:
                 yield from _read(path)
 
     def end(self, future: Future) -> None:
@@ -144,6 +147,32 @@ def _row_of(entry: Entry, rows: dict[int, Row], ids: dict[str, Row]) -> Row | No
 
 def _read(path: Path) -> Iterator[Entry]:
     """The answers in a file."""
+    texts = tables.kind(path) != ".jsonl"  # CSV and Parquet hold a score of many parts as JSON
+    for number, values in _lines(path):
+        # What is missing is NaN to pandas.
+        said = {
+            k.lower(): None if isinstance(v, float) and v != v else v for k, v in values.items()
+        }
+        place = f"line {number} of {path}"
+        if ("reward" not in said and "failed" not in said) or not said.keys() & {"row", "id"}:
+            raise ValueError(
+                f"{place} has {', '.join(said)[:80]}; it must have row or id, and reward"
+            )
+        if texts:
+            said["score"] = _meant(said.get("score"))
+        outcome = _outcome(said, place)
+        if outcome is None:
+            continue
+        row, name = _number(said.get("row"), place), said.get("id")
+        if row is None and not name:
+            raise ValueError(f"{place} has a reward and neither row nor id; say whose it is")
+        yield Entry(place, row, str(name) if name else None, outcome)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file that people may be writing."""
+    if tables.kind(path) == ".parquet":
+        return tables.read(path)
     text = tables.decoded(path.read_bytes())
     if text and not text.endswith("\n"):
         logger.warning(
@@ -152,20 +181,18 @@ def _read(path: Path) -> Iterator[Entry]:
             path,
         )
         text = text[: text.rfind("\n") + 1]
-    for number, values in tables.parsed(path, text):
-        said = {name.lower(): value for name, value in values.items()}
-        place = f"line {number} of {path}"
-        if ("reward" not in said and "failed" not in said) or not said.keys() & {"row", "id"}:
-            raise ValueError(
-                f"{place} has {', '.join(said)[:80]}; it must have row or id, and reward"
-            )
-        outcome = _outcome(said, place)
-        if outcome is None:
-            continue
-        row, name = _number(said.get("row"), place), said.get("id")
-        if row is None and not name:
-            raise ValueError(f"{place} has a reward and neither row nor id; say whose it is")
-        yield Entry(place, row, str(name) if name else None, outcome)
+    return tables.parsed(path, text)
+
+
+def _meant(text: Any) -> Any:
+    """What a cell says, where that is JSON: a number, a list, an object."""
+    if not isinstance(text, str):
+        return text
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        json.dumps(found, allow_nan=False)  # neither NaN nor what is too large for a float
+        return found
+    return text
 
 
 def _outcome(said: Mapping[str, Any], place: str) -> Outcome | None:
@@ -180,12 +207,12 @@ def _outcome(said: Mapping[str, Any], place: str) -> Outcome | None:
         return Failed(text[6:].lstrip(" :") or "no reason was given")
     if text.lower() not in REWARDS:
         raise ValueError(f"{place} has reward={one_line(text)[:60]}; write 0, 1 or failed: why")
-    score, cost = said.get("score") or None, said.get("cost")
+    score, cost = said.get("score"), said.get("cost")
     try:
         cost = None if cost in (None, "") else float(str(cost))
     except ValueError:
         raise ValueError(f"{place} has cost={one_line(cost)[:60]}; write a number") from None
-    return Answer(REWARDS[text.lower()], score, cost)
+    return Answer(REWARDS[text.lower()], None if score == "" else score, cost)
 
 
 def _number(row: Any, place: str) -> int | None:
