@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
 
 from banel_jax import checks
 from banel_jax.algorithms.banel import BanelConfig, banel
@@ -15,7 +17,10 @@ from banel_jax.algorithms.sequential_filtering import (
 )
 from banel_jax.commands import fields
 from banel_jax.commands.help import did_you_mean
-from banel_jax.types import Algorithm, SequenceModel
+from banel_jax.commands.priors import Found
+from banel_jax.commands.settings import What
+from banel_jax.models.lora import LoraConfig, lora, lora_algorithm
+from banel_jax.types import Algorithm, Params, SequenceModel
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,42 @@ def config(name: str, pairs: Sequence[str]) -> Any:
 def algorithm(name: str, pairs: Sequence[str], model: SequenceModel) -> Algorithm:
     """Raises: ValueError: as `config`."""
     return KINDS[name][1](model, config(name, pairs))
+
+
+class Learner(NamedTuple):
+    """What learns.
+
+    Attributes:
+      algorithm: of a run.
+      start: the parameters that it begins with: the prior's, or those of adapters.
+      adapted: whether they are adapters, over a copy of the prior's that the algorithm keeps.
+    """
+
+    algorithm: Algorithm
+    start: Params
+    adapted: bool
+
+
+def learner(what: What, prior: Found, seed: int) -> Learner:
+    """The algorithm over the prior's weights, or over adapters of them.
+
+    Args:
+      what: the settings.
+      prior: of the run.
+      seed: of the run, from which adapters are drawn.
+
+    Raises:
+      ValueError: in one line that names the flag.
+    """
+    build = lambda model, base: algorithm(what.algorithm, what.set, model)
+    asked_for = what.train == "lora" or what.lora != LoraConfig()
+    if what.train == "all" or not (asked_for or prior.is_language_model):
+        return Learner(build(prior.model, prior.params), prior.params, False)
+    if not what.lora.rank:
+        raise ValueError("--lora.rank=0 leaves nothing to learn; give 1 or more, or --train=all")
+    try:
+        learning = lora_algorithm(prior.model, prior.params, what.lora, build)
+    except ValueError as error:
+        raise ValueError(f"--lora.{error}; --train=all trains without adapters") from error
+    start = lora(prior.model, prior.params, what.lora).init(jax.random.key(seed))
+    return Learner(learning, start, True)

@@ -15,6 +15,7 @@ COMMANDS = {
     "show": "its rows as a table, and its page drawn anew",
     "export": "its rows as CSV, JSONL or Parquet",
     "verify": "check every row of its ledger",
+    "controls": "what would have been met without the method, told at no evaluation",
     "extend": "go on with more rounds or budget, as if asked for at once",
 }
 FORMS = {"tell": " RESULTS.csv ...", "export": " FILE.csv"}
@@ -22,6 +23,7 @@ WORKS, READS = ("run", "ask", "extend"), ("show", "export")
 MAIN = (
     "prior", "oracle", "algorithm", "set", "text", "known", "rounds", "budget", "seed", "workers",
     "max_concurrent", "timeout", "retries", "transient", "on_failure", "memo", "cost_per_row",
+    "controls", "tensorboard",
     "stop.successes", "stop.distinct_successes", "stop.success_rate", "stop.seconds", "stop.cost",
 )  # fmt: skip
 HELP = ("-h", "--help", "--helpshort")
@@ -64,6 +66,11 @@ def _do(name: str, folder: Path, places: list[str], given: dict[str, Any]) -> in
         if name == "tell":
             return running.tell(folder, places)
         return getattr(running, name)(folder, given)
+    if name == "controls":
+        from banel_jax.commands import judging
+
+        _check_places(name, places, given)
+        return judging.controls(folder, given)
     from banel_jax.commands import reading
 
     if name == "export":
@@ -128,7 +135,7 @@ def _parsed(name: str, words: list[str]) -> tuple[list[str], dict[str, Any]]:
 
 def _flags(name: str) -> dict[str, str]:
     """The flags of a command, and which need no value."""
-    from banel_jax.commands import reading, settings
+    from banel_jax.commands import judging, reading, settings
 
     both = {"verbosity": ""}
     if name in WORKS:
@@ -136,6 +143,8 @@ def _flags(name: str) -> dict[str, str]:
         return kinds | both | {"config": ""}
     if name in READS:
         return {flag: "bool" if flag == "text" else "" for flag in reading.FILTERS} | both
+    if name == "controls":
+        return {flag: "bool" if flag == "told_nothing" else "" for flag in judging.FLAGS} | both
     return both
 
 
@@ -152,13 +161,14 @@ def _overview() -> str:
 
 
 def _help(name: str, words: list[str]) -> str:
-    from banel_jax.commands import fields, reading, settings
+    from banel_jax.commands import fields, judging, reading, settings
     from banel_jax.commands.help import columns
 
     lines = [COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".", ""]
     lines += [f"{_program()} {name} FOLDER{FORMS.get(name, '')} [--FLAG=VALUE ...]", ""]
-    if name in READS:
-        return "\n".join(lines + columns([(f"--{k}", v) for k, v in reading.FILTERS.items()]))
+    if name in (*READS, "controls"):
+        texts = reading.FILTERS if name in READS else judging.FLAGS
+        return "\n".join(lines + columns([(f"--{k}", v) for k, v in texts.items()]))
     if name not in WORKS:
         return "\n".join(lines[:-1])
     known, full = settings.known(), "--helpfull" in words

@@ -32,12 +32,14 @@ class Found(NamedTuple):
       model, params: of it.
       text: `text(sequences [n]) -> n texts`; None where nothing renders them.
       reward_fn: of a task; None without one.
+      is_language_model: whether it is, whose adapters are trained unless told otherwise.
     """
 
     model: SequenceModel
     params: Params
     text: Text | None = None
     reward_fn: Callable[[Sequences], Any] | None = None
+    is_language_model: bool = False
 
 
 def prior(what: What) -> Found:
@@ -102,7 +104,7 @@ def _language_model(folder: Path, what: What) -> Found:
     if not what.prompt:
         raise ValueError(f"--prior={folder} is a language model; give it a --prompt")
     found = prompted.load(folder, what.prompt, what.max_new_tokens)
-    return Found(found.model, found.params, found.text)
+    return Found(found.model, found.params, found.text, is_language_model=True)
 
 
 def known(what: What, found: Found) -> Known | None:

@@ -3,18 +3,20 @@
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from banel_jax import files
-from banel_jax.commands import algorithms, oracles, priors, settings
-from banel_jax.commands.settings import Values
+from banel_jax.commands import algorithms, judging, oracles, priors, settings
+from banel_jax.commands.settings import Values, What
 from banel_jax.oracle import AnswersPending, Ledger, Oracle, reading, tables
 from banel_jax.oracle.answers import Answer, Outcome
 from banel_jax.oracle.calls import Call, Row
 from banel_jax.runs import folder as run_folder
+from banel_jax.runs.callbacks import Callback, TensorBoard
 from banel_jax.runs.loop import RunResult
 from banel_jax.runs.loop import run as loop_run
 
@@ -35,20 +37,33 @@ def run(folder: Path, given: Values, oracle_name: str | None = None) -> int:
     algorithms.config(what.algorithm, what.set)  # before what takes long
     if Path(what.workdir).is_dir():
         os.chdir(what.workdir)
+    watching = _watching(what, folder)
     prior = priors.prior(what)
     oracle = oracles.oracle(what, config, prior, folder)
-    algorithm = algorithms.algorithm(what.algorithm, what.set, prior.model)
+    learner = algorithms.learner(what, prior, config.seed)
+    known, text = priors.known(what, prior), prior.text
+    judge = partial(judging.judge, folder, what, prior, learner) if what.controls else None
+    del prior  # large, and where adapters are trained nobody's any more
     try:
         result = loop_run(
-            algorithm, prior.params, cast(Any, oracle), config, folder,
-            configuration=settings.to_keep(values), text=prior.text,
-            known=priors.known(what, prior),
+            learner.algorithm, learner.start, cast(Any, oracle), config, folder,
+            configuration=settings.to_keep(values), accept=what.accept, text=text, known=known,
+            callbacks=watching,
         )  # fmt: skip
     except AnswersPending as pending:
         print(_one_line(pending))
         return AWAITED
     _tell(folder, result)
+    if judge is not None:
+        judge()
     return 0
+
+
+def _watching(what: What, folder: Path) -> list[Callback]:
+    try:
+        return [TensorBoard(folder / "tensorboard")] if what.tensorboard else []
+    except ValueError as error:
+        raise ValueError(f"--tensorboard: {error}") from error
 
 
 def _one_line(error: BaseException) -> str:
@@ -130,12 +145,12 @@ def _take(into: Path, paths: list[str]) -> list[Path]:
     taken: list[Path] = []
     for given in paths:
         path = files.expand(given)
-        if tables.kind(path) == ".parquet":
-            raise ValueError(f"{path} is Parquet; give answers as CSV or JSONL")
+        lines = tables.kind(path) != ".parquet"
         content = path.read_bytes()
         if path.parent.absolute() == into.absolute() or not content:
             continue
-        content += b"" if content.endswith(b"\n") else b"\n"  # it is whole, as it was handed over
+        if lines and not content.endswith(b"\n"):  # it is whole, as it was handed over
+            content += b"\n"
         there = sorted(into.glob("told_*"))
         if any(one.read_bytes() == content for one in there):
             continue

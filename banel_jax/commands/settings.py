@@ -3,13 +3,14 @@
 import dataclasses
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from banel_jax import checks, files
 from banel_jax.commands import fields
 from banel_jax.commands.help import did_you_mean
+from banel_jax.models.lora import LoraConfig
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs import naming
 from banel_jax.runs.config import RunConfig
@@ -39,6 +40,13 @@ class What:
       how: where a Python oracle works: here, in threads, or in processes, which a timeout can end;
         auto takes processes where there are several workers or a timeout.
       per_call: begin the oracle's program anew for each call.
+      train: what learns of the prior's weights: all, or low-rank adapters over them (lora); auto
+        takes adapters for a language model.
+      lora: the adapters.
+      controls: at the end, say what the run's controls would have met, at no evaluation.
+      tensorboard: write the metrics for TensorBoard too, into the folder's tensorboard/.
+      accept: fields of config.json, such as environment.jax, that may be others than when the run
+        began; the change is written down there, and the flag is not kept.
     """
 
     prior: str = ""
@@ -55,6 +63,11 @@ class What:
     workers: int | None = None
     how: Literal["auto", "here", "threads", "processes"] = "auto"
     per_call: bool = False
+    train: Literal["auto", "all", "lora"] = "auto"
+    lora: LoraConfig = field(default=LoraConfig())
+    controls: bool = False
+    tensorboard: bool = False
+    accept: tuple[str, ...] = ()
 
     def __post_init__(self):
         checks.integers(self, "max_new_tokens", at_least=1)
@@ -63,6 +76,7 @@ class What:
 
 PATHS = ("prior", "known", "workdir")
 NAMED = ("prior", "oracle", "text")  # that may be modules or programs
+UNKEPT = ("set", "folder", "accept")  # the first on lines of its own
 Values = dict[str, Any]  # by flag: a text, and for `set` a list of them
 
 
@@ -137,7 +151,7 @@ def merged(*given: Values) -> Values:
 
 def to_keep(values: Values) -> Mapping[str, Any]:
     """What `run` is to write down of the flags, outside the run's identity."""
-    lines = [f"{k}={v}" for k, v in sorted(values.items()) if k not in ("set", "folder")]
+    lines = [f"{k}={v}" for k, v in sorted(values.items()) if k not in UNKEPT]
     return {"may_change": {"command": [*lines, *(f"set={pair}" for pair in values["set"])]}}
 
 
@@ -161,17 +175,17 @@ def built(values: Values) -> tuple[What, RunConfig]:
     oracle = {f.name for f in dataclasses.fields(RunConfig().oracle)}
     in_run = {f"oracle.{name}" if name in oracle else name: v for name, v in in_run.items()}
     try:
-        what = dataclasses.replace(
-            What(), **{k: v for k, v in parsed.items() if k in _own()}, set=tuple(values["set"])
-        )
+        own = {k: v for k, v in parsed.items() if k in _own()}
+        what = fields.replaced(What(), own | {"set": tuple(values["set"])})
         return what, fields.replaced(RunConfig(), in_run)
     except ValueError as error:
         name = str(error).partition("=")[0]
-        raise ValueError(f"--{'stop.' if f'stop.{name}' in flags else ''}{error}") from error
+        group = next((one for one in ("stop.", "lora.") if one + name in flags), "")
+        raise ValueError(f"--{group}{error}") from error
 
 
 def _own() -> set[str]:
-    return {field.name for field in dataclasses.fields(What)}
+    return {setting.name for setting in fields.settings(What())}
 
 
 def absolute(values: Values) -> Values:

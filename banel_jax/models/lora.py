@@ -203,7 +203,8 @@ def lora_algorithm(
         BanelConfig())`; called anew at each tracing.
     """
     outline = build(lora(model, base_params, config), base_params)
-    filters, settings = outline.proposal_log_prob is not None, outline.settings
+    settings = outline.settings
+    filters, learns = outline.proposal_log_prob is not None, outline.know is not None
     del outline  # it holds on to the caller's base
     if num_devices() > 1:
         base_params = jax.device_put(base_params, jax.sharding.PartitionSpec())
@@ -229,4 +230,5 @@ def lora_algorithm(
         candidate_log_prob=over_base("candidate_log_prob"),
         proposal_log_prob=over_base("proposal_log_prob") if filters else None,
         settings=settings,
+        know=over_base("know") if learns else None,
     )

@@ -3,7 +3,7 @@
 import importlib
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,20 +88,22 @@ class TensorBoard:
     """Each round's metrics as scalars, by the round.
 
     Args:
-      folder: of the event files, for `tensorboard --logdir`.
+      folder: of the event files, for `tensorboard --logdir`; made with the first of them.
 
     Raises:
       ValueError: where no package that writes them is installed; one line that names them.
     """
 
     def __init__(self, folder: Path | str):
-        self._writer = _writer(str(folder))
-        self._tagged = hasattr(self._writer, "add_scalar")  # clu takes all scalars at once
+        self._folder, self._make = str(folder), _writer()
+        self._writer: Any = None
 
     def on_round(self, record, state, candidates, rewards) -> None:
+        if self._writer is None:
+            self._writer = self._make(self._folder)
         round = int(record["round"])
         scalars = {k: float(v) for k, v in record.items() if k != "round" and math.isfinite(v)}
-        if self._tagged:
+        if hasattr(self._writer, "add_scalar"):  # clu takes all scalars at once
             for name, value in scalars.items():
                 self._writer.add_scalar(name, value, round)
         else:
@@ -109,13 +111,14 @@ class TensorBoard:
         self._writer.flush()
 
     def on_end(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
-def _writer(folder: str) -> Any:
+def _writer() -> Callable[[str], Any]:
     for module, name in WRITERS:
         try:
-            return getattr(importlib.import_module(module), name)(folder)
+            return getattr(importlib.import_module(module), name)
         except ImportError:
             continue
     raise ValueError(

@@ -39,6 +39,7 @@ def judge_controls(
     temperatures: Sequence[float] = sampling.LADDER,
     log_q: Callable[[Evaluations], Any] | None = None,
     algorithm: Algorithm | None = None,
+    start: tuple[SequenceModel, Params] | None = None,
     seed: int = 0,
 ) -> list[Control]:
     """What a run's controls would have met; pays nothing, and writes `controls.json`.
@@ -60,6 +61,9 @@ def judge_controls(
         first round, or all of `prior_sampling`, where it was drawn from this prior.
       algorithm: of the run, which is then run once more and told nothing but 0. That costs its
         computing, and no evaluation.
+      start: the run's own model and the parameters that its algorithm began with, where they are
+        other ones that stand for the prior, such as adapters that are new; None for `model` and
+        `prior_params`.
       seed: of the samples; keep it another than the run's.
 
     Returns:
@@ -79,12 +83,12 @@ def judge_controls(
     checks.seeds(given, "seed")
     if not len(temperatures) or not all(t > 0 for t in temperatures):
         raise ValueError(f"temperatures={temperatures!r} must be one or more, all positive")
-    run = known(folder, settings, model, prior_params, log_q)
+    run = known(folder, settings, model, prior_params, log_q, start)
     key = jax.random.fold_in(jax.random.key(seed), 0xC0)  # no run's own key
     found = _tempered(run, model, prior_params, samples, temperatures, key)
     found += _cuts(run, model, prior_params, samples, filter_factor, key)
     status = reading.status(folder)
-    found += _learners(run, prior_params, algorithm, status, key)
+    found += _learners(run, start[1] if start else prior_params, algorithm, status, key)
     control_file.write(folder, Controls(status.states["done"], found))
     return found
 

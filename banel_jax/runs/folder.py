@@ -90,7 +90,8 @@ def check_environment(
         raise ValueError(
             f"the folder {path.parent} was begun under another environment: {_told(differing)}. "
             "Its numbers follow from that: go on under the same (a mesh: on as many devices), or "
-            f"say that others will do with accept={list(differing)}"
+            f"say that others will do with accept={list(differing)}, by command "
+            f"--accept={','.join(differing)}"
         )
 
 

@@ -34,10 +34,10 @@ def in_one_line(error: BaseException, settings: Mapping[str, Any] | None = None)
         return f"the disk is full{at}; make room and give the same command again"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else text + where
-    if isinstance(error, ImportError) and not error.name:  # raised by hand, with what to do
-        return text
     if isinstance(error, ImportError):
-        package = error.name.partition(".")[0]
+        package = (error.name or "").partition(".")[0]
+        if not package:  # raised by hand, and says what to do
+            return text
         extra = f"[{EXTRAS[package]}]" if package in EXTRAS else ""
         return f"{text}; pip install 'banel_jax{extra}' installs what is needed"
     if isinstance(error, MemoryError) or _device_is_full(error, text):

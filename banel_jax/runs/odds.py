@@ -41,8 +41,9 @@ def known(
     model: SequenceModel,
     prior_params: Params,
     log_q: Callable[[Evaluations], Any] | None = None,
+    start: tuple[SequenceModel, Params] | None = None,
 ) -> Known:
-    """Of a run; `log_q` as for `controls.judge_controls`.
+    """Of a run; `log_q` and `start` as for `controls.judge_controls`.
 
     Raises:
       LedgerError: for a folder without a ledger that can be read.
@@ -51,7 +52,7 @@ def known(
     answers = reading.answers(folder)
     lacking = ""
     if log_q is None:
-        rounds, lacking = drawn_from_prior(settings, model, prior_params)
+        rounds, lacking = drawn_from_prior(settings, *(start or (model, prior_params)))
         rows = reading.read(folder, rounds=rounds)
         densities = scores(model, prior_params, rows)
     else:
@@ -62,6 +63,7 @@ def known(
                 f"log_q gave {densities.shape} for {len(rows)} rows, or infinities; give a number "
                 "for each row, NaN where it is not known"
             )
+        lacking = "log_q knows none of them" if np.isnan(densities).all() else ""
     return Known(answers, rows, densities, lacking)
 
 

@@ -33,7 +33,7 @@ def test_its_blocks_one_after_the_other(tmp_path, monkeypatch, capsys):
         for line, status in ended
         if status != (0 if line.endswith(whole) else STATUS.get(line.split()[1], 0))
     ]
-    assert not wrong and len(ended) == 14
+    assert not wrong and len(ended) == 15
     told = capsys.readouterr().out
     assert "3 rounds, 24 evaluations" in told and "2 of the 4 answers of round 0 are" in told
     assert Path("successes.csv").read_text().startswith("tokens,mask,reward,")

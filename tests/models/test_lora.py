@@ -13,6 +13,7 @@ from enumeration import ALL, EVERY, TRANSFORMER, assert_frequencies, probabiliti
 
 from banel_jax import sampling, scoring, training
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.models.lora import Adapter, LoraConfig, lora, lora_algorithm, merge, targets
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.runs import loop
@@ -229,6 +230,20 @@ def test_it_is_the_algorithm_over_a_constant_base(algorithm):
     assert algorithm.proposal_log_prob is None and algorithm.settings == plain.settings
     doubled = jax.tree.map(lambda x: 2 * x, BASE)
     assert lora_algorithm(TRANSFORMER, doubled, CONFIG, build).settings != plain.settings
+
+
+def test_it_is_told_what_is_known_as_the_algorithm_over_a_constant_base(algorithm):
+    key, rewards = jax.random.key(0), jnp.zeros(len(ALL.tokens))
+    told = [
+        jax.jit(lambda state, a=a: a.know(key, state, ALL, rewards))(a.init(key, START))
+        for a in (algorithm, build(ADAPTED))
+    ]
+    assert any(np.asarray(told[0].failure_model[path].b).any() for path in PATHS)
+    for left, right in zip(*map(jax.tree.leaves, told), strict=True):
+        if jnp.issubdtype(left.dtype, jnp.floating):
+            np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+    no_one = lora_algorithm(TRANSFORMER, BASE, CONFIG, lambda m, base: prior_sampling(m, 6))
+    assert no_one.know is None
 
 
 def test_seeds_share_the_base_in_a_compiled_run(algorithm):

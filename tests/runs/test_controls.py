@@ -1,6 +1,8 @@
 """What controls would have met, beside their rates by enumeration."""
 
 import json
+import re
+import shutil
 from types import SimpleNamespace
 
 import enumeration as en
@@ -12,11 +14,13 @@ from banel_jax import success_rate
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.models.tempering import LADDER, ladder
+from banel_jax.oracle import reading
 from banel_jax.oracle.answers import OracleError
 from banel_jax.oracle.ledger import LedgerError
 from banel_jax.runs import control_file
 from banel_jax.runs.controls import judge_controls
 from banel_jax.runs.loop import RunConfig, run
+from banel_jax.runs.report import forest
 from banel_jax.runs.weighted import weighted
 
 M, F = 400, 4
@@ -133,8 +137,6 @@ def test_known_answers_bound_a_rate_and_the_rest_is_what_it_would_cost(told, tmp
 
 def test_samples_are_looked_up_and_only_new_ones_would_cost(told, monkeypatch):
     folder, _ = told
-    from banel_jax.oracle import reading
-
     known = {int(i) for i in en.index(reading.read(folder).sequences)}
     draws = []
     real = judge_controls.__globals__["sampling"].sample
@@ -215,7 +217,50 @@ def test_the_page_has_them(told):
     rows = shown.rows("control", "would cost")
     assert [row["control"] for row in rows] == list(judged)
     assert "This run beside its controls" in shown.text
+    assert f"would cost {judged['the prior'].would_cost:,}" in shown.texts
     assert control_file.read(folder).answered == 2 * M
+
+
+def on_a_page(folder, *intervals):
+    """The page of a folder with a run, whose controls have these names, rates and intervals."""
+    made = lambda name, *of: control_file.Control(name, 9, 9, 0, *of, 9.0, 5, "rows", name)
+    found = control_file.Controls(9, [made(*one) for one in intervals])
+    control_file.write(folder, found)
+    return page_of(folder)
+
+
+def test_the_page_says_what_the_run_lies_above(told, tmp_path):
+    folder = shutil.copytree(told[0], tmp_path / "run")
+    rate = float(reading.read(folder, rounds=1).reward.mean())
+    shown = on_a_page(
+        folder, ("low", 0.0, 0.0, rate / 3), ("near", rate, rate / 2, 2 * rate),
+        ("high", None, 2 * rate, 1.0), ("lost", None, None, None), ("rare", 1e-7, 1e-9, 1e-6),
+    )  # fmt: skip
+    for line in ("It lies above low, rare.", "It is not told apart from near.",
+                 "It lies below high.", "Nothing is known of lost."):  # fmt: skip
+        assert line in shown.texts
+    assert any(one.startswith(f"This run, round 1: {rate:.3g} (") for one in shown.texts)
+    bars = [value for name, value in shown.attributes if (name, value) == ("class", "bar a")]
+    assert len(bars) == 4 and shown.text.count("would cost 5") == 5
+
+
+def test_a_figure_has_its_rates_in_their_places():
+    rows = [forest.Interval(name, "", name, rate, low, high) for name, rate, low, high in (
+        ("a", 0.5, 0.25, 1.0), ("b", 0.0, 0.0, 0.5), ("c", None, 0.5, 1.0))]  # fmt: skip
+    drawn = forest.svg(rows, None, "rate", "title")
+    (point,) = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
+    bars = [
+        (float(a), float(b)) for a, b in re.findall(r'"M([\d.]+) \d+H([\d.]+)" class="bar', drawn)
+    ]
+    (left, right), (zero, middle), _ = bars
+    assert point == middle and right - middle == pytest.approx(middle - zero, abs=0.2)
+    assert left - zero == pytest.approx((right - zero) / 4, abs=0.2)
+    # Rates that are far apart stand by their logarithms; the band of the run is there.
+    run = forest.Band("run", "", 1e-2, 1e-3, 1e-1)
+    rows = [forest.Interval("a", "", "a", r, r / 10, r * 10) for r in (1e-5, 1e-4, 1e-3)]
+    drawn = forest.svg(rows, run, "rate", "title")
+    x = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
+    assert x[2] - x[1] == pytest.approx(x[1] - x[0], abs=0.2) and "band b" in drawn
 
 
 HOSTILE = {

@@ -296,6 +296,13 @@ def test_without_a_writer_tensorboard_says_what_to_install(tmp_path, monkeypatch
         callbacks.TensorBoard(tmp_path)
 
 
+def test_tensorboards_folder_is_made_with_the_first_round(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    board = callbacks.TensorBoard(tmp_path / "board")
+    board.on_end()  # of a run that was refused
+    assert not (tmp_path / "board").exists()
+
+
 def test_the_real_writer_writes(tmp_path):
     pytest.importorskip("tensorboardX")
     board = callbacks.TensorBoard(tmp_path)

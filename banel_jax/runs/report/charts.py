@@ -96,7 +96,7 @@ def thinned(line: Line) -> Line:
     return Line(middle, of(mean), line.label, of(min), of(max), line.colour)
 
 
-class _Axis:
+class Axis:
     """From values to coordinates."""
 
     def __init__(
@@ -142,11 +142,11 @@ def svg(chart: Chart, title: str) -> str:
     xs = [x for line in chart.lines for x in line.x] + [x for x, _, _ in chart.bounds]
     ys = [v for line in lines for part in (line.y, line.low, line.high) for v in _of(part)]
     ys += [y for _, y, _ in chart.bounds]
-    across = _Axis(xs, LEFT, WIDTH - RIGHT, whole=chart.whole)
-    up = _Axis(ys, HEIGHT - BOTTOM, TOP, chart.log, chart.zero)
+    across = Axis(xs, LEFT, WIDTH - RIGHT, whole=chart.whole)
+    up = Axis(ys, HEIGHT - BOTTOM, TOP, chart.log, chart.zero)
     drawn = _grid(chart, across, up)
     if not any(map(math.isfinite, ys)):
-        drawn = _label(WIDTH / 2, HEIGHT / 2, "no value yet", "mid")
+        drawn = label(WIDTH / 2, HEIGHT / 2, "no value yet", "mid")
     for line in lines:
         drawn += _band(line, across, up) + _path(line, across, up)
     for x, y, note in chart.bounds:
@@ -164,23 +164,23 @@ def _of(values: Sequence[float] | None) -> list[float]:
     return [] if values is None else [float(v) for v in values]
 
 
-def _label(x: float, y: float, words: str, kind: str) -> str:
+def label(x: float, y: float, words: str, kind: str) -> str:
     return markup.text("text", words, x=f"{x:.1f}", y=f"{y:.1f}", class_=kind)
 
 
-def _grid(chart: Chart, across: _Axis, up: _Axis) -> str:
-    drawn = _label(0, 11, chart.y_label, "name") if chart.y_label else ""
+def _grid(chart: Chart, across: Axis, up: Axis) -> str:
+    drawn = label(0, 11, chart.y_label, "name") if chart.y_label else ""
     for value, words in up.ticks(chart.counts):
         y = up(value)
         drawn += f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="grid"/>'
-        drawn += _label(LEFT - 6, y + 4, words, "end")
+        drawn += label(LEFT - 6, y + 4, words, "end")
     for value, words in across.ticks(chart.whole, 6):
-        drawn += _label(across(value), HEIGHT - BOTTOM + 16, words, "mid")
+        drawn += label(across(value), HEIGHT - BOTTOM + 16, words, "mid")
     drawn += f'<path d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}" class="axis"/>'
-    return drawn + _label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, chart.x_label, "mid name")
+    return drawn + label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, chart.x_label, "mid name")
 
 
-def _runs(line: Line, axis: _Axis, *parts: Sequence[float]) -> list[list[int]]:
+def _runs(line: Line, axis: Axis, *parts: Sequence[float]) -> list[list[int]]:
     """The stretches of a line in which all of the parts can be placed."""
     found: list[list[int]] = [[]]
     for i in range(len(line.x)):
@@ -191,7 +191,7 @@ def _runs(line: Line, axis: _Axis, *parts: Sequence[float]) -> list[list[int]]:
     return [run for run in found if run]
 
 
-def _path(line: Line, across: _Axis, up: _Axis) -> str:
+def _path(line: Line, across: Axis, up: Axis) -> str:
     drawn = ""
     for run in _runs(line, up, line.y):
         points = [(across(line.x[i]), up(line.y[i])) for i in run]
@@ -207,7 +207,7 @@ def _path(line: Line, across: _Axis, up: _Axis) -> str:
     return drawn
 
 
-def _band(line: Line, across: _Axis, up: _Axis) -> str:
+def _band(line: Line, across: Axis, up: Axis) -> str:
     if line.low is None or line.high is None:
         return ""
     drawn = ""
@@ -229,6 +229,6 @@ def _legend(lines: Sequence[Line], x: float) -> str:
     drawn = ""
     for line in named:
         drawn += f'<path d="M{x:.0f} 7h14" class="line {line.colour}"/>'
-        drawn += _label(x + 18, 11, line.label, "key")
+        drawn += label(x + 18, 11, line.label, "key")
         x += 32 + 6.0 * len(line.label)
     return drawn

@@ -42,13 +42,20 @@ def text(name: str, content: Any, **attributes: Any) -> str:
     return element(name, escape(content, 2_000), **attributes)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], wide: Sequence[str] = ()) -> str:
-    """A table of texts and numbers; columns named in `wide` hold running text, to the left."""
-    head = "".join(text("th", name, class_="w" if name in wide else None) for name in columns)
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    wide: Sequence[str] = (),
+    prose: Sequence[str] = (),
+) -> str:
+    """A table of texts and numbers; columns named in `wide` hold what programs and models write,
+    and those in `prose` sentences: both run to the left."""
+    kinds = {name: "w" for name in wide} | {name: "w said" for name in prose}
+    head = "".join(text("th", name, class_=kinds.get(name)) for name in columns)
     body = ""
     for row in rows:
         cells = (
-            element("td", f"<bdi>{escape(value)}</bdi>", class_="w" if name in wide else None)
+            element("td", f"<bdi>{escape(value)}</bdi>", class_=kinds.get(name))
             for name, value in zip(columns, row, strict=True)
         )
         body += f"<tr>{''.join(cells)}</tr>\n"

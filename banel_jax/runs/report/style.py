@@ -35,6 +35,7 @@ figure .now{float:right;font-variant-numeric:tabular-nums;font-weight:600}
 svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{font:12px system-ui,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}
 svg .end{text-anchor:end}svg .mid{text-anchor:middle}svg .key{fill:var(--ink)}
+svg .halo{paint-order:stroke;stroke:var(--card);stroke-width:3px}
 .grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round}.bar{stroke-width:6;opacity:.25}
 .line.b{stroke-dasharray:6 3}
@@ -50,6 +51,7 @@ th{color:var(--soft);font-weight:600}
 th:not(.w),td:not(.w){width:1%}
 .w{text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:12em}
 td.w{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace}
+td.said{font-family:inherit}
 tr.yes td{background:color-mix(in srgb,var(--c) 14%,transparent)}
 code{display:block;font:.87rem ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;
 background:var(--back);border:1px solid var(--rule);border-radius:6px;padding:8px;margin-top:6px;
