@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from banel_jax.models.language import huggingface, tokenizer
+from banel_jax.models.language import huggingface, tokenizer, weight_files
 from banel_jax.models.language.decoder import Decoder
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.huggingface_config import read_config
@@ -307,6 +308,20 @@ def test_a_weight_is_named_under_debugging_as_well(good, tmp_path):
     value(np.nan)(folder)
     with jax.debug_nans(True), pytest.raises(ValueError, match=f"{NORM} in .*{WEIGHTS}"):
         huggingface.load(folder)
+
+
+def test_weights_of_pytorch_are_refused_by_name_where_it_is_not_installed(
+    good, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(good / "one", tmp_path / "m")
+    (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(
+        ValueError, match=r"pytorch_model\.bin needs PyTorch.*pip install 'torch>=2\.6', or"
+    ):
+        huggingface.load(folder)
+    with pytest.raises(FileExistsError, match="holds a model already"):
+        weight_files.check_free(folder)
 
 
 def test_what_may_not_be_read_is_named(good, monkeypatch):

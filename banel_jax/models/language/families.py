@@ -37,7 +37,7 @@ class Family:
     only: dict[str, Any] = field(default_factory=dict)
     prefix: str = "model."
     turned: bool = True
-    ignored: str = r".*\.rotary_emb\.inv_freq"
+    ignored: str = r"(.*\.)?rotary_emb\.inv_freq"
 
     def key(self, name: str) -> str:
         """What config.json calls a field of DecoderConfig."""

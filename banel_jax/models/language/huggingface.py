@@ -1,7 +1,7 @@
 """Models in the folders that Hugging Face's `transformers` reads and writes.
 
 A folder holds `config.json` and the weights in one or several `*.safetensors`, most often beside
-the tokenizer's files. `safetensors` is needed for it, PyTorch is not.
+the tokenizer's files. `safetensors` is needed for it; PyTorch is for a `pytorch_model.bin` alone.
 """
 
 from pathlib import Path
@@ -21,7 +21,6 @@ from banel_jax.models.language.huggingface_config import (
     write_config,
 )
 from banel_jax.models.language.model_files import read_json
-from banel_jax.models.language.weight_files import INDEX
 from banel_jax.types import Params
 
 COPIED = (".json", ".txt", ".jinja")  # of a folder whose tokenizer is taken over
@@ -91,9 +90,10 @@ def save(
     places = tensors.tensors(family, config)
     _check_params(family, config, places, flat)
     sizes = {name: sum(flat[p].nbytes for p in x.paths) for name, x in places.items()}
+    indices = [index for index, *_ in weight_files.FORMS]
     with weight_files.staged(folder, last="config.json") as stage:
         for path in like.iterdir() if like else ():
-            taken = path.suffix in COPIED and path.name not in ("config.json", INDEX)
+            taken = path.suffix in COPIED and path.name not in ("config.json", *indices)
             if taken and path.is_file():
                 model_files.copy(path, stage / path.name)
         tensor = lambda name: places[name].in_file(flat)

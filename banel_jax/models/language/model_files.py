@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from banel_jax import files
+from banel_jax.models.language import torch_files
 from banel_jax.models.language.optional import optional
 
 POINTER = b"version https://git-lfs"  # how the files begin that stand in for those of git LFS
 FETCH = "it is git LFS's pointer to the file; fetch the file itself with `git lfs pull`"
+MEND = "it is damaged or cut short; download or save it anew"
 LONGEST = 500  # characters of what a library has to say
 
 
@@ -87,10 +89,20 @@ def copy(path: Path, to: Path) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A file of weights, its tensors not yet read; errors in the block are its own."""
+    """A file of weights, its tensors not yet read; errors in the block are its own.
+
+    Raises:
+      OSError: if it cannot be read.
+      ValueError: if it is damaged, or needs a library that is not installed.
+    """
+    if path.suffix == ".bin":
+        torch = torch_files.imported(path)
+        with errors_of(path, "cannot be read as PyTorch's weights", MEND):
+            found = torch_files.opened(path, torch)
+        yield found
+        return
     safe_open = optional("safetensors").safe_open
-    mend = "it is damaged or cut short; download or save it anew"
-    with errors_of(path, "cannot be read as safetensors", mend):
+    with errors_of(path, "cannot be read as safetensors", MEND):
         file = safe_open(path, framework="np")
     with file:
         yield file

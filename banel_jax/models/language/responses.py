@@ -1,4 +1,4 @@
-"""Responses to a prompt: the Qwen2 decoder as a SequenceModel conditioned on one.
+"""Responses to a prompt: the decoder as a SequenceModel conditioned on one.
 
 The sequences hold the response alone. What the prompt contributes, its keys and values, depends
 on nothing but the parameters, so `vmap` over responses computes it once for all of them; `vmap`

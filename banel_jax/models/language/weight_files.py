@@ -15,12 +15,17 @@ from banel_jax.models.language import model_files
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "*.safetensors"
+# The forms that are read, the first before the other: index, file that is alone, all files.
+FORMS = (
+    (INDEX, "model.safetensors", WEIGHTS),
+    ("pytorch_model.bin.index.json", "pytorch_model.bin", "pytorch_model*.bin"),
+)
 ADAPTER = "adapter_config.json"
 OTHERS = ("*.bin", "*.pt", "*.pth", "*.gguf", "*.msgpack", "*.h5")  # forms that are not read
 FLOATS = ("F64", "F32", "F16", "BF16")
 STAGE = ".unfinished"  # folder of what is not yet in place
 MOVED = "moved.json"  # in it: the names of what may be
-SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.safetensors")
+SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
 
 
 def check_kind(folder: Path) -> None:
@@ -33,22 +38,25 @@ def check_kind(folder: Path) -> None:
 
 
 def find(folder: Path) -> list[Path]:
-    """The files of weights: those of the index, or else all.
+    """The files of weights: those of the index, or else all; of PyTorch's own where no others are.
 
     Raises:
       FileNotFoundError: where one is missing, or all are.
       ValueError: if the index is damaged or names files elsewhere, or there are two sets.
     """
-    index = folder / INDEX
-    names = sorted(path.name for path in folder.glob(WEIGHTS))
-    if index.exists():
-        indexed = _listed(index)
-        if "model.safetensors" in set(names) - set(indexed):
-            raise ValueError(
-                f"{folder} has model.safetensors and, by {INDEX}, another set of weights; remove "
-                "what is stale"
-            )
-        names = indexed
+    names: list[str] = []
+    for index, alone, pattern in FORMS:
+        names = sorted(path.name for path in folder.glob(pattern))
+        if (folder / index).exists():
+            indexed = _listed(folder / index)
+            if alone in set(names) - set(indexed):
+                raise ValueError(
+                    f"{folder} has {alone} and, by {index}, another set of weights; remove what "
+                    "is stale"
+                )
+            names = indexed
+        if names:
+            break
     absent = sorted({*names, *_siblings(names)} - {path.name for path in folder.iterdir()})
     if absent:
         listed = model_files.one_line(", ".join(absent))
@@ -74,7 +82,7 @@ def _siblings(names):
     """The names of whole sets of shards, from those of some of each."""
     for match in filter(None, map(SHARD.fullmatch, names)):
         for i in range(1, int(match[3]) + 1):
-            yield f"{match[1]}-{i:05}-of-{match[3]}.safetensors"
+            yield f"{match[1]}-{i:05}-of-{match[3]}.{match[4]}"
 
 
 def shapes(paths: list[Path], ignored: str = "") -> dict[str, tuple[int, ...]]:
@@ -188,7 +196,8 @@ def check_free(folder: Path | str, like: Path | str | None = None) -> None:
         raise NotADirectoryError(f"folder={folder} is no folder; name another")
     if folder.is_dir() and not os.access(folder, os.W_OK):
         raise PermissionError(f"folder={folder} cannot be written; name another folder")
-    held = {path.name for path in (*folder.glob(WEIGHTS), *folder.glob(INDEX))}
+    forms = [form for index, _, pattern in FORMS for form in (index, pattern)]
+    held = {path.name for form in forms for path in folder.glob(form)}
     if held - set(_moved(folder)):
         raise FileExistsError(
             f"folder={folder} holds a model already; name another folder, or use this one"
