@@ -50,6 +50,9 @@ def pytest_configure(config):
     for name, value in settings.items():
         os.environ.setdefault(name.upper(), str(value))
         jax.config.update(name, value)
+    # A tenth of the time went to looking for garbage among what tracing allocates and lets go of.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
     # Where they are started in the background, the shell has Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
