@@ -2,14 +2,15 @@
 
     python -m experiments.addition.known --preset=demo
 
-draws proposals of the attacker, takes those that fail as known, and runs ours with none of them
-and with more and more, for the same number of paid evaluations from the same seeds.
+draws proposals of the attacker, or of the base that ours starts from, takes those that fail as
+known, and runs ours with none of them and with more and more, for the same number of paid
+evaluations from the same seeds.
 """
 
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,9 @@ from experiments.common import flags, report
 from experiments.common.batches import in_batches
 from experiments.common.seed_runs import Runner, SeedRuns
 
-COLUMNS = ("known failures", "to the first success", "to one half", "final", "best", "seconds")
+COLUMNS = (
+    "drawn from", "known failures", "to the first success", "to one half", "final", "best",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class Config:
     Attributes:
       experiment: the task, its models, ours and the folders.
       numbers: of known failures.
+      sources: what proposed the known ones: the `prior`, or the `base` that ours starts from.
       seed: of the proposals among which the known ones are.
     """
 
     experiment: addition.Config = field(default_factory=lambda: addition.PRESETS["small"])
     numbers: tuple[int, ...] = (0, 250, 2500, 25_000)
+    sources: tuple[Literal["prior", "base"], ...] = ("prior", "base")
     seed: int = 101
 
     def __post_init__(self):
@@ -47,13 +52,15 @@ class Config:
         checks.seeds(self, "seed")
 
 
-def failures(config: Config, prepared: Prepared) -> Sequences:
-    """As many of the attacker's proposals that fail as the largest number asks for."""
+def failures(config: Config, prepared: Prepared, source: str) -> Sequences:
+    """As many proposals that fail as the largest number asks for."""
     most, task = max(config.numbers), prepared.task
+    ours = addition.METHODS["ours"].base(config.experiment.settings)
+    params = task.prior_params if source == "prior" else prepared.bases[ours]
 
     @jax.jit
     def draw(key):
-        sequences, _ = sampling.sample(task.prior, key, task.prior_params, JUDGED)
+        sequences, _ = sampling.sample(task.prior, key, params, JUDGED)
         return sequences, task.reward_fn(sequences)
 
     one = lambda i: draw(jax.random.fold_in(jax.random.key(config.seed), i))
@@ -85,7 +92,7 @@ def runs(config: Config, prepared: Prepared, known: Sequences, number: int) -> S
     return runner.run_seeds(range(c.seeds))
 
 
-def row(config: Config, number: int, result: SeedRuns, seconds: float) -> dict[str, Any]:
+def row(config: Config, number: int, result: SeedRuns) -> dict[str, Any]:
     """Medians over the seeds; None where it was never reached in the median."""
     c = config.experiment
     m = result.metrics["num_reward_evaluations"][:, 0]
@@ -98,7 +105,6 @@ def row(config: Config, number: int, result: SeedRuns, seconds: float) -> dict[s
         "to one half": median(reached(rate >= 0.5)),
         "final": float(np.median(result.final["successes"])) / c.num_final,
         "best": float(np.median(rate.max(axis=1))),
-        "seconds": round(seconds, 1),
     }
 
 
@@ -106,11 +112,14 @@ def main(config: Config) -> None:
     started = time.perf_counter()
     path = report.output_folder(config.experiment.output) / "known.json"
     prepared = prepare(config.experiment)
-    known, rows = failures(config, prepared), []
-    for number in config.numbers:
-        start = time.perf_counter()
-        result = runs(config, prepared, known, number)
-        rows.append(row(config, number, result, time.perf_counter() - start))
+    rows = []
+    for i, source in enumerate(config.sources):
+        known = failures(config, prepared, source)
+        for number in config.numbers:
+            if number or not i:  # none of them is none of either
+                result = runs(config, prepared, known, number)
+                of = {"drawn from": source if number else "-"}
+                rows.append(of | row(config, number, result))
     report.print_table(rows, COLUMNS)
     paid = config.experiment.rounds * config.experiment.settings.num_candidates
     print(f"\nof {paid:,} paid evaluations, medians over {config.experiment.seeds} seeds")

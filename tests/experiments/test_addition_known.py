@@ -26,7 +26,7 @@ def test_a_row_by_hand():
     result = SeedRuns(
         metrics, {"successes": np.array([40, 30, 90])}, np.zeros((3, 1, 1, 1)), (), 0, {}
     )
-    row = known.row(config, 250, result, 1.25)
+    row = known.row(config, 250, result)
     assert row["to the first success"] == 40  # of 40, 60 and 20
     assert row["to one half"] == 60  # of 40, never and 60
     assert (row["final"], row["best"]) == (0.4, 0.6)
