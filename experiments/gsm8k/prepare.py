@@ -63,7 +63,7 @@ def flops_per_response(config: DecoderConfig, prompt_tokens: int, tokens: int) -
     is computed once for many responses and left out."""
     c = config
     attention = 2 * c.width * (c.num_heads + c.num_kv_heads) * c.head_width
-    layer = 2.0 * (attention + 3 * c.width * c.mlp_width)
+    layer = 2.0 * (attention + (2 + c.gated) * c.width * c.mlp_width)
     layer += 4 * c.num_heads * c.head_width * (prompt_tokens + tokens / 2)
     return tokens * (c.num_layers * layer + 2 * c.width * c.vocab_size)
 
@@ -75,7 +75,9 @@ def networks_of(language: LanguageModel, problem: Problem) -> Networks:
 
     def of(dropout):
         if dropout:
-            raise ValueError(f"ours_failure_dropout={dropout}: Qwen2 has no dropout; give 0")
+            raise ValueError(
+                f"ours_failure_dropout={dropout}: a language model has no dropout here; give 0"
+            )
         return model
 
     size = flops_per_response(config, len(prompt), language.response.max_new_tokens)

@@ -66,9 +66,57 @@ def test_an_embedding_may_have_more_rows_than_the_tokenizer_ids_but_not_fewer(tm
         tokenizer.tokenizer(written(tmp_path / "fewer", rows=258))
 
 
-def test_without_a_template_and_qwens_marks_there_is_no_chat(tmp_path):
-    with pytest.raises(ValueError, match="add a chat template"):
-        tokenizer.tokenizer(written(tmp_path, special=SPECIAL[:1]))
+LLAMA = DecoderConfig(300, 8, 1, 2, 1, 6, qkv_bias=False)
+GPT2 = DecoderConfig(
+    300, 8, 1, 2, 2, 6, norm="layer", positions="learned", gated=False, activation="gelu_tanh",
+    out_bias=True, mlp_bias=True,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config,special", [(None, SPECIAL[:1]), (LLAMA, SPECIAL), (GPT2, SPECIAL)])
+def test_without_a_template_of_its_own_or_qwens_marks_a_prompt_is_continued(
+    tmp_path, config, special
+):
+    """Also where another family than Qwen's has the marks, as SmolLM2's base model does."""
+    written(tmp_path, special=special, eos_token=special[0])
+    if config:
+        write_config(tmp_path, config, "float32", {})
+    found = tokenizer.tokenizer(tmp_path)
+    text = "Once <|endoftext|> upon\n é "
+    ids = tokenizer.prompt_ids(found, text)
+    assert found.decode(ids, skip_special_tokens=False) == text and ids.count(256) == 1
+    assert tokenizer.eos_tokens(tmp_path)[-1] == found.eos_token_id == 256
+    assert tokenizer.response_text(found, [*ids[:3], 256, 5]) == found.decode(ids[:3])
+    assert not found.chat_template and tokenizer.prompt_ids(found, "") == []
+
+
+def test_a_prompt_to_continue_begins_as_the_tokenizer_begins_a_text_and_does_not_end(tmp_path):
+    written(tmp_path, special=["<s>", "</s>"])
+    write_config(tmp_path, LLAMA, "float32", {})
+    plain = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    plain.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 256), ("</s>", 257)]
+    )
+    plain.save(str(tmp_path / "tokenizer.json"))
+    change(tmp_path / "tokenizer_config.json", bos_token="<s>", eos_token="</s>")
+    found = tokenizer.tokenizer(tmp_path)
+    assert tokenizer.prompt_ids(found, "ab") == [256, *found.encode("ab", add_special_tokens=False)]
+    assert tokenizer.prompt_ids(found, "") == [256]
+
+
+def test_a_folder_of_gpt2_without_a_tokenizer_json_is_read_as_gpt2s(tmp_path):
+    """Its tokenizer_config.json names no class, and Qwen's splits digits and normalises."""
+    written(tmp_path / "made", special=SPECIAL[:1])
+    made = json.loads((tmp_path / "made" / "tokenizer.json").read_text())
+    vocabulary = made["model"]["vocab"] | {"12": 256, "<|endoftext|>": 257}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n1 2\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 1024}')
+    write_config(tmp_path, GPT2, "float32", {})
+    found = tokenizer.tokenizer(tmp_path)
+    ids = tokenizer.prompt_ids(found, "12e\u0301")
+    assert ids[0] == 256 and found.decode(ids) == "12e\u0301"
+    assert tokenizer.eos_tokens(tmp_path) == (257,)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""The tokenizer of a model's folder, and questions as a chat model is asked them."""
+"""The tokenizer of a model's folder, and prompts as its model reads them.
+
+A question to a model with a chat template is a chat; to any other, text to be continued.
+"""
 
 import contextlib
 import itertools
@@ -7,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from banel_jax.models.language.huggingface_config import CODE, vocab_size
+from banel_jax.models.language.huggingface_config import CODE, family_of, vocab_size
 from banel_jax.models.language.model_files import errors_of, existing_folder, one_line, read_json
 from banel_jax.models.language.optional import optional
 
@@ -22,7 +25,7 @@ CHAT = (  # ChatML, without a system message of its own
     "{% endfor %}"
     f"{{% if add_generation_prompt %}}{START}assistant\n{{% endif %}}"
 )
-CHATML = (  # Qwen2.5's form of a chat, for folders that define none
+CHATML = (  # Qwen2.5's form of a chat, for its folders that define none
     f"{{% if messages[0]['role'] != 'system' %}}{START}system\n{SYSTEM}{END}\n{{% endif %}}{CHAT}"
 )
 AGAIN = "download them anew"
@@ -30,18 +33,19 @@ QUESTION, ANSWER = "What is 1+1?", "It is 2."  # that any template must show
 
 
 def tokenizer(folder: str | Path) -> Any:
-    """The tokenizer of a model's folder, with a chat template; also of a folder without a model.
+    """The tokenizer of a model's folder; also of a folder without a model.
 
     Code that a folder brings along is never run, and nothing is looked for beyond the folder.
 
     Returns:
       The tokenizer of `transformers`, with what ends a response, `eos_tokens`, as `response_ends`.
+      Its `chat_template` is the folder's, or Qwen's for a folder of Qwen2 that has none but has
+      its marks; without one, prompts are continued as they are.
 
     Raises:
       FileNotFoundError: without a tokenizer's files.
       ValueError: where a file cannot be read or names code of the folder's own, or the tokenizer
-        has ids beyond the rows of the model's embedding, or no chat template that works, nor the
-        tokens of Qwen's.
+        has ids beyond the rows of the model's embedding, or a chat template that does not work.
     """
     # Said at import, and of no use here: that there is no PyTorch.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -56,7 +60,7 @@ def tokenizer(folder: str | Path) -> Any:
     with errors_of(folder / names[0], problem, AGAIN):
         found = transformers.AutoTokenizer.from_pretrained(
             str(folder),
-            config=transformers.Qwen2Config() if has_model else None,  # not read once more
+            config=_config(transformers, folder) if has_model else None,
             local_files_only=True,
             trust_remote_code=False,
         )
@@ -67,19 +71,25 @@ def tokenizer(folder: str | Path) -> Any:
             f"{folder}: the tokenizer has token id {largest}, and the model's embedding {rows} "
             "rows; give the tokenizer of this model"
         )
-    if not found.chat_template:
-        if not {START, END} <= vocabulary.keys():
-            raise ValueError(
-                f"{folder}: the tokenizer has no chat template, nor {START} and {END} for Qwen's; "
-                "add a chat template"
-            )
+    is_qwen = not has_model or family_of(folder).model_type == "qwen2"
+    if not found.chat_template and is_qwen and {START, END} <= vocabulary.keys():
         found.chat_template = CHATML
-    if QUESTION not in _rendered(found, [_message("user", QUESTION)], add_generation_prompt=True):
+    question = [_message("user", QUESTION)]
+    if found.chat_template and QUESTION not in _rendered(
+        found, question, add_generation_prompt=True
+    ):
         raise ValueError(f"{_template_file(found)}: its chat template leaves out the question")
     response_text(found, prompt_ids(found, QUESTION))
     ends = (*_named_ends(folder), *_turn_ends(found))
     found.response_ends = tuple(dict.fromkeys(ends))
     return found
+
+
+def _config(transformers, folder):
+    """The family's own, which says of what kind the tokenizer is where no file of its own does."""
+    kind = read_json(folder / "config.json").get("tokenizer_class")
+    family = transformers.CONFIG_MAPPING[family_of(folder).model_type]
+    return family(tokenizer_class=kind if isinstance(kind, str) else None)
 
 
 def _check_json(folder):
@@ -92,9 +102,18 @@ def _check_json(folder):
             )
 
 
-def _encoded(tokenizer, text):
+def _encoded(tokenizer, text, **settings):
+    settings = dict(add_special_tokens=False) | settings
     with errors_of(Path(tokenizer.name_or_path) / CONFIG, f"or {FILES[0]} encodes nothing", AGAIN):
-        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return list(tokenizer(text, verbose=False, **settings)["input_ids"])
+
+
+def _begun(tokenizer, text):
+    """The text's tokens after those that the tokenizer begins with, such as a mark of the start."""
+    ids, whole = _encoded(tokenizer, text), _encoded(tokenizer, text, add_special_tokens=True)
+    start = next((i for i in range(len(whole)) if whole[i : i + len(ids)] == ids), None)
+    found = ids if start is None else whole[: start + len(ids)]  # without a mark of the end
+    return found or [i for i in (tokenizer.bos_token_id,) if i is not None]
 
 
 def _message(role, content):
@@ -117,9 +136,14 @@ def _rendered(tokenizer, chat, **settings):
 def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
     """A question as the tokens after which the answer begins.
 
+    Without a chat template they are those of the text as it is, or the mark of a start alone if it
+    is empty, and the response continues it.
+
     Raises:
       ValueError: where the chat template fails.
     """
+    if not tokenizer.chat_template:
+        return _begun(tokenizer, question_text)
     text = _rendered(tokenizer, [_message("user", question_text)], add_generation_prompt=True)
     return _encoded(tokenizer, text)
 
@@ -168,6 +192,8 @@ def _turn_ends(tokenizer):
     """The tokenizer's own end, and the first of its added tokens after an answer in a chat."""
     if tokenizer.eos_token_id is not None:
         yield tokenizer.eos_token_id
+    if not tokenizer.chat_template:
+        return
     chat = [_message("user", QUESTION), _message("assistant", ANSWER)]
     with contextlib.suppress(ValueError):  # a template may be for questions alone
         _, answer, rest = _rendered(tokenizer, chat).rpartition(ANSWER)
