@@ -84,7 +84,8 @@ class Evaluations:
         return plain
 
     def frame(self) -> Any:
-        """A pandas DataFrame of the columns.
+        """A pandas DataFrame of the columns: numbers as they are here, NaN included, and lists of
+        Python's own for tokens, mask and what the oracle said.
 
         Raises:
           ImportError: where pandas is not installed.
@@ -93,7 +94,8 @@ class Evaluations:
             import pandas
         except ImportError as error:
             raise ImportError("pandas is not installed; pip install pandas") from error
-        return pandas.DataFrame(self.columns())
+        arrays = {k: v for k, v in vars(self).items() if isinstance(v, np.ndarray) and v.ndim == 1}
+        return pandas.DataFrame(self.columns() | arrays)
 
 
 def gathered(rows: list[tuple]) -> Evaluations:

@@ -55,6 +55,32 @@ def test_what_is_read_while_a_run_writes(tmp_path):
     ledger.close()
 
 
+def test_a_frame_of_pandas(tmp_path):
+    pytest.importorskip("pandas")
+    filled(tmp_path / "oracle.sqlite").close()
+    rows = reading.read(tmp_path)
+    frame = rows.frame()
+    assert frame.tokens.tolist() == rows.tokens.tolist() and frame["mask"][1] == MASK[1].tolist()
+    np.testing.assert_array_equal(frame.reward, rows.reward)
+    assert frame.groupby("round").reward.mean().tolist() == [2 / 3, 0]
+    assert frame[frame.state == "failed"].reason.tolist() == ["=no\n"]
+    assert frame.score[0] == {"dock": -7.5} and "text" not in frame
+    for some in (rows, reading.read(tmp_path, rounds=1), reading.read(tmp_path, rounds=9)):
+        frame = some.frame()  # of whatever is missing a number stays a number
+        assert len(frame) == len(some) and frame.cost.sum() == np.nansum(some.cost)
+        kinds = [str(frame[name].dtype) for name in ("reward", "cost", "seconds", "row")]
+        assert kinds == ["float64"] * 3 + ["int64"]
+    texts = reading.read(tmp_path, render=lambda s: ["a"] * len(s.tokens)).frame().text
+    assert texts.tolist() == ["a"] * 8
+
+
+def test_without_pandas_a_frame_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    filled(tmp_path / "oracle.sqlite").close()
+    with pytest.raises(ImportError, match=r"pip install pandas$"):
+        reading.read(tmp_path).frame()
+
+
 def test_filters(tmp_path):
     filled(tmp_path / "oracle.sqlite").close()
     rows = lambda **filters: reading.read(tmp_path, **filters).row.tolist()

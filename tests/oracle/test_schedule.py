@@ -504,6 +504,8 @@ def test_a_feeder_says_why_it_stops_and_when_there_is_nothing_yet():
         with pytest.raises(TimeoutError):
             feeder.wait_for(0, timeout=0.01)
         reasons.append("enough")
+        with pytest.raises(TimeoutError):  # what is in flight is waited for
+            feeder.wait_for(0, timeout=0.5)
         hold.set()
         assert feeder.wait_for(0) == "enough"
         assert not feeder.schedule.in_flight
