@@ -32,20 +32,15 @@ ASKED = ["--prompt=why?", "--max_new_tokens=4", "--oracle=regex: [a-m]"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The folder of a language model of random weights."""
-    import tokenizers
-    import transformers
+    import byte_tokenizer
 
     from banel_jax.models.language import huggingface
-    from banel_jax.models.language.decoder import Decoder, DecoderConfig
+    from banel_jax.models.language.decoder import Decoder
+    from banel_jax.models.language.decoder_config import DecoderConfig
 
     folder = tmp_path_factory.mktemp("model")
-    letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    plain = tokenizers.Tokenizer(tokenizers.models.BPE({x: i for i, x in enumerate(letters)}, []))
-    plain.decoder = tokenizers.decoders.ByteLevel()
-    plain.add_special_tokens(["<|im_end|>"])
-    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<|im_end|>")
-    whole.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    whole.save_pretrained(folder)
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    byte_tokenizer.written(folder, ["<|im_end|>"], template, "<|im_end|>")
     config = DecoderConfig(300, 8, 1, 2, 1, 6)
     shapes = jax.eval_shape(Decoder(config).init, jax.random.key(0), np.zeros(1, np.int32))
     rng = np.random.default_rng(0)

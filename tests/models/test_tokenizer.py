@@ -21,16 +21,9 @@ def change(path, **changes):
 
 def written(folder, special=SPECIAL, template=None, rows=300, eos_token=None):
     """A folder with a byte-level tokenizer of 256 tokens and the special ones after them."""
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    plain = tokenizers.Tokenizer(
-        tokenizers.models.BPE({letter: i for i, letter in enumerate(alphabet)}, [])
-    )
-    plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = tokenizers.decoders.ByteLevel()
-    plain.add_special_tokens(special)
-    whole = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, eos_token=eos_token)
-    whole.chat_template = template
-    whole.save_pretrained(folder)
+    import byte_tokenizer
+
+    byte_tokenizer.written(folder, special, template, eos_token)
     write_config(folder, DecoderConfig(rows, 8, 1, 2, 1, 6), "float32", {"eos_token_id": 258})
     return folder
 
