@@ -16,8 +16,7 @@ from transformers_twin import twin
 from banel_jax import files
 from banel_jax.models.language import huggingface, weight_files
 from banel_jax.models.language.decoder import Decoder
-from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
-from banel_jax.models.language.huggingface_config import read_config
+from banel_jax.models.language.decoder_config import DecoderConfig
 
 pytest.importorskip("safetensors")
 from safetensors import SafetensorError
@@ -192,22 +191,6 @@ def test_other_architectures_are_refused(tmp_path, change):
     name = next(iter(change))
     with pytest.raises(ValueError, match=f"config.json: {name}=.* not supported"):
         huggingface.load(tmp_path)
-
-
-def test_the_published_configuration(tmp_path):
-    """As the folder of Qwen2.5-0.5B has it, with theta beside the other fields."""
-    values = dict(
-        architectures=["Qwen2ForCausalLM"], attention_dropout=0.0, hidden_act="silu",
-        hidden_size=896, intermediate_size=4864, max_position_embeddings=32768,
-        max_window_layers=24, model_type="qwen2", num_attention_heads=14, num_hidden_layers=24,
-        num_key_value_heads=2, rms_norm_eps=1e-06, rope_theta=1000000.0, sliding_window=32768,
-        tie_word_embeddings=True, torch_dtype="bfloat16", use_sliding_window=False,
-        vocab_size=151936,
-    )  # fmt: skip
-    (tmp_path / "config.json").write_text(json.dumps(values))
-    assert read_config(tmp_path) == QWEN2_5_0_5B
-    count = jax.eval_shape(Decoder(QWEN2_5_0_5B).init, jax.random.key(0), jnp.zeros(1, jnp.int32))
-    assert sum(x.size for x in jax.tree.leaves(count)) == 494_032_768
 
 
 def test_only_parameters_of_the_configuration_are_written(tmp_path):

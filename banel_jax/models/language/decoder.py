@@ -108,7 +108,14 @@ class Decoder(nn.Module):
         self.final_norm = _norm(c)
 
     def __call__(self, tokens):
-        """[L] -> float32 [L, V], row t the logits of the token that follows token t."""
+        """[L] -> float32 [L, V], row t the logits of the token that follows token t.
+
+        Raises:
+          ValueError: for more tokens than a learned table of positions has rows.
+        """
+        c = self.config
+        if c.positions == "learned" and tokens.shape[0] > c.context:
+            raise ValueError(f"context={c.context} has no room for {tokens.shape[0]} tokens")
         positions = jnp.arange(tokens.shape[0])
         features, _ = self.features(tokens, positions, positions[:, None] >= positions)
         return self.logits(features)
@@ -117,8 +124,7 @@ class Decoder(nn.Module):
         x = self.embedding[tokens].astype(self.config.dtype)
         if self.config.positions == "rotary":
             return x
-        rows = self.position_table.at[positions]
-        return x + rows.get(mode="fill", fill_value=jnp.nan).astype(self.config.dtype)
+        return x + self.position_table[positions].astype(self.config.dtype)
 
     def features(self, tokens, positions, seen, prefix=None, prefix_seen=None):
         """What the logits are made from, [L, D], and each layer's (keys, values)."""
