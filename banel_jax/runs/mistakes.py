@@ -10,6 +10,7 @@ from banel_jax import files
 
 EXTRAS = {  # what to install for a package that is missing
     **dict.fromkeys(("safetensors", "transformers", "tokenizers", "jinja2"), "gsm8k"),
+    "gguf": "gguf",
     "torch": "benchmark",
     "tensorflow_datasets": "data",
 }

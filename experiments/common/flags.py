@@ -7,7 +7,7 @@ name, `--banel.kappa=1`. Help texts come from the docstring's `Attributes:` sect
 import logging
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -56,6 +56,7 @@ def run(
     sweep: Callable[[str, list[tuple[str, Config]]], Any] | None = None,
     resumes: bool = True,
     relevant: Callable[[Config], Collection[str]] | None = None,
+    positional: Sequence[str] = (),
 ) -> None:
     """Parses the flags into a configuration, runs `main` on it and ends the process.
 
@@ -69,14 +70,17 @@ def run(
       resumes: stopped, the same command goes on where it was; said where it is stopped.
       relevant: the flags, or groups of them, that matter to what a configuration runs; `--help`
         shows them where `--algorithms` is given.
+      positional: flags that may also be given without their names, in this order.
 
     A person's mistake ends the program with one line; `--verbosity=1` shows where it came from.
     """
     stopped = border.GOES_ON if resumes else border.STARTS_ANEW
-    border.program(lambda: _run(main, defaults, presets, sweep, relevant), stopped, _told)
+    border.program(
+        lambda: _run(main, defaults, presets, sweep, relevant, positional), stopped, _told
+    )
 
 
-def _run(main, defaults, presets, sweep, relevant):
+def _run(main, defaults, presets, sweep, relevant, positional=()):
     if presets:
         defaults = _chosen_preset(presets, defaults)
     kept = "folder for what is compiled; empty for none, by default in the user's cache"
@@ -85,15 +89,18 @@ def _run(main, defaults, presets, sweep, relevant):
     sys.argv = [a for a in sys.argv if a not in given]
     read = define(defaults)
     if kind := help.wanted(sys.argv[1:]):
-        print(_help(kind, defaults, presets or {}, sweep, relevant, read))
+        print(_help(kind, defaults, presets or {}, sweep, relevant, read, positional))
         return
 
     def checked(argv):
         logging.getLogger("jax").setLevel(logging.WARNING)
         if not flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.WARNING)  # checkpoints are chatty
-        if len(argv) > 1:
-            raise ValueError(f"unknown argument {argv[1]!r}; flags are given as --name=value")
+        if len(argv) > 1 + len(positional):
+            last = argv[1 + len(positional)]
+            raise ValueError(f"unknown argument {last!r}; flags are given as --name=value")
+        for name, value in zip(positional, argv[1:], strict=False):
+            flags.FLAGS[name].parse(value)
         compilation.keep(flags.FLAGS[CACHE].value)
         config = None if given else read()
         _start_jax()
@@ -116,7 +123,7 @@ def _parsed(arguments):
         raise ValueError(f"{error}; --help lists the flags") from error
 
 
-def _help(kind, defaults, presets, sweep, relevant, read):
+def _help(kind, defaults, presets, sweep, relevant, read, positional):
     about = sys.modules["__main__"].__doc__ or ""
     more = {f"{CACHE}=FOLDER": flags.FLAGS[CACHE].help}
     if kind == "full":
@@ -126,9 +133,8 @@ def _help(kind, defaults, presets, sweep, relevant, read):
     if relevant and any(re.match(r"--?algorithms\b", a) for a in given):
         _parsed(given)
         chosen = relevant(read())
-    return help.short(
-        border.program_name(), about, defaults, presets, more, chosen, sweep is not None
-    )
+    program = " ".join([border.program_name(), *(name.upper() for name in positional)])
+    return help.short(program, about, defaults, presets, more, chosen, sweep is not None)
 
 
 def _start_jax():

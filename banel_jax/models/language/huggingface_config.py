@@ -41,12 +41,12 @@ def read_config(folder: str | Path, **settings: Any) -> DecoderConfig:
       ValueError: where the model is of a family that is not supported, or a key is not known or
         has a value that is not supported, or a value is none that a field can have.
     """
-    return dataclasses.replace(_config(*_found(folder)), **settings)
+    return dataclasses.replace(parse(*_found(folder)), **settings)
 
 
 def vocab_size(folder: str | Path) -> int:
     """The rows of the embedding of a folder's model; errors as of `read_config`."""
-    return _config(*_found(folder)).vocab_size
+    return parse(*_found(folder)).vocab_size
 
 
 def family_of(folder: str | Path) -> Family:
@@ -104,7 +104,12 @@ def _family(path, found):
     return family
 
 
-def _config(path, found):
+def parse(path: Path, found: dict[str, Any]) -> DecoderConfig:
+    """The configuration that values of config.json are, or would be; `path` is what is named.
+
+    Raises:
+      ValueError: as `read_config`.
+    """
     family = _family(path, found)
     try:
         return DecoderConfig(**_fields(family, found))

@@ -1,10 +1,10 @@
-"""Packages of the extra `gsm8k`, imported when a function needs them and not before."""
+"""Packages of an extra, imported when a function needs them and not before."""
 
 import importlib
 from typing import Any
 
 
-def optional(name: str) -> Any:
+def optional(name: str, extra: str = "gsm8k") -> Any:
     """A module of the extra.
 
     Raises:
@@ -14,5 +14,5 @@ def optional(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ValueError(
-            f"this needs {name.split('.')[0]}: pip install 'banel_jax[gsm8k]' ({error})"
+            f"this needs {name.split('.')[0]}: pip install 'banel_jax[{extra}]' ({error})"
         ) from error
