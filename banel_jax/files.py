@@ -91,6 +91,15 @@ def expand(path: str | os.PathLike) -> Path:
         raise ValueError(f"{path}: {error}") from error
 
 
+def cache_folder(name: str) -> Path:
+    """Of this package in the user's cache, which need not exist.
+
+    Raises:
+      ValueError: where there is no home folder.
+    """
+    return expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "banel_jax" / name
+
+
 def writable_folder(path: Path | str, what: str = "folder") -> Path:
     """A folder that a person named, made where it is missing and tried by writing into it.
 

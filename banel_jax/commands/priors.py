@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -10,6 +9,7 @@ import jax
 from banel_jax import files, prior_files, sampling
 from banel_jax.commands import named
 from banel_jax.commands.settings import What
+from banel_jax.models.language import named_models
 from banel_jax.oracle.known import Known
 from banel_jax.oracle.known import read as read_known
 from banel_jax.oracle.values import one_line
@@ -55,8 +55,8 @@ def prior(what: What) -> Found:
     path = files.expand(what.prior)
     if what.prior in TASKS:
         found = _of_task(TASKS[what.prior]())
-    elif path.is_dir():
-        found = _language_model(path, what)
+    elif path.is_dir() or what.prior in named_models.NAMED:
+        found = _language_model(what)
     elif path.is_file():
         found = Found(*prior_files.with_model(path))
     elif named.is_name(what.prior):
@@ -64,7 +64,7 @@ def prior(what: What) -> Found:
     else:
         raise ValueError(
             f"--prior={what.prior} is no folder, no file, none of the tasks {', '.join(TASKS)}, "
-            "and not module:function"
+            f"none of the models {', '.join(named_models.NAMED)}, and not module:function"
         )
     return found._replace(text=_text(what.text)) if what.text else found
 
@@ -98,12 +98,12 @@ def _of_task(task: Task) -> Found:
     return Found(task.prior, task.prior_params, task.render if texts else None, task.reward_fn)
 
 
-def _language_model(folder: Path, what: What) -> Found:
+def _language_model(what: What) -> Found:
     from banel_jax.models.language import prompted
 
     if not what.prompt:
-        raise ValueError(f"--prior={folder} is a language model; give it a --prompt")
-    found = prompted.load(folder, what.prompt, what.max_new_tokens)
+        raise ValueError(f"--prior={what.prior} is a language model; give it a --prompt")
+    found = prompted.load(what.prior, what.prompt, what.max_new_tokens)
     return Found(found.model, found.params, found.text, is_language_model=True)
 
 

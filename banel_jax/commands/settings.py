@@ -23,9 +23,9 @@ class What:
     """What a run is made of.
 
     Attributes:
-      prior: where it starts: a folder with a language model, a prior_cache file, a task of the
-        library (two_circles, gaussian_1d), or module:function for a Task, or a model and its
-        parameters.
+      prior: where it starts: a folder with a language model, a model's name (smollm2), a
+        prior_cache file, a task of the library (two_circles, gaussian_1d), or module:function for
+        a Task, or a model and its parameters.
       oracle: what answers: module:function, "command: PROGRAM ARGUMENT ...", by-hand, or a check
         of the text ("exact: TEXT", "numeric: NUMBER", "regex: PATTERN"); by default the task's own.
       algorithm: what learns.

@@ -17,8 +17,7 @@ ENABLED = "enable_compilation_cache"
 
 def default_folder() -> Path:
     """In the user's cache, one for each kind of machine: compiled programs fit no other."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return files.expand(home) / "banel_jax" / "compiled" / _machine()
+    return files.cache_folder("compiled") / _machine()
 
 
 def keep(folder: str | None) -> None:

@@ -50,7 +50,7 @@ class Config(MethodsConfig):
     """Settings of the experiment.
 
     Attributes:
-      model: folder of the prior.
+      model: folder of the prior, or `smollm2` (see docs/prior.md).
       data_dir: folder of GSM8K's files; empty for that of BANEL_DATA_DIR.
       split: `train` or `test`.
       question: rows of the split, counted from 0; each is a run of its own.

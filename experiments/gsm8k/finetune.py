@@ -21,8 +21,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from banel_jax import files, parallel, sampling, training
-from banel_jax.models.language import huggingface, responses
+from banel_jax import parallel, sampling, training
+from banel_jax.models.language import huggingface, named_models, responses
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.responses import Prompt, ResponseConfig, pad_prompts
 from banel_jax.models.language.weight_files import check_free
@@ -164,7 +164,7 @@ def chosen(config: Config, step: int, number: int) -> Int[np.ndarray, " q"]:
 def main(config: Config) -> None:
     started = time.perf_counter()
     folder = report.output_folder(config.folder)
-    check_free(folder, like=config.model)
+    check_free(folder, like=named_models.folder(config.model))
     model = load(config.model, config.max_new_tokens)
     problems, prompts = questions_of(config, model, "train", config.num_problems or None)
     test, test_prompts = questions_of(config, model, "test", config.num_evaluated)
@@ -201,7 +201,7 @@ def main(config: Config) -> None:
         f"mean@{config.mean_at} after: {after:.4f}; reward of the first {tenth} steps "
         f"{rewards[:tenth].mean():.4f}, of the last {rewards[-tenth:].mean():.4f}"
     )
-    huggingface.save(folder, model.config, state.params, like=files.expand(config.model))
+    huggingface.save(folder, model.config, state.params, like=named_models.folder(config.model))
     report.write_json(
         folder / "finetuning.json",
         report.provenance(started)

@@ -13,7 +13,7 @@ class Config:
     """Settings of the fine-tuning.
 
     Attributes:
-      model: folder of the model to begin with.
+      model: folder of the model to begin with, or `smollm2`.
       data_dir: folder of GSM8K's files; empty for that of BANEL_DATA_DIR.
       folder: where the model is saved.
       num_problems: of the training split, the first that are short enough; 0 for all.

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from banel_jax import files, parallel, sampling
-from banel_jax.models.language import huggingface, responses
+from banel_jax import parallel, sampling
+from banel_jax.models.language import huggingface, named_models, responses
 from banel_jax.models.language import tokenizer as tokenizers
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.responses import Prompt, ResponseConfig
@@ -58,20 +58,21 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
     """The model of a folder.
 
     Args:
-      folder: with its weights and its tokenizer.
+      folder: with its weights and its tokenizer, or the name of a model.
       max_new_tokens: of a response.
       **settings: as for `huggingface.load`.
 
     Raises:
       ValueError: if there is none, or it cannot be used.
     """
-    if not files.expand(folder).is_dir():
+    path = named_models.folder(folder)
+    if not path.is_dir():
         raise ValueError(
-            f"model={folder}: there is no such folder; name a Hugging Face folder of Qwen2, or "
+            f"model={folder}: there is no such folder; name a Hugging Face folder or smollm2, or "
             "train a stand-in with `python -m experiments.gsm8k pretrain`"
         )
-    tokenizer = tokenizers.tokenizer(folder)
-    config, params = huggingface.load(folder, **settings)
+    tokenizer = tokenizers.tokenizer(path)
+    config, params = huggingface.load(path, **settings)
     # A small model has room for more positions' logits, and for a gradient's activations.
     block = min(HEAD_BLOCK, max(config.head_block, HEAD_LOGITS // config.vocab_size))
     config = dataclasses.replace(config, head_block=block, remat=config.width >= LARGE)

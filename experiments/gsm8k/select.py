@@ -36,7 +36,7 @@ class Config:
     """Settings of the selection.
 
     Attributes:
-      model: folder of the model.
+      model: its folder, or `smollm2`.
       data_dir: folder of GSM8K's files; empty for that of BANEL_DATA_DIR.
       split: `train` or `test`.
       first, num_questions: rows of the split to look at; 0 for all from `first` on.

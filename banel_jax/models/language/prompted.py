@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.models.language import huggingface, responses, tokenizer
+from banel_jax.models.language import huggingface, named_models, responses, tokenizer
 from banel_jax.types import Params, SequenceModel, Sequences
 
 
@@ -33,7 +33,7 @@ def load(folder: str | Path, prompt: str, max_new_tokens: int = 256) -> Prompted
     """A model's responses to a prompt, which is put as a chat of one turn where it has chats.
 
     Args:
-      folder: with the weights and the tokenizer.
+      folder: with the weights and the tokenizer, or the name of a model (`named_models`).
       prompt: the text of the turn.
       max_new_tokens: the longest response.
 
@@ -41,6 +41,7 @@ def load(folder: str | Path, prompt: str, max_new_tokens: int = 256) -> Prompted
       FileNotFoundError, ValueError: as `huggingface.load` and `tokenizer.tokenizer`; ValueError
         where the context has no room for the prompt and a response.
     """
+    folder = named_models.folder(folder)
     words = tokenizer.tokenizer(folder)
     config, params = huggingface.load(folder, param_dtype=jnp.float32)
     ids = tokenizer.prompt_ids(words, prompt)
