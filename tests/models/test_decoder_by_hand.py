@@ -164,6 +164,23 @@ def test_responses_to_prompts_padded_on_either_side(name):
     np.testing.assert_allclose(found, expected * 2, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["qwen3", "llama3", "gpt2"])
+def test_the_samplers_likelihoods_are_those_by_hand(name):
+    c = CONFIGS[name]
+    params = parameters(c)
+    config, prompts = responses.ResponseConfig(5, (3, 8)), responses.pad_prompts(PROMPTS)
+    draw = lambda params, key, prompt: responses.sample(c, config, key, params, prompt)
+    keys = jax.random.split(jax.random.key(0), (8, 2))
+    each = jax.vmap(jax.vmap(draw, (None, 0, 0)), (None, 0, None))
+    drawn, log_probs = jax.jit(each)(params, keys, prompts)
+    for i, j in np.ndindex(8, 2):
+        tokens = np.asarray(drawn.tokens[i, j])[np.asarray(drawn.mask[i, j])]
+        after = softmax(logits(params, (*PROMPTS[j], *tokens), c))[len(PROMPTS[j]) - 1 : -1]
+        expected = np.log(after[np.arange(len(tokens)), tokens]).sum()
+        np.testing.assert_allclose(log_probs[i, j], expected, atol=1e-4)
+    assert len(set(np.asarray(drawn.mask.sum(-1)).ravel().tolist())) > 1
+
+
 def test_the_likeliest_response_ends_with_its_end():
     params, tokens = parameters(), list(PROMPTS[0])
     for _ in range(5):

@@ -11,7 +11,7 @@ from flax import traverse_util
 
 from banel_jax.models.language import huggingface
 from banel_jax.models.language.decoder import Decoder
-from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
+from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig, RopeScaling
 from banel_jax.models.language.huggingface_config import read_config, write_config
 
 pytest.importorskip("safetensors")
@@ -136,6 +136,63 @@ def test_the_values_of_another_familys_folder_are_not_taken_over(tmp_path):
     written = json.loads((tmp_path / "new" / "config.json").read_text())
     assert written["eos_token_id"] == 50256 and not {"n_embd", "activation_function"} & set(written)
     assert huggingface.load(tmp_path / "new")[0] == CONFIG
+
+
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
+OTHERWISE = {  # keys and values that change the numbers of a family, or might
+    "Qwen2.5-0.5B": [
+        dict(use_sliding_window=True), dict(attention_bias=False), dict(mlp_bias=True),
+        dict(layer_types=["full_attention", "sliding_attention"]), dict(n_embd=896),
+        dict(rope_scaling=LLAMA3 | dict(rope_type="yarn")), dict(final_logit_softcapping=30.0),
+    ],
+    "SmolLM2-135M": [
+        dict(rope_interleaved=True), dict(hidden_act="relu2"), dict(qk_norm=True),
+        dict(rope_scaling={"type": "dynamic", "factor": 2.0}), dict(partial_rotary_factor=0.5),
+        dict(rope_parameters={"rope_type": "longrope"}), dict(attention_bias="yes"),
+        dict(quantization_config={"bits": 4}), dict(embedding_multiplier=2.0),
+        dict(sliding_attention={}), dict(head_dim=7), dict(mlp_bias=1),
+    ],
+    "Mistral-7B-v0.3": [dict(attention_bias=True), dict(num_local_experts=8)],
+    "Qwen3-0.6B": [dict(use_sliding_window=True), dict(mlp_bias=True), dict(head_dim=True)],
+    "distilgpt2": [
+        dict(scale_attn_weights=False), dict(scale_attn_by_inverse_layer_idx=True),
+        dict(activation_function="relu"), dict(add_cross_attention=True), dict(n_head=7),
+        dict(rope_scaling=LLAMA3), dict(hidden_size=64), dict(num_key_value_heads=4),
+        dict(layer_norm_epsilon=0), dict(n_inner=0), dict(is_encoder_decoder=True),
+        dict(pruned_heads={"0": [1]}), dict(rope_theta=1e4),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name,changes", [(name, each) for name, rows in OTHERWISE.items() for each in rows]
+)
+def test_what_would_change_the_numbers_is_refused_by_name(tmp_path, name, changes):
+    (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[name][1] | changes))
+    with pytest.raises(ValueError, match=rf"config\.json: .*{next(iter(changes))}\b") as error:
+        read_config(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_llama3_is_of_the_context_where_no_other_length_is_named(tmp_path):
+    """In the order of `transformers`: beside the others, with the scaling, the context."""
+    name, length = "SmolLM2-135M", "original_max_position_embeddings"
+    for place in ("rope_scaling", "rope_parameters"):
+        for inner, outer, expected in ((None, None, 8192), (64, None, 64), (64, 32, 32)):
+            values = PUBLISHED[name][1] | {place: LLAMA3 | {length: inner}, length: outer}
+            (tmp_path / "config.json").write_text(json.dumps(values))
+            expected_scaling = RopeScaling("llama3", 8.0, 1.0, 4.0, expected)
+            found = read_config(tmp_path)
+            assert (found.rope_scaling, found.rope_theta) == (expected_scaling, 1e5)
+
+
+@pytest.mark.parametrize("name", ["Qwen2", "Llama", "Mistral", "Qwen3", "GPT2"])
+def test_every_key_that_transformers_writes_is_known(tmp_path, name):
+    transformers = pytest.importorskip("transformers")
+    settings = dict(sliding_window=None) if name == "Mistral" else {}
+    values = getattr(transformers, f"{name}Config")(**settings).to_json_string(use_diff=False)
+    (tmp_path / "config.json").write_text(values)
+    assert read_config(tmp_path).vocab_size == json.loads(values)["vocab_size"]
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])

@@ -210,6 +210,6 @@ CHANGES_NOTHING = re.compile(
     r"|typical_p|repetition_penalty|(exponential_decay_)?length_penalty|diversity_penalty"
     r"|(encoder_)?no_repeat_ngram_size|num_return_sequences|remove_invalid_values|bad_words_ids"
     r"|(begin_)?suppress_tokens|(attention|hidden|resid|embd|attn)_(dropout|pdrop)|summary_.*"
-    r"|n_ctx|n_special|predict_special_tokens|reorder_and_upcast_attn|is_llama_config"
+    r"|n_ctx|max_sequence_length|n_special|predict_special_tokens|reorder_and_upcast_attn|is_llama_config"
     r"|cross_attention_hidden_size"
 )

@@ -1,5 +1,6 @@
 """Where each tensor of a model's files stands in the parameters, and the form that it has there."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ class Tensor:
         return whole[::-1] if self.turned else whole
 
 
+@functools.lru_cache(maxsize=8)
 def shapes_of(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """The shape of each of a model's parameters, by its path."""
     start = jax.ShapeDtypeStruct((1,), jnp.int32)
