@@ -102,6 +102,12 @@ def test_what_is_given_is_kept_and_not_paid(tmp_path):
     ledger.close()
 
 
+def test_a_shorter_sequence_is_another_than_one_that_ends_in_0(tmp_path):
+    given = known.read(written(tmp_path, "tokens,reward\n1 0,0\n1,1\n1 0,0\n"))
+    assert given.tokens.tolist() == [[1, 0]] * 2 and given.reward.tolist() == [0, 1]
+    assert given.mask.tolist() == [[True, True], [True, False]]
+
+
 def test_what_is_known_to_fail_is_asked_for_and_what_has_an_answer_is_not(tmp_path):
     ledger, asked = Ledger(tmp_path / "oracle.sqlite", "a"), []
     ledger.give(known.read(written(tmp_path, "tokens,reward\n1 2,failed\n3 4,1\n")))
