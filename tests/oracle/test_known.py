@@ -112,7 +112,7 @@ def test_what_is_known_to_fail_is_asked_for_and_what_has_an_answer_is_not(tmp_pa
     ledger, asked = Ledger(tmp_path / "oracle.sqlite", "a"), []
     ledger.give(known.read(written(tmp_path, "tokens,reward\n1 2,failed\n3 4,1\n")))
     answer = lambda x: asked.extend(x.tokens.tolist()) or [0] * len(x.tokens)
-    oracle = Oracle(answer, None, ledger, OracleConfig(memo="free"))
+    oracle = Oracle(answer, None, ledger, OracleConfig(memo="free", on_failure="drop"))
     proposed = Sequences(np.array([[3, 4], [1, 2]], np.int32), np.ones((2, 2), bool))
     assert oracle.evaluate(0, proposed).tolist() == [1, 0] and asked == [[1, 2]]
 

@@ -235,13 +235,14 @@ def test_the_page_says_what_the_run_lies_above(told, tmp_path):
     shown = on_a_page(
         folder, ("low", 0.0, 0.0, rate / 3), ("near", rate, rate / 2, 2 * rate),
         ("high", None, 2 * rate, 1.0), ("lost", None, None, None), ("rare", 1e-7, 1e-9, 1e-6),
+        ("upto", None, 0.0, rate), ("from", None, rate, 1.0),
     )  # fmt: skip
-    for line in ("It lies above low, rare.", "It is not told apart from near.",
+    for line in ("It lies above low, rare.", "It is not told apart from near, upto, from.",
                  "It lies below high.", "Nothing is known of lost."):  # fmt: skip
         assert line in shown.texts
     assert any(one.startswith(f"This run, round 1: {rate:.3g} (") for one in shown.texts)
     bars = [value for name, value in shown.attributes if (name, value) == ("class", "bar a")]
-    assert len(bars) == 4 and shown.text.count("would cost 5") == 5
+    assert len(bars) == 6 and shown.text.count("would cost 5") == 7
 
 
 def test_a_figure_has_its_rates_in_their_places():
