@@ -69,7 +69,9 @@ def begun_with(
 
     def init(key, prior_params):
         first_key, know_key = jax.random.split(key)
-        return know(know_key, algorithm.init(first_key, prior_params), sequences, rewards)
+        # The compiler would work out for itself, and slowly, what follows from these values.
+        told = jax.lax.optimization_barrier((sequences, rewards))
+        return know(know_key, algorithm.init(first_key, prior_params), *told)
 
     return algorithm._replace(init=init)
 

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from tiny_run import LENGTH, MODEL, PRIOR, M, V, learner, reward, same
 
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.oracle import OracleConfig, known
+from banel_jax.runs import given
 from banel_jax.runs.loop import RunConfig, run
 from banel_jax.training import TrainingConfig
+from banel_jax.types import Sequences
 
 ROUNDS = 3
 FIT = TrainingConfig(epochs=20, batch_size=8, learning_rate=0.2)
@@ -118,3 +121,15 @@ def test_successes_are_written_when_they_are_known_and_completed_after_a_stop(tm
     run(learner(), PRIOR, reward, RunConfig(rounds=ROUNDS + 1, seed=1), folder, text=texts)
     again = [json.loads(line) for line in (folder / "successes.jsonl").read_text().splitlines()]
     assert again[: len(lines)] == lines
+
+
+def test_the_compiler_is_not_to_work_out_what_follows_from_what_is_known():
+    known_rows = Sequences(jnp.zeros((9, LENGTH), jnp.int32), jnp.arange(36).reshape(9, 4) < 30)
+
+    def know(key, state, sequences, rewards):
+        return jnp.sum(jnp.any(sequences.mask, axis=1) * (1 - rewards))
+
+    counting = ALGORITHM._replace(init=lambda key, params: None, know=know)
+    init = given.begun_with(counting, known_rows, jnp.zeros(9)).init
+    compiled = jax.jit(init).lower(jax.random.key(0), FLAT).compile()
+    assert "reduce(" in compiled.as_text() and float(compiled(jax.random.key(0), FLAT)) == 8
