@@ -104,7 +104,8 @@ def _language_model(what: What) -> Found:
     if not what.prompt:
         raise ValueError(f"--prior={what.prior} is a language model; give it a --prompt")
     found = prompted.load(what.prior, what.prompt, what.max_new_tokens)
-    return Found(found.model, found.params, found.text, is_language_model=True)
+    text = found._replace(params=None).text  # which needs none of the weights
+    return Found(found.model, found.params, text, is_language_model=True)
 
 
 def known(what: What, found: Found) -> Known | None:

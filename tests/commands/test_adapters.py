@@ -1,7 +1,9 @@
 """Language models by command: low-rank adapters over them, unless all weights are to learn."""
 
 import dataclasses
+import gc
 import re
+import weakref
 from pathlib import Path
 
 import jax
@@ -108,6 +110,16 @@ def test_adapters_are_for_language_models_and_where_they_are_asked_for(model):
     first, second = (algorithms.learner(what, prior, seed).start for seed in (0, 1))
     path = next(iter(first))
     assert (first[path].a != second[path].a).any()
+
+
+def test_the_weights_are_there_once(model):
+    """What a run keeps of its prior is the copy that the adapters share."""
+    what, prior = found(model)
+    weights = [weakref.ref(leaf) for leaf in jax.tree.leaves(prior.params)]
+    kept = algorithms.learner(what, prior, 0), prior.text
+    del prior
+    gc.collect()
+    assert kept and not any(leaf() is not None for leaf in weights)
 
 
 @pytest.mark.parametrize("algorithm", sorted(algorithms.KINDS.keys() - {"banel"}))
