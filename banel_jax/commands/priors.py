@@ -10,6 +10,7 @@ from banel_jax import files, prior_files, sampling
 from banel_jax.commands import named
 from banel_jax.commands.settings import What
 from banel_jax.models.language import named_models
+from banel_jax.models.language.model_files import CONVERT
 from banel_jax.oracle.known import Known
 from banel_jax.oracle.known import read as read_known
 from banel_jax.oracle.values import one_line
@@ -57,6 +58,8 @@ def prior(what: What) -> Found:
         found = _of_task(TASKS[what.prior]())
     elif path.is_dir() or what.prior in named_models.NAMED:
         found = _language_model(what)
+    elif path.suffix == ".gguf" and path.is_file():
+        raise ValueError(f"--prior={what.prior} is a file of GGUF; {CONVERT}")
     elif path.is_file():
         found = Found(*prior_files.with_model(path))
     elif named.is_name(what.prior):

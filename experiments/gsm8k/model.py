@@ -63,10 +63,10 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
       **settings: as for `huggingface.load`.
 
     Raises:
-      ValueError: if there is none, or it cannot be used.
+      OSError, ValueError: if there is none, or it cannot be used.
     """
     path = named_models.folder(folder)
-    if not path.is_dir():
+    if not path.exists():
         raise ValueError(
             f"model={folder}: there is no such folder; name a Hugging Face folder or smollm2, or "
             "train a stand-in with `python -m experiments.gsm8k pretrain`"

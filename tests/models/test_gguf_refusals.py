@@ -1,10 +1,20 @@
 """GGUF files that make no folder: what is amiss is one line that names the file."""
 
+import json
+
 import numpy as np
 import pytest
 from gguf_files import in_gguf, metadata, model, weights, write
 
-from banel_jax.models.language import gguf
+from banel_jax.commands import priors
+from banel_jax.commands.settings import What
+from banel_jax.models.language import gguf, huggingface
+from experiments.gsm8k import model as gsm8k_model
+
+LLAMA = {
+    "vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 64,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -82,3 +92,17 @@ def test_a_weight_that_is_not_finite_is_named_and_leaves_nothing_behind(tmp_path
     with pytest.raises(ValueError, match=r"blk\.1\.ffn_up\.weight in .*a\.gguf holds NaN"):
         gguf.convert(path, tmp_path / "it")
     assert not list((tmp_path / "it").iterdir())
+
+
+def test_a_file_of_gguf_in_place_of_a_folder_is_to_be_converted(tmp_path):
+    path = model(tmp_path / "a.gguf", "llama")[0]
+    converted = "make a folder of it: python -m experiments.convert FILE FOLDER"
+    with pytest.raises(NotADirectoryError, match=rf"a\.gguf is a file; {converted}"):
+        huggingface.load(path)
+    with pytest.raises(NotADirectoryError, match=converted):
+        gsm8k_model.load(str(path), 8)
+    with pytest.raises(ValueError, match=rf"--prior=.*a\.gguf is a file of GGUF; {converted}"):
+        priors.prior(What(prior=str(path)))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"} | LLAMA))
+    with pytest.raises(FileNotFoundError, match=converted):
+        huggingface.load(tmp_path)

@@ -15,6 +15,7 @@ from banel_jax.models.language.optional import optional
 POINTER = b"version https://git-lfs"  # how the files begin that stand in for those of git LFS
 FETCH = "it is git LFS's pointer to the file; fetch the file itself with `git lfs pull`"
 MEND = "it is damaged or cut short; download or save it anew"
+CONVERT = "make a folder of it: python -m experiments.convert FILE FOLDER"  # of GGUF
 LONGEST = 500  # characters of what a library has to say
 
 
@@ -28,7 +29,8 @@ def existing_folder(folder: Path | str) -> Path:
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {folder}; name that of a model")
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; name the folder that holds it")
+        mend = CONVERT if folder.suffix == ".gguf" else "name the folder that holds it"
+        raise NotADirectoryError(f"{folder} is a file; {mend}")
     return folder
 
 

@@ -64,6 +64,8 @@ def find(folder: Path) -> list[Path]:
     if not names:
         other = sorted(path.name for form in OTHERS for path in folder.glob(form))
         mend = f"convert {other[0]} to safetensors" if other else "complete the folder"
+        if other and other[0].endswith(".gguf"):
+            mend = model_files.CONVERT
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}; {mend}")
     return [folder / name for name in names]
 
