@@ -14,14 +14,24 @@ from banel_jax.types import Key, Params, SequenceModel, Sequences
 # Tuned on CPU: what attention reads of a chunk's cache goes with its size times length^2, and
 # should stay near the core; short sequences want as many rows to a matrix product as they get.
 READ_PER_CHUNK = {"cpu": 400_000}
+# Weights beyond the caches are read from memory in each step, for as many rows as there are.
+LARGE_BYTES, LARGE_ROWS = 16_000_000, 64
 
 LADDER = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)  # temperatures of the control that costs nothing
 
 
-def default_chunk_size(length: int) -> int:
-    """How many sequences of `length` tokens to draw at a time on the default backend."""
+def default_chunk_size(length: int, weights: Any = ()) -> int:
+    """How many sequences to draw at a time on the default backend.
+
+    Args:
+      length: of a sequence, in tokens.
+      weights: the arrays of the model, in a tree.
+    """
     read = READ_PER_CHUNK.get(jax.default_backend())
-    return max(8, min(256, read // length**2)) if read else 512
+    if not read:
+        return 512
+    large = sum(x.nbytes for x in jax.tree.leaves(weights)) > LARGE_BYTES
+    return max(LARGE_ROWS if large else 8, min(256, read // length**2))
 
 
 @partial(jax.jit, static_argnames=("model", "n", "chunk_size"))
@@ -72,8 +82,9 @@ def sample_indices(
     key = portable(key)
     tempered = {} if temperature is None else {"temperature": temperature}
     if chunk_size is None:
-        sequence, _ = jax.eval_shape(model.sample, key, params)
-        chunk_size = default_chunk_size(sequence.tokens.shape[-1])
+        traced, (sequence, _) = jax.make_jaxpr(model.sample, return_shape=True)(key, params)
+        weights = params, traced.consts  # such as the base of adapters
+        chunk_size = default_chunk_size(sequence.tokens.shape[-1], weights)
     return map_sequences(draw, (key, params, tempered), indices, chunk_size)
 
 

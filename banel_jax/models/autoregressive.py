@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from banel_jax.models.generation import generate
 from banel_jax.types import Params, SequenceModel, Sequences
 
 
@@ -37,6 +38,9 @@ class Network(NamedTuple):
       token_log_probs: `token_log_probs(prepared, tokens [length], temperature, dropout_key or
         None) -> float32 [length]`, for networks whose logits of a whole sequence are too
         large; None takes them from `logits`.
+      first: `first(prepared, cache) -> (logits [V], cache)`, for networks that know what comes
+        first once they are prepared; None takes a step from the start.
+      segment_size: `segment_size(length)`, how many positions the cache grows by.
     """
 
     init: Callable[..., Any]
@@ -45,6 +49,8 @@ class Network(NamedTuple):
     step: Callable[..., Any]
     prepare: Callable[[Params], Any] = lambda params: params
     token_log_probs: Callable[..., Any] | None = None
+    first: Callable[..., Any] | None = None
+    segment_size: Callable[[int], int] = segment_size
 
 
 def sequence_model(
@@ -73,39 +79,24 @@ def sequence_model(
         return jnp.sum(jnp.where(sequence.mask, taken, 0.0))
 
     def sample(key, params, *, temperature=1.0):
-        prepared = network.prepare(params)
+        # One draw for many positions: random bits cost less in bulk than a few at every step.
+        size = segment_size(length)
+        uniforms = jnp.concatenate(
+            [
+                jax.random.uniform(
+                    jax.random.fold_in(key, start), (min(size, length - start), 2), jnp.float32
+                )
+                for start in range(0, length, size)
+            ]
+        )
 
-        def body(carry, xs):
-            position, uniforms = xs
-            previous, alive, total, cache = carry
-            logits, cache = network.step(prepared, previous, position, cache)
+        def take(position, logits):
             log_probs = jax.nn.log_softmax(logits / temperature)
-            token = jnp.where(alive, draw(uniforms, jnp.exp(log_probs)), 0)
-            total = total + jnp.where(alive, log_probs[token], 0.0)
-            still = alive
-            for end in ends:
-                still = still & (token != end)
-            return (token, still, total, cache), (token, alive)
+            token = draw(uniforms[position], jnp.exp(log_probs))
+            return token, log_probs[token]
 
-        segment = segment_size(length)
-        cache = network.init_cache(min(segment, length))
-        carry = (jnp.int32(vocab_size), jnp.bool_(True), jnp.float32(0.0), cache)
-        pieces = []
-        for start in range(0, length, segment):
-            positions = jnp.arange(start, min(start + segment, length))
-            # One draw a segment: random bits cost less in bulk than a few at every step.
-            noise_key, shape = jax.random.fold_in(key, start), (len(positions), 2)
-            uniforms = jax.random.uniform(noise_key, shape, jnp.float32)
-            if start:
-                carry = (*carry[:3], _grow(carry[3], len(positions)))
-            else:  # outside the scan, the step that all sequences share is taken once by vmap
-                carry, first = body(carry, (positions[0], uniforms[0]))
-                pieces.append(jax.tree.map(lambda x: x[None], first))
-                positions, uniforms = positions[1:], uniforms[1:]
-            carry, piece = jax.lax.scan(body, carry, (positions, uniforms))
-            pieces.append(piece)
-        tokens, mask = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-        return Sequences(tokens, mask), carry[2]
+        made = generate(network, vocab_size, network.prepare(params), length, ends, take)
+        return Sequences(made.tokens, made.mask), made.total
 
     return SequenceModel(network.init, log_prob, sample, settings)
 
@@ -144,7 +135,8 @@ def complete_greedily(
     params: Params,
     tokens: Int[Array, " length"],
     given: Int[Array, ""] | int,
-) -> Int[Array, " length"]:
+    ends: tuple[int, ...] = (),
+) -> Sequences:
     """A sequence's first `given` tokens as they are, and after them the likeliest next ones.
 
     Args:
@@ -153,18 +145,16 @@ def complete_greedily(
       params: of the network.
       tokens: what comes after the first `given` of them has no influence.
       given: how many of the tokens are a prompt; need not be static.
+      ends: after any of these tokens comes padding, masked out.
     """
-    length, prepared = tokens.shape[0], network.prepare(params)
 
-    def body(carry, position):
-        previous, cache = carry
-        logits, cache = network.step(prepared, previous, position, cache)
+    def take(position, logits):
         token = jnp.where(position < given, tokens[position], jnp.argmax(logits))
-        token = token.astype(jnp.int32)
-        return (token, cache), token
+        return token.astype(jnp.int32), jnp.float32(0.0)
 
-    start = (jnp.int32(vocab_size), network.init_cache(length))
-    return jax.lax.scan(body, start, jnp.arange(length))[1]
+    prepared = network.prepare(params)
+    made = generate(network, vocab_size, prepared, tokens.shape[0], ends, take)
+    return Sequences(made.tokens, made.mask)
 
 
 def draw(uniforms: Float[Array, " 2"], probabilities: Float[Array, " V"]) -> Int[Array, ""]:
@@ -192,9 +182,3 @@ def _invert(uniform, weights):
     beyond = cumulative > uniform * cumulative[-1]
     order = jnp.where(beyond, 2 * n - places, places)
     return jnp.argmax(jnp.where(weights > 0, order, -1)).astype(jnp.int32)
-
-
-def _grow(cache, n):
-    """Room for n more positions, on the last axis but one."""
-    pad = lambda leaf: jnp.pad(leaf, [(0, 0)] * (leaf.ndim - 2) + [(0, n), (0, 0)])
-    return jax.tree.map(pad, cache)

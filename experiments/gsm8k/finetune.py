@@ -67,18 +67,14 @@ def draw_groups(
         return jax.vmap(lambda k: responses.sample(config, response, k, params, prompt)[0])(keys)
 
     rows = jnp.arange(prompts.tokens.shape[0])
-    size = max(1, sampling.default_chunk_size(response.max_new_tokens) // group)
+    size = max(1, sampling.default_chunk_size(response.max_new_tokens, params) // group)
     return parallel.map_sequences(of_prompt, (key, params), (prompts, rows), size)
 
 
-def scores_of(config: DecoderConfig, params: Params, prompt: Prompt, group: Sequences):
-    """log p of each of a prompt's responses, [group]."""
-    return jax.vmap(lambda x: responses.log_prob(config, params, prompt, x))(group)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def update(
     config: DecoderConfig,
+    response: ResponseConfig,
     settings: Config,
     base: Params,
     params: Params,
@@ -89,12 +85,16 @@ def update(
 ) -> tuple[Params, Any]:
     """One step of the policy gradient, a prompt's group in work at a time on each device."""
 
+    def scores_of(params, prompt, group):
+        score = lambda x: responses.log_prob(config, response, params, prompt, x)
+        return jax.vmap(score)(group)
+
     def of_prompt(replicated, prompt, group, earned):
         params, base = replicated
 
         def loss(params):
-            scores = scores_of(config, params, prompt, group)
-            drift = jax.lax.stop_gradient(scores) - scores_of(config, base, prompt, group)
+            scores = scores_of(params, prompt, group)
+            drift = jax.lax.stop_gradient(scores) - scores_of(base, prompt, group)
             advantages = earned - settings.kl_coefficient * jax.lax.stop_gradient(drift)
             return -jnp.mean((advantages - jnp.mean(advantages)) * scores)
 
@@ -219,7 +219,7 @@ def one_step(config, model, problems, prompts, step: int, state: Progress) -> Pr
     drawn = draw_groups(model.config, model.response, key, state.params, some, config.group)
     rewards = rewards_of(model, drawn, [problems[row].gold for row in rows], config.rule)
     params, opt_state = update(
-        model.config, config, model.params, state.params, state.opt_state, some, drawn,
-        jnp.asarray(rewards),
+        model.config, model.response, config, model.params, state.params, state.opt_state, some,
+        drawn, jnp.asarray(rewards),
     )  # fmt: skip
     return Progress(params, opt_state, state.rewards.at[step].set(rewards.mean()))

@@ -99,5 +99,5 @@ def draw(
         key = jax.random.fold_in(key, index)
         return responses.sample(config, response, key, params, prompt)[0]
 
-    size = sampling.default_chunk_size(response.max_new_tokens)
+    size = sampling.default_chunk_size(response.max_new_tokens, params)
     return parallel.map_sequences(one, (key, params, prompt), indices, size)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from banel_jax import checks, numerics
-from banel_jax.models.language.responses import pad_prompts
+from banel_jax.models.language.prompts import bucket, pad_prompts
 from banel_jax.runs import naming
 from banel_jax.runs.checkpoint import checksum
 from banel_jax.runs.progress import progress
@@ -87,7 +87,7 @@ def main(config: Config) -> None:
         )
     model = load(config.model, config.max_new_tokens)
     prompts = {i: model.prompt(every[i]) for i in range(config.first, last)}
-    longest = max(map(len, prompts.values()))
+    room = model.config.context - config.max_new_tokens
     counts = _taken_up(output / "counts.jsonl", config, model, every)
     key = jax.random.key(config.seed)
     left = list(prompts)
@@ -96,7 +96,8 @@ def main(config: Config) -> None:
         for question in bar:
             successes, samples = counts.get(question, (0, 0))
             if samples < stage:
-                prompt = pad_prompts([prompts[question]], longest)
+                ids = prompts[question]
+                prompt = pad_prompts([ids], bucket(len(ids), room))
                 drawn = samples_of(config, model, key, question, prompt, samples, stage)
                 texts = [
                     model.text(row[kept])

@@ -134,7 +134,7 @@ def test_an_update_is_the_policy_gradient_with_the_group_as_baseline(stand_in):
     base = jax.tree.map(jnp.add, model.params, noise(1))
     state = gsm8k_finetune.training.optimizer(settings.optimizer).init(model.params)
     _, state = gsm8k_finetune.update(
-        model.config, settings, base, model.params, state, prompts, drawn, rewards
+        model.config, model.response, settings, base, model.params, state, prompts, drawn, rewards
     )
     gradient = jax.tree.map(
         lambda m: m / 0.1, optax.tree_utils.tree_get(state, "mu")
@@ -142,7 +142,7 @@ def test_an_update_is_the_policy_gradient_with_the_group_as_baseline(stand_in):
 
     @jax.jit
     def scores(params):
-        one = lambda p, x: responses.log_prob(model.config, params, p, x)
+        one = lambda p, x: responses.log_prob(model.config, model.response, params, p, x)
         return jnp.stack(
             [
                 jnp.stack([one(at(prompts, q), at(at(drawn, q), g)) for g in range(3)])

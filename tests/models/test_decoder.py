@@ -16,7 +16,7 @@ from banel_jax import sampling, scoring
 from banel_jax.models import tempering
 from banel_jax.models.language import huggingface, responses
 from banel_jax.models.language.attention import frequencies, rotate
-from banel_jax.models.language.decoder import Decoder
+from banel_jax.models.language.decoder import Decoder, Layer, unstacked
 from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
 from banel_jax.models.language.responses import Prompt, ResponseConfig
 from banel_jax.types import Sequences
@@ -53,15 +53,19 @@ def parity(tmp_path, **settings):
 def test_layers_and_logits_equal_those_of_transformers(tmp_path, tied):
     _, config, params, tokens, expected = parity(tmp_path, tie_word_embeddings=tied)
     assert config.tied == tied and config.num_kv_heads < config.num_heads
-    decoder = Decoder(dataclasses.replace(config, remat=False))
-    capture = jax.jit(partial(decoder.apply, capture_intermediates=True))
-    logits, seen = capture({"params": params}, tokens)
-    layers = [seen["intermediates"][f"layer_{i}"]["__call__"][0][0] for i in range(3)]
+    x, places = params["embedding"][tokens], jnp.arange(len(tokens))
+    layer = jax.jit(lambda p, x: Layer(config).apply({"params": p}, x, places, seen, []))
+    seen = places[:, None] >= places
     # transformers norms its last hidden state; so the last layer shows in the final norm.
-    for found, hidden in zip(layers[:2], expected.hidden_states[1:3], strict=True):
-        np.testing.assert_allclose(found, hidden[0].numpy(), atol=2e-5)
-    final = seen["intermediates"]["final_norm"]["__call__"][0]
+    for p, hidden in zip(unstacked(params["layers"])[:2], expected.hidden_states[1:3], strict=True):
+        x, _ = layer(p, x)
+        np.testing.assert_allclose(x, hidden[0].numpy(), atol=2e-5)
+    whole = jax.jit(partial(Decoder(config).apply, method=Decoder.features))
+    final, _ = whole({"params": params}, tokens, places, seen)
     np.testing.assert_allclose(final, expected.hidden_states[3][0].numpy(), atol=2e-5)
+    logits = jax.jit(Decoder(dataclasses.replace(config, remat=False)).apply)(
+        {"params": params}, tokens
+    )
     assert np.abs(expected.logits.numpy()).max() > 1
     np.testing.assert_allclose(logits, expected.logits[0].numpy(), atol=1e-4)
     plain = jax.jit(Decoder(config).apply)({"params": params}, tokens)
@@ -183,7 +187,7 @@ def test_neither_padding_nor_the_batch_changes_anything():
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(4))
     many = lambda fn: jax.jit(jax.vmap(fn))
     draw = many(lambda k, p: responses.sample(config, response, k, params, p))
-    score = many(lambda p, x: responses.log_prob(config, params, p, x))
+    score = many(lambda p, x: responses.log_prob(config, response, params, p, x))
     greedy = many(lambda p: responses.complete_greedily(config, response, params, p))
     for batch in (left, right):
         drawn, log_probs = draw(keys, batch)
@@ -209,8 +213,8 @@ def right_padded(prompts, length):
 def test_the_prompts_tokens_order_and_length_count():
     config = DecoderConfig(11, **SMALL)
     params = random_params(config)
-    response = Sequences(jnp.arange(6) % 11, jnp.ones(6, bool))
-    score = jax.jit(jax.vmap(lambda p: responses.log_prob(config, params, p, response)))
+    response, length = Sequences(jnp.arange(6) % 11, jnp.ones(6, bool)), ResponseConfig(6)
+    score = jax.jit(jax.vmap(lambda p: responses.log_prob(config, length, params, p, response)))
     scores = score(responses.pad_prompts([(4, 1, 7), (1, 4, 7), (4, 4, 1, 7), (4, 1, 8)]))
     assert (jnp.diff(jnp.sort(scores)) > 1e-3).all()
 
@@ -256,11 +260,11 @@ def test_logits_by_blocks_have_the_gradient_of_the_whole():
     prompt = jax.tree.map(lambda x: x[0], responses.pad_prompts([PROMPT]))
 
     def plain(params):
-        net = responses.network(dataclasses.replace(config, remat=False), prompt)
+        net = responses.network(dataclasses.replace(config, remat=False), ResponseConfig(8), prompt)
         log_probs = jax.nn.log_softmax(net.logits(net.prepare(params), response.tokens))
         return jnp.sum(log_probs[jnp.arange(6), response.tokens[:6]])
 
-    blocks = lambda params: responses.log_prob(config, params, prompt, response)
+    blocks = lambda params: responses.log_prob(config, ResponseConfig(8), params, prompt, response)
     expected, found = (jax.jit(jax.value_and_grad(f))(params) for f in (plain, blocks))
     assert float(found[0]) == pytest.approx(float(expected[0]), abs=1e-5)
     paths = jax.tree_util.tree_leaves_with_path(found[1])

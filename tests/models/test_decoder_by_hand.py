@@ -97,7 +97,7 @@ def logits(params, tokens, c=C):
         x = x + params["position_table"][: len(tokens)]
     dense = lambda p, x: x @ p["kernel"] + p.get("bias", 0)
     for i in range(c.num_layers):
-        p = params[f"layer_{i}"]
+        p = jax.tree.map(lambda x, i=i: x[i], params["layers"])
         h = norm(x, p["attention_norm"], c)
         q, k, v = (dense(p[name], h) for name in "qkv")
         attended = []
@@ -123,7 +123,7 @@ def logits(params, tokens, c=C):
 def test_logits(name):
     c, tokens = CONFIGS[name], (*PROMPTS[0], *RESPONSE)
     params = parameters(c)
-    assert set(params["layer_0"]) == {
+    assert set(params["layers"]) == {
         "attention_norm",
         "q",
         "k",
@@ -155,7 +155,9 @@ def test_responses_to_prompts_padded_on_either_side(name):
         tokens[: len(prompt)], mask[: len(prompt)] = prompt, True
     both = jax.tree.map(lambda *x: jnp.concatenate(x), left, responses.Prompt(*right))
     response = Sequences(jnp.asarray(RESPONSE), jnp.ones(len(RESPONSE), bool))
-    score = lambda params, prompt: responses.log_prob(c, params, prompt, response)
+    score = lambda params, prompt: responses.log_prob(
+        c, responses.ResponseConfig(len(RESPONSE)), params, prompt, response
+    )
     expected = []
     for prompt in PROMPTS:
         after = softmax(logits(params, (*prompt, *RESPONSE), c))[len(prompt) - 1 : -1]

@@ -55,7 +55,7 @@ def test_every_weight_of_transformers_arrives(tmp_path, tied, shard):
     config, params = huggingface.load(tmp_path)
     assert config == DecoderConfig(61, 32, 3, 4, 2, 44, 5e3, 1e-6, tied, 300)
     state = {name: x.detach().numpy() for name, x in model.state_dict().items()}
-    layers = [params[f"layer_{i}"] for i in range(3)]
+    layers = [jax.tree.map(lambda x, i=i: x[i], params["layers"]) for i in range(3)]
     for i, layer in enumerate(layers):
         prefix = f"model.layers.{i}."
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
@@ -319,7 +319,8 @@ def test_a_model_is_not_saved_onto_what_it_is_read_from(tmp_path, monkeypatch):
 
 def test_what_diverged_is_not_saved(tmp_path):
     params = random_params(CONFIG)
-    params["layer_1"]["k"]["bias"] = params["layer_1"]["k"]["bias"].at[2].set(jnp.nan)
+    of = params["layers"]["k"]
+    of["bias"] = of["bias"].at[1, 2].set(jnp.nan)
     with pytest.raises(ValueError, match=r"layers.1.self_attn.k_proj.bias of .* NaN"):
         save(tmp_path / "new", params)
     assert not (tmp_path / "new").exists()

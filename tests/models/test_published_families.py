@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
-from banel_jax.models.language import huggingface
+from banel_jax.models.language import huggingface, stacking
 from banel_jax.models.language.decoder import Decoder
 from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig, RopeScaling
 from banel_jax.models.language.huggingface_config import read_config, write_config
@@ -215,7 +214,7 @@ def test_a_folder_of_gpt2_tensor_by_tensor(tmp_path, prefix):
     values = dict(model_type="gpt2", vocab_size=7, n_embd=4, n_head=2, n_layer=1, n_positions=5)
     (tmp_path / "config.json").write_text(json.dumps(values))
     config, params = huggingface.load(tmp_path)
-    flat = jax.tree.map(np.asarray, traverse_util.flatten_dict(params, sep="/"))
+    flat = jax.tree.map(np.asarray, stacking.by_layer(params))
     for i, letter in enumerate("qkv"):
         own = np.s_[..., 4 * i : 4 * i + 4]
         kernel, bias = (layer[f"attn.c_attn.{x}"][own] for x in ("weight", "bias"))

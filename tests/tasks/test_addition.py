@@ -168,7 +168,7 @@ def test_the_cache_completes_as_the_whole_network_does():
     complete = lambda tokens, n: autoregressive.complete_greedily(
         net, VOCAB_SIZE, params, tokens, n
     )
-    found = np.asarray(jax.jit(jax.vmap(complete))(prompts, given))
+    found = np.asarray(jax.jit(jax.vmap(complete))(prompts, given).tokens)
     logits = jax.jit(lambda tokens: net.logits(params, tokens, None))
     for row in range(20):
         tokens = np.array(prompts[row])

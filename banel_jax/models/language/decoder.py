@@ -7,6 +7,7 @@ for each of them, K the width of a head, V the vocabulary.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,8 +104,7 @@ class Decoder(nn.Module):
         self.head = self.embedding if c.tied else table("head", c.vocab_size)
         if c.positions == "learned":
             self.position_table = table("position_table", c.context)
-        layer = nn.remat(Layer) if c.remat else Layer
-        self.layers = [layer(c, name=f"layer_{i}") for i in range(c.num_layers)]
+        self.layers = self.param("layers", partial(_init_layers, c))
         self.final_norm = _norm(c)
 
     def __call__(self, tokens):
@@ -127,34 +127,65 @@ class Decoder(nn.Module):
         return x + self.position_table[positions].astype(self.config.dtype)
 
     def features(self, tokens, positions, seen, prefix=None, prefix_seen=None):
-        """What the logits are made from, [L, D], and each layer's (keys, values)."""
-        x = self._embedded(tokens, positions)
-        cache = []
-        for i, layer in enumerate(self.layers):
-            x, layer_cache = layer(x, positions, seen, _part(prefix, i, prefix_seen))
-            cache.append(layer_cache)
-        return self.final_norm(x), tuple(cache)
+        """What the logits are made from, [L, D], and the layers' (keys, values) [layers, H, L, K].
 
-    def step(self, token, position, index, cache, prefix, prefix_seen):
-        """A token at a position of the whole, at `index` of the cache -> (logits [V], cache)."""
-        x = self._embedded(token[None], position[None])
-        new_cache = []
-        for i, layer in enumerate(self.layers):
-            part = _part(prefix, i, prefix_seen)
-            x, layer_cache = layer.step(x, position, index, cache[i], part)
-            new_cache.append(layer_cache)
-        return self.logits(self.final_norm(x)[0]), tuple(new_cache)
+        `prefix` are such keys and values of what stands before, `prefix_seen` [P] those that count.
+        """
+        layer = Layer(self.config, parent=None)
+
+        def apply(x, xs):
+            params, part = xs
+            parts = [] if part is None else [(*part, prefix_seen)]
+            return layer.apply({"params": params}, x, positions, seen, parts)
+
+        if self.config.remat:
+            apply = jax.checkpoint(apply, prevent_cse=False)
+        x, cache = jax.lax.scan(apply, self._embedded(tokens, positions), (self.layers, prefix))
+        return self.final_norm(x), cache
+
+    def step(self, layers, token, position, index, cache, prefix_seen):
+        """The features [D] of a token at a position of the whole, and the cache with its keys and
+        values at `index`.
+
+        Of each layer there is one in `layers`, (parameters, prefix), and one in `cache`: in a scan
+        XLA would copy its parameters out of the stack for each token.
+        """
+        x, new_cache = self._embedded(token[None], position[None]), []
+        for (params, part), own in zip(layers, cache, strict=True):
+            args = (x, position, index, own, (*part, prefix_seen))
+            x, own = _layer_step(self.config, params, *args)
+            new_cache.append(own)
+        return self.final_norm(x)[0], tuple(new_cache)
 
     def logits(self, features):
         """[..., D] -> float32 [..., V]."""
-        return jnp.einsum(
-            "...d,vd->...v",
-            features,
-            self.head.astype(self.config.dtype),
-            precision=self.config.precision,
-            preferred_element_type=jnp.float32,
-        )
+        return logits(self.config, features, self.head.T.astype(self.config.dtype))
 
 
-def _part(prefix, i, seen):
-    return [] if prefix is None else [(*prefix[i], seen)]
+def logits(config, features, head):
+    """[..., D] and a head [D, V] -> float32 [..., V]."""
+    product = partial(jnp.einsum, "...d,dv->...v", preferred_element_type=jnp.float32)
+    return product(features, head, precision=config.precision)
+
+
+@partial(jax.jit, static_argnums=0)  # traced once for all layers
+def _layer_step(config, params, x, position, index, cache, part):
+    layer = Layer(config, parent=None)
+    return layer.apply({"params": params}, x, position, index, cache, [part], method=Layer.step)
+
+
+def _init_layers(config, key):
+    """The parameters of all layers, each stacked [layers, ...]."""
+    x, seen = jnp.zeros((1, config.width), config.dtype), jnp.ones((1, 1), bool)
+
+    def one(key):
+        layer = Layer(config, parent=None)
+        return layer.init(key, x, jnp.zeros(1, jnp.int32), seen, [])["params"]
+
+    return jax.vmap(one)(jax.random.split(key, config.num_layers))
+
+
+def unstacked(tree: Any) -> list[Any]:
+    """What is stacked [layers, ...] in a tree, layer by layer."""
+    size = jax.tree.leaves(tree)[0].shape[0]
+    return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(size)]

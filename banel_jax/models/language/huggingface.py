@@ -7,11 +7,11 @@ the tokenizer's files. `safetensors` is needed for it; PyTorch is for a `pytorch
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
-from banel_jax.models.language import model_files, tensors, weight_files
+from banel_jax.models.language import model_files, stacking, tensors, weight_files
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.families import HEAD
 from banel_jax.models.language.huggingface_config import (
@@ -52,10 +52,10 @@ def load(folder: str | Path, **settings: Any) -> tuple[DecoderConfig, Params]:
             for name in sorted(set(file.keys()) & places.keys()):
                 tensor = weight_files.read(file, path, name, config.param_dtype)
                 for place, part in places[name].in_params(tensor, shapes).items():
-                    flat[place] = jnp.array(part).block_until_ready()
+                    flat[place] = np.array(part)
     if config.tied:
         _check_head(paths, flat["embedding"])
-    return config, traverse_util.unflatten_dict(flat, sep="/")
+    return config, stacking.stacked(flat)
 
 
 def save(
@@ -83,7 +83,7 @@ def save(
     """
     weight_files.check_free(folder, like)
     like = model_files.existing_folder(like) if like else None
-    flat = traverse_util.flatten_dict(params, sep="/")
+    flat = stacking.by_layer(jax.tree.map(np.asarray, params))
     known = like / "config.json" if like else None
     others = read_json(known) if known and known.exists() else {}
     family = family_for(config, others.get("model_type"))

@@ -8,32 +8,21 @@ over prompts as well, as `sample` and `log_prob` allow it, computes it once for 
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from banel_jax import checks
 from banel_jax.models import autoregressive
+from banel_jax.models.language import decoder as decoders
 from banel_jax.models.language.decoder import Decoder
 from banel_jax.models.language.decoder_config import DecoderConfig
+from banel_jax.models.language.prompts import Prompt, pad_prompts
 from banel_jax.types import Key, Params, SequenceModel, Sequences
-
-
-@struct.dataclass
-class Prompt:
-    """Prompts, one or a batch of them, padded on either side.
-
-    Attributes:
-      tokens: int32 [*batch, P].
-      mask: bool [*batch, P]; True at the tokens that are there, one at the least.
-    """
-
-    tokens: Int[Array, "*batch P"]
-    mask: Bool[Array, "*batch P"]
 
 
 @dataclass(frozen=True)
@@ -43,14 +32,22 @@ class ResponseConfig:
     Attributes:
       max_new_tokens: the longest response; one without an end by then counts as it is.
       eos_tokens: each of them ends a response (and its probability counts).
+      forbidden_tokens: have no probability, such as padding; the others share theirs. None of
+        them may be in eos_tokens.
     """
 
     max_new_tokens: int
     eos_tokens: tuple[int, ...] = ()
+    forbidden_tokens: tuple[int, ...] = ()
 
     def __post_init__(self):
         checks.fields(self)
         checks.integers(self, "max_new_tokens", at_least=1)
+        both = set(self.eos_tokens) & set(self.forbidden_tokens)
+        if both:
+            raise ValueError(
+                f"token {min(both)} is in eos_tokens and in forbidden_tokens; take it out of one"
+            )
 
 
 def _token_ids(what, ids):
@@ -62,44 +59,35 @@ def _token_ids(what, ids):
 
 
 class Prefix(NamedTuple):
-    """A prompt but for its last token, which stands in for the start of the response.
+    """What a decoder has made of a prompt.
 
     Attributes:
       params: the decoder's, in the type that it computes in.
-      cache: (keys, values) of each layer, [H, P, K].
-      seen: which of the P positions count.
-      last: the prompt's last token.
-      position: of the last token.
+      head: of them the output projection, [D, V].
+      layers: of them and of the prompt's cache what each layer has, for steps of one token.
+      cache: keys and values of the prompt, [layers, H, P, K].
+      seen: which of the P positions count, bool [P].
+      features: of the prompt's last token, from which the response's first is predicted, [D].
+      size: how many tokens the prompt has.
     """
 
     params: Params
-    cache: Any
+    head: Float[Array, "D V"]
+    layers: list[Any]
+    cache: tuple[Array, Array]
     seen: Bool[Array, " P"]
-    last: Int[Array, ""]
-    position: Int[Array, ""]
+    features: Float[Array, " D"]
+    size: Int[Array, ""]
 
 
-def pad_prompts(prompts: Sequence[Sequence[int]], length: int | None = None) -> Prompt:
-    """Prompts of different lengths as a batch [n, length], padded on the left.
-
-    Raises:
-      ValueError: for a prompt that is empty or longer than `length`, by default the longest's.
-    """
-    if not prompts:
-        raise ValueError("there is no prompt; give one at the least")
-    sizes = [len(prompt) for prompt in prompts]
-    length = max(sizes) if length is None else length
-    for row, size in enumerate(sizes):
-        if not 1 <= size <= length:
-            raise ValueError(f"prompt {row} has {size} tokens, and must have from 1 to {length}")
-    tokens = np.zeros((len(prompts), length), np.int32)
-    for row, prompt in enumerate(prompts):
-        tokens[row, length - len(prompt) :] = prompt
-    mask = np.arange(length) >= length - np.asarray(sizes)[:, None]
-    return Prompt(jnp.asarray(tokens), jnp.asarray(mask))
+def segment_size(length: int) -> int:
+    """Positions by which the cache of a response grows: each size is a program of all layers."""
+    return max(128, -(-length // 4))
 
 
-def network(config: DecoderConfig, prompt: Prompt) -> autoregressive.Network:
+def network(
+    config: DecoderConfig, response: ResponseConfig, prompt: Prompt
+) -> autoregressive.Network:
     """The decoder as a network that predicts the tokens after a prompt [P].
 
     The prompt may be traced, so that `vmap` over prompts is `vmap` over networks.
@@ -113,32 +101,40 @@ def network(config: DecoderConfig, prompt: Prompt) -> autoregressive.Network:
         return decoder.init(key, jnp.zeros((1,), jnp.int32))["params"]
 
     def prepare(params):
-        # Once here instead of in every step. Norms' scales stay as they are.
-        cast = lambda x: x.astype(config.dtype) if x.ndim > 1 else x
-        params = jax.tree.map(cast, params)
+        # Once here instead of in every step. Norms and biases stay as they are.
+        small = lambda path: path[-1].key in ("scale", "bias")
+        cast = lambda path, x: x if small(path) else x.astype(config.dtype)
+        params = jax.tree_util.tree_map_with_path(cast, params)
         tokens, mask = jnp.asarray(prompt.tokens), jnp.asarray(prompt.mask)
         places = jnp.arange(tokens.shape[0])
-        last = jnp.max(jnp.where(mask, places, 0))
         positions = jnp.maximum(jnp.cumsum(mask) - 1, 0)
         # Padding sees itself, since a softmax over nothing would be NaN; no token sees padding.
         seen = (places[:, None] >= places) & mask | (places[:, None] == places)
-        _, cache = apply(params, Decoder.features, tokens, positions, seen)
-        rest = mask & (places != last)
-        return Prefix(params, cache, rest, tokens[last], jnp.sum(rest))
+        made, cache = apply(params, Decoder.features, tokens, positions, seen)
+        last = made[jnp.max(jnp.where(mask, places, 0))]
+        head = params["embedding" if config.tied else "head"].T
+        layers = decoders.unstacked((params["layers"], cache))
+        return Prefix(params, head, layers, cache, mask, last, jnp.sum(mask))
+
+    def project(prefix, features):
+        found = decoders.logits(config, features, prefix.head)
+        forbidden = np.asarray(response.forbidden_tokens, np.int32)
+        return found.at[..., forbidden].set(-jnp.inf) if forbidden.size else found
 
     def features(prefix, tokens):
-        inputs = jnp.concatenate([prefix.last[None].astype(tokens.dtype), tokens[:-1]])
-        places = jnp.arange(tokens.shape[0])
+        places = jnp.arange(tokens.shape[0] - 1)
         seen = places[:, None] >= places
-        positions = prefix.position + places
-        args = (inputs, positions, seen, prefix.cache, prefix.seen)
-        return apply(prefix.params, Decoder.features, *args)[0]
+        args = (tokens[:-1], prefix.size + places, seen, prefix.cache, prefix.seen)
+        first = prefix.features[None]
+        if tokens.shape[0] == 1:
+            return first
+        return jnp.concatenate([first, apply(prefix.params, Decoder.features, *args)[0]])
 
     def logits(prefix, tokens, dropout_key=None):
-        return apply(prefix.params, Decoder.logits, features(prefix, tokens))
+        return project(prefix, features(prefix, tokens))
 
     def token_log_probs(prefix, tokens, temperature=1.0, dropout_key=None):
-        head = lambda x: apply(prefix.params, Decoder.logits, x)
+        head = partial(project, prefix)
         return autoregressive.blockwise_log_probs(
             head, features(prefix, tokens), tokens, temperature, config.head_block
         )
@@ -147,13 +143,18 @@ def network(config: DecoderConfig, prompt: Prompt) -> autoregressive.Network:
         zeros = jnp.zeros((config.num_kv_heads, size, config.head_width), config.dtype)
         return ((zeros, zeros),) * config.num_layers
 
-    def step(prefix, previous, position, cache):
-        token = jnp.where(previous == config.vocab_size, prefix.last, previous)
-        place = prefix.position + position
-        args = (token, place, position, cache, prefix.cache, prefix.seen)
-        return apply(prefix.params, Decoder.step, *args)
+    def first(prefix, cache):
+        return project(prefix, prefix.features), cache
 
-    return autoregressive.Network(init, logits, init_cache, step, prepare, token_log_probs)
+    def step(prefix, previous, position, cache):
+        index = position - 1  # of the token before among those of the response
+        args = (previous, prefix.size + index, index, cache, prefix.seen)
+        made, cache = apply(prefix.params, Decoder.step, prefix.layers, *args)
+        return project(prefix, made), cache
+
+    return autoregressive.Network(
+        init, logits, init_cache, step, prepare, token_log_probs, first, segment_size
+    )
 
 
 def conditioned(
@@ -165,9 +166,12 @@ def conditioned(
       ValueError: for a prompt that is empty, has ids that are no tokens, or leaves no room.
     """
     prompt = _token_ids("prompt", prompt)
-    unknown = [t for t in (*prompt, *response.eos_tokens) if not 0 <= t < config.vocab_size]
+    named = (*prompt, *response.eos_tokens, *response.forbidden_tokens)
+    unknown = [t for t in named if not 0 <= t < config.vocab_size]
     if unknown:
         raise ValueError(f"token {unknown[0]} is outside the vocabulary of {config.vocab_size}")
+    if len(set(response.forbidden_tokens)) == config.vocab_size:
+        raise ValueError("forbidden_tokens are the whole vocabulary; leave one that may be drawn")
     padded = jax.tree.map(lambda x: np.asarray(x[0]), pad_prompts([prompt]))
     return _model(config, response, padded)._replace(settings=(config, response, prompt))
 
@@ -190,15 +194,16 @@ def sample(
 
 def log_prob(
     config: DecoderConfig,
+    response: ResponseConfig,
     params: Params,
     prompt: Prompt,
-    response: Sequences,
+    sequence: Sequences,
     *,
     temperature: Any = 1.0,
 ) -> Float[Array, ""]:
     """The log-likelihood in nats of the masked positions of a response to a prompt [P]."""
-    lengths = ResponseConfig(response.tokens.shape[0])
-    return _model(config, lengths, prompt).log_prob(params, response, temperature=temperature)
+    model = _model(config, response, prompt)
+    return model.log_prob(params, sequence, temperature=temperature)
 
 
 def complete_greedily(
@@ -207,18 +212,19 @@ def complete_greedily(
     """The response [max_new_tokens] to a prompt [P] whose every token is the likeliest next."""
     _check_room(config, response, prompt)
     room = jnp.zeros((response.max_new_tokens,), jnp.int32)
-    tokens = autoregressive.complete_greedily(
-        network(config, prompt), config.vocab_size, params, room, 0
+    decoder = network(config, response, prompt)
+    return autoregressive.complete_greedily(
+        decoder, config.vocab_size, params, room, 0, response.eos_tokens
     )
-    is_end = jnp.isin(tokens, jnp.asarray(response.eos_tokens, jnp.int32))
-    mask = jnp.cumsum(is_end) - is_end == 0
-    return Sequences(jnp.where(mask, tokens, 0), mask)
 
 
 def _model(config, response, prompt):
     _check_room(config, response, prompt)
     return autoregressive.sequence_model(
-        network(config, prompt), config.vocab_size, response.max_new_tokens, response.eos_tokens
+        network(config, response, prompt),
+        config.vocab_size,
+        response.max_new_tokens,
+        response.eos_tokens,
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from banel_jax.models.language.decoder import Decoder
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.families import HEAD, Family
+from banel_jax.models.language.stacking import by_layer
 
 LISTED = 10  # of what is amiss
 
@@ -45,10 +45,10 @@ class Tensor:
 
 @functools.lru_cache(maxsize=8)
 def shapes_of(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of each of a model's parameters, by its path."""
-    start = jax.ShapeDtypeStruct((1,), jnp.int32)
-    made = jax.eval_shape(Decoder(config).init, jax.random.key(0), start)["params"]
-    return {path: x.shape for path, x in traverse_util.flatten_dict(made, sep="/").items()}
+    """The shape of each of a model's parameters, by its path, layer by layer."""
+    init = lambda key: Decoder(config).init(key, jnp.zeros((1,), jnp.int32))["params"]
+    made = jax.eval_shape(lambda key: by_layer(init(key)), jax.random.key(0))
+    return {path: x.shape for path, x in made.items()}
 
 
 def tensors(family: Family, config: DecoderConfig, names: Iterable[str] = ()) -> dict[str, Tensor]:

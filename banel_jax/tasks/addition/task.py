@@ -208,7 +208,7 @@ class AdditionOracle:
             network(self.target), VOCAB_SIZE, params, jnp.pad(sequence.tokens, (0, room)), asked
         )
         size = self.grammar.answer_length
-        answer = jax.lax.dynamic_slice_in_dim(completed, asked, size)
+        answer = jax.lax.dynamic_slice_in_dim(completed.tokens, asked, size)
         total = exact_sum(sequence.tokens, query.plus, query.length - 1)
         wrong = query.valid & ~answers_right(answer, total)
         allowed = self.grammar.leading_zeros | ~query.leading_zero
