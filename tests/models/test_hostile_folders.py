@@ -225,6 +225,11 @@ ROWS = {
         "one", "high_freq_factor",
         rope(rope_type="llama3", factor=8.0, low_freq_factor=4.0, high_freq_factor=1.0),
     ),
+    "half a token": (
+        "one", r"rope_parameters: original_max_position_embeddings=8\.5",
+        rope(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+             original_max_position_embeddings=8.5),
+    ),
     "a kind of numbers": ("one", "rope_parameters", rope(rope_type=[3])),
     "nested": ("one", "full_attention", rope(full_attention={"rope_type": "yarn", "factor": 4})),
     "rope of text": ("one", "rope_scaling='yarn'", config(rope_scaling="yarn")),

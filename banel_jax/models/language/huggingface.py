@@ -35,8 +35,9 @@ def load(folder: str | Path, **settings: Any) -> tuple[DecoderConfig, Params]:
         param_dtype, which the weights are converted to.
 
     Raises:
-      ValueError: for another architecture, files that are damaged, weights that are not those of
-        the configuration, or one that is NaN or infinite.
+      ValueError: for a family that is not supported, files that are damaged or need a library that
+        is not installed, weights that are not those of the configuration, or one that is NaN or
+        infinite.
       OSError: without a configuration or weights, or where they cannot be read.
     """
     folder = model_files.existing_folder(folder)
@@ -77,8 +78,8 @@ def save(
 
     Raises:
       FileExistsError: for a folder that holds weights, unless a save of them was interrupted.
-      ValueError: for `like` itself, and for parameters that are not those of the configuration or
-        not finite.
+      ValueError: for `like` itself, for a configuration that no family has, and for parameters that
+        are not those of the configuration or not finite.
       OSError: if a file cannot be written; the save can be repeated.
     """
     weight_files.check_free(folder, like)

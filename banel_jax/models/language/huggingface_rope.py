@@ -64,7 +64,8 @@ def _scaling(place, rope, given, values):
     try:
         return RopeScaling(kind, **{field: given[name] for name, field in known.items()})
     except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
+        text = str(error).replace("original_context=", f"{LENGTH}=")
+        raise ValueError(f"{place}: {text}") from error
 
 
 def _refusal(place, rope, name):

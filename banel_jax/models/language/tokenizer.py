@@ -136,8 +136,8 @@ def _rendered(tokenizer, chat, **settings):
 def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
     """A question as the tokens after which the answer begins.
 
-    Without a chat template they are those of the text as it is, or the mark of a start alone if it
-    is empty, and the response continues it.
+    Without a chat template they are those of the text as it is, after the mark of a start if the
+    tokenizer begins every text with one (or if there is no text), and the response continues it.
 
     Raises:
       ValueError: where the chat template fails.
