@@ -79,18 +79,21 @@ class Flights:
         return [flight.task.call for flight in list(self._flights.values())]  # from any thread
 
     def free(self) -> int:
-        """How many calls may be begun now.
-
-        Raises:
-          OracleError: if none ever may be, as calls that cannot be ended have taken all places.
-        """
+        """How many calls may be begun now."""
         self._unended = [future for future in self._unended if not future.done()]
-        if len(self._unended) >= self._most and not self._flights:
+        return self._most - len(self._flights) - len(self._unended)
+
+    def check_places(self) -> None:
+        """
+        Raises:
+          OracleError: if no call may ever be begun, as those that cannot be ended have taken all
+            places.
+        """
+        if not self._flights and self.free() <= 0:
             raise OracleError(
                 f"all {self._most} workers are at work on calls that are out of time and cannot be "
                 "ended from here; end them where they run, and go on with the same command"
             )
-        return self._most - len(self._flights) - len(self._unended)
 
     def begin(self, tasks: Sequence[Task]) -> None:
         with interrupts.held_back(("calls that might be begun and not known of",)):
@@ -190,11 +193,16 @@ class Flights:
         self._mean_seconds += 0.2 * (seconds - self._mean_seconds)
         return Landed(flight.task, answer, seconds)
 
-    def end_all(self) -> None:
-        """Ends all that is in flight now; what comes of it is heard no more."""
-        flights, self._flights = list(self._flights), {}
-        for future in flights:
-            self._evaluator.end(future)
+    def end_all(self) -> list[Task]:
+        """Ends all that is in flight now; what comes of it is heard no more.
+
+        Returns:
+          The calls that no worker had taken up.
+        """
+        flights, self._flights = list(self._flights.values()), {}
+        for flight in flights:
+            self._evaluator.end(flight.future)
+        return [one.task for one in flights if one.begun is None and one.future.cancelled()]
 
     def close(self) -> None:
         self.end_all()

@@ -2,11 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from banel_jax.oracle import interrupts
+from banel_jax.oracle.answers import Answer, Failed, Outcome
+from banel_jax.oracle.calls import Row
+from banel_jax.oracle.config import OracleConfig
 from banel_jax.oracle.database import LedgerError, LedgerLocked
 from banel_jax.oracle.kept import Entry, Kept
 from banel_jax.oracle.rows import outcome_checksum
@@ -34,6 +37,24 @@ class Result(NamedTuple):
     cost: float | None = None
     reason: str | None = None
     seconds: float | None = None
+
+
+def of_outcomes(
+    ended: Iterable[tuple[Row, Outcome, float]], config: OracleConfig
+) -> tuple[list[Result], dict[str, list[int]]]:
+    """What came of rows, and by what is awaited the rows that have no outcome yet."""
+    results, awaited = list[Result](), dict[str, list[int]]()
+    for row, outcome, seconds in ended:
+        cost = getattr(outcome, "cost", None)
+        cost = (config.cost_per_row or None) if cost is None else cost
+        if isinstance(outcome, Answer):
+            results.append(Result(row.row, outcome.reward, outcome.score, cost, None, seconds))
+        elif isinstance(outcome, Failed):
+            reward = 0.0 if config.on_failure == "zero" else None
+            results.append(Result(row.row, reward, None, cost, outcome.reason, seconds))
+        else:
+            awaited.setdefault(outcome.what, []).append(row.row)
+    return results, awaited
 
 
 class Hand:
@@ -71,7 +92,7 @@ class Hand:
                     f"{self.store.path}; put the ledger that it belongs to back, or move it away"
                 )
         if new:
-            self.store.enter(list(new.values()))
+            self.store.write(list(new.values()))
             logger.warning(
                 "%d answers that the ledger %s could not take before are in it now",
                 len(new),
@@ -104,24 +125,26 @@ class Hand:
             )  # fmt: skip
         return list(entries.values())
 
-    def write(self, entries: list[Entry]) -> None:
-        """Writes answers; durable on return.
+    def write(self, entries: list[Entry], starting: Sequence[int] = ()) -> None:
+        """Writes answers, and that other rows are asked for; durable on return.
 
         Raises:
-          LedgerError: if the ledger could not take them; it says where they are.
+          LedgerError: if the ledger could not take them; it says where the answers are.
         """
         try:
-            self.store.enter(entries, patience=0)
+            self.store.write(entries, starting, patience=0)
             return
         except BaseException as failure:
             error = failure
         place = self.kept.keep(entries)  # before any waiting, which may be ended by a kill
         if isinstance(error, LedgerLocked):
             try:
-                self.take_up() if place else self.store.enter(entries)
-                return
+                self.take_up() if place else self.store.write(entries)
             except BaseException as failure:
                 error = failure
+            else:
+                self.store.write((), starting)
+                return
         self._give_up(entries, place, error)
 
     def _give_up(self, entries: list[Entry], place: Path | None, error: BaseException) -> NoReturn:

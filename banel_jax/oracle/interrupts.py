@@ -47,13 +47,15 @@ def held_back(received: Sized) -> Iterator[None]:
             signal.raise_signal(one)
 
 
-def receive(source: Iterator, take: Callable[[Any], None]) -> Literal["came", "raised", "ended"]:
-    """Hands the next of an iterator to `take`, and no signal comes between.
+def receive(
+    source: Iterator, take: Callable[[Any, Literal["came", "raised"]], None]
+) -> Literal["came", "raised", "ended"]:
+    """Hands the next of an iterator to `take`, and how it came, and no signal comes between.
 
     An exception of the iterator's, but no interrupt, is handed over in the place of an answer.
     """
     came: list = []
-    how: Literal["came", "raised", "ended"] = "came"
+    how: Literal["came", "raised"] = "came"
     with held_back(came):
         try:
             # Within C, as no signal can come between an answer and its place in the list there.
@@ -62,5 +64,5 @@ def receive(source: Iterator, take: Callable[[Any], None]) -> Literal["came", "r
             how = "raised"
             came.append(error)
         for answer in came:
-            take(answer)
+            take(answer, how)
     return how if came else "ended"

@@ -1,9 +1,8 @@
 """Every evaluation on disk before the algorithm sees it: an SQLite file, one row each."""
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
@@ -15,24 +14,6 @@ from banel_jax.oracle.known import Known
 from banel_jax.oracle.rows import outcome_checksum
 from banel_jax.oracle.store import Store
 from banel_jax.oracle.values import as_text
-
-
-class Recorded(NamedTuple):
-    """The rows of a round that the oracle was or is to be asked for, k of them.
-
-    Attributes:
-      indices: int64 [k], places in the round, ascending.
-      tokens: int32 [k, length], as bytes.
-      mask: bool [k, length], as bytes.
-      rewards: float64 [k], NaN where there is none.
-      states: of `rows.STATES` [k].
-    """
-
-    indices: np.ndarray
-    tokens: list[bytes]
-    mask: list[bytes]
-    rewards: np.ndarray
-    states: list[str]
 
 
 class Ledger(Counted):
@@ -76,23 +57,21 @@ class Ledger(Counted):
             raise
 
     @one_at_a_time
-    def recorded(self, round: int) -> Recorded:
-        """What is known of a round."""
+    def states_of(self, round: int) -> list[str]:
+        """Of a round's rows, k of them; each one of `rows.STATES`."""
         self._hand.take_up()
-        rows = self._database.read(
-            "SELECT index_in_round, tokens, mask, reward, state FROM evaluations "
-            "WHERE row >= ? AND row < ? ORDER BY row",
-            self._store.tally.first_row(round),
-            self._store.tally.first_row(round + 1),
-        )
-        indices, tokens, mask, rewards, states = zip(*rows, strict=True) if rows else ((),) * 5
-        return Recorded(
-            np.array(indices, np.int64),
-            list(tokens),
-            list(mask),
-            np.array(rewards, np.float64),
-            list(states),
-        )
+        tally = self._store.tally
+        rows = range(tally.first_row(round), tally.first_row(round + 1))
+        return [tally.open[row].state if row in tally.open else "done" for row in rows]
+
+    @one_at_a_time
+    def rewards(self, round: int) -> np.ndarray:
+        """Of a round's rows, as the file has them: float64 [k], NaN where there is none."""
+        self._hand.take_up()
+        tally = self._store.tally
+        query = "SELECT reward FROM evaluations WHERE row >= ? AND row < ? ORDER BY row"
+        rows = self._database.read(query, tally.first_row(round), tally.first_row(round + 1))
+        return np.array([reward for (reward,) in rows], np.float64)
 
     @one_at_a_time
     def propose(self, round: int, tokens: np.ndarray, mask: np.ndarray) -> int:
@@ -161,8 +140,19 @@ class Ledger(Counted):
         for row in rows:
             if row not in self._store.tally.open:
                 raise ValueError(f"row {row} is done, or was not proposed")
-        if rows:
-            self._ask(lambda: self._store.start(rows, as_text(worker), time.time()))
+        self._ask(lambda: self._store.write((), rows, as_text(worker)))
+
+    @one_at_a_time
+    def undo_start(self, rows: Iterable[int]) -> None:
+        """Notes that the oracle was not asked for rows that were started last; durable on return.
+
+        They are what they were before. Others stay as they are.
+
+        Raises:
+          LedgerError: if the ledger could not be written.
+        """
+        self._store.fresh()
+        self._store.undo_start(map(int, rows))
 
     def _ask(self, change) -> None:
         try:
@@ -171,8 +161,10 @@ class Ledger(Counted):
             raise LedgerError(f"{error}. The oracle was not asked") from error
 
     @one_at_a_time
-    def record(self, results: Iterable[Result | tuple]) -> None:
+    def record(self, results: Iterable[Result | tuple], starting: Iterable[int] = ()) -> None:
         """Writes what came of rows, in one transaction; durable on return.
+
+        Other rows may be started in the same one, see `start`.
 
         Whatever hinders that, it is kept in a file beside the ledger or in the temporary folder,
         and taken up when the run goes on. A row that is done stays as it is. One that failed may
@@ -181,7 +173,8 @@ class Ledger(Counted):
         Raises:
           LedgerError: if the ledger could not take them; it says where they are.
         """
-        self._hand.write(self._hand.entries(Result(*result) for result in results))
+        entries = self._hand.entries(Result(*result) for result in results)
+        self._hand.write(entries, [int(row) for row in starting])
 
     @one_at_a_time
     def answer_from(
@@ -195,7 +188,7 @@ class Ledger(Counted):
           counted: whether they count as paid.
         """
         made = self._hand.entries((Result(*one) for one in results), int(counted), source)
-        self._ask(lambda: self._store.enter(made))
+        self._ask(lambda: self._store.write(made))
 
     @one_at_a_time
     def give(self, known: Known) -> int:
@@ -231,7 +224,7 @@ class Ledger(Counted):
             checksum = outcome_checksum(was.base, None, False, None, was.cost, reason)
             told = (None, was.cost, reason, None, None, was.attempts)
             entries.append(Entry(row, None, checksum, state, *told))
-        self._store.enter(entries)
+        self._store.write(entries)
 
     @one_at_a_time
     def close(self) -> None:

@@ -54,10 +54,18 @@ class Mark:
         except (ValueError, TypeError, AttributeError):
             return None  # cut short by a power cut: it says nothing
 
-    def write(self, counts: Counts, repeated: int) -> None:
-        """Overwrites the mark; what fails here costs nothing but this witness."""
+    def write(self, counts: Counts, repeated: int, lasting: bool = False) -> bool:
+        """Overwrites the mark; what fails here costs nothing but this witness.
+
+        Args:
+          counts, repeated: as above.
+          lasting: flush it to the disk, where it must not be older than the ledger.
+
+        Returns:
+          Whether that was done.
+        """
         if self.path is None:
-            return
+            return True
         told = {**counts._asdict(), "repeated": repeated}
         text = json.dumps(told).ljust(WIDTH - 1).encode() + b"\n"
         with contextlib.suppress(OSError):
@@ -66,6 +74,10 @@ class Mark:
                 self._file = os.open(self.path, os.O_WRONLY)
             else:
                 os.pwrite(self._file, text, 0)
+            if lasting:
+                os.fsync(self._file)
+            return True
+        return False
 
     def close(self) -> None:
         if self._file is not None:

@@ -12,10 +12,11 @@ from banel_jax.oracle import signals, told
 from banel_jax.oracle.answers import Answer, Failed, OracleError
 from banel_jax.oracle.calls import Call, Row
 from banel_jax.oracle.config import OracleConfig
+from banel_jax.oracle.database import LedgerError
 from banel_jax.oracle.ending import drain
 from banel_jax.oracle.evaluators import as_evaluator
 from banel_jax.oracle.feeder import Feeder
-from banel_jax.oracle.hand import Result
+from banel_jax.oracle.hand import of_outcomes
 from banel_jax.oracle.ledger import Ledger
 from banel_jax.oracle.memo import answer_from_memory
 from banel_jax.oracle.schedule import Ended, Schedule
@@ -87,7 +88,7 @@ class Oracle:
     def _begin(self) -> Schedule | Feeder:
         """The line that rows wait in; a new one where the last was left with some."""
         if self._line is None:
-            heard = (self._start, self._record, self._why_to_stop)
+            heard = (self._change, self._why_to_stop, self._unask)
             self._schedule = Schedule(self._evaluator, self.config, *heard)
             ahead = self.rounds_in_flight > 1
             self._line = Feeder(self._schedule) if ahead else self._schedule
@@ -148,7 +149,13 @@ class Oracle:
     def collect(self, round: int) -> np.ndarray:
         """Waits for a round that was proposed, and returns as `evaluate` does."""
         with signals.in_order(lambda: len(self._schedule.in_flight)) as self._noted:
-            reason = self._begin().wait_for(round)
+            try:
+                reason = self._begin().wait_for(round)
+            except BaseException:
+                if self._schedule.runs_here:  # what was not begun is proposed anew
+                    self._schedule.end_all()
+                    self._line = None
+                raise
         failure, self._failure = self._failure, ""
         if failure or reason is not None:  # what was not begun is proposed anew
             self._line = self._line if isinstance(self._line, Feeder) else None
@@ -156,14 +163,14 @@ class Oracle:
             raise OracleError(f"the oracle {failure}; {GOES_ON}")
         if reason is not None:
             raise Stopped(reason)
-        recorded, call = self.ledger.recorded(round), self._rounds.pop(round)
-        awaited = [i for i, state in enumerate(recorded.states) if state == "pending"]
+        states, call = self.ledger.states_of(round), self._rounds.pop(round)
+        awaited = [i for i, state in enumerate(states) if state == "pending"]
         if awaited:
             raise AnswersPending(told.awaiting(call, awaited, self._reasons))
-        failed = [i for i, state in enumerate(recorded.states) if state == "failed"]
+        failed = [i for i, state in enumerate(states) if state == "failed"]
         if failed and self.config.on_failure != "drop" and round == self.ledger.last_round():
             raise OracleError(told.failed_again(call, failed, self._reasons))
-        return recorded.rewards.astype(np.float32)
+        return self.ledger.rewards(round).astype(np.float32)
 
     def close(self) -> None:
         """Ends what is in flight, and the evaluator."""
@@ -184,8 +191,8 @@ class Oracle:
 
     def _admit(self, round: int, num_rows: int) -> None:
         """Checks order and budget of a round with rows that have no answer."""
-        recorded = self.ledger.recorded(round)
-        if len(recorded.states) >= num_rows and set(recorded.states) == {"done"}:
+        states = self.ledger.states_of(round)
+        if len(states) >= num_rows and set(states) == {"done"}:
             return
         earlier = round - self.rounds_in_flight
         if earlier >= 0 and self._unpaid(earlier):
@@ -198,37 +205,30 @@ class Oracle:
 
     def _unpaid(self, round: int) -> list[int]:
         """Places in the round of the rows that the oracle is to be asked for."""
-        settled = {"done"}
-        if self.config.on_failure == "drop" or self._is_over(round):
-            settled.add("failed")
-        states = self.ledger.recorded(round).states
-        return [i for i, state in enumerate(states) if state not in settled]
+        # Where a round was learned from, its failures were dropped then, and stay so.
+        over = round + self.rounds_in_flight <= self.ledger.last_round()
+        settled = {"done", "failed"} if self.config.on_failure == "drop" or over else {"done"}
+        return [i for i, s in enumerate(self.ledger.states_of(round)) if s not in settled]
 
-    def _is_over(self, round: int) -> bool:
-        """Whether a round was learned from: its failures were dropped then, and stay so."""
-        return round + self.rounds_in_flight <= self.ledger.last_round()
+    def _unask(self, rows: list[Row]) -> None:
+        try:
+            self.ledger.undo_start(row.row for row in rows)
+        except LedgerError as error:
+            logger.warning("%s. %d evaluations count as asked for, but were not", error, len(rows))
 
-    def _start(self, rows: list[Row]) -> None:
-        self.ledger.start(row.row for row in rows)
-
-    def _record(self, ended: list[Ended]) -> None:
-        """Writes down what has come; what is awaited is no outcome yet."""
-        results, awaited = [], dict[str, list[int]]()
-        for row, outcome, seconds in ended:
-            cost = getattr(outcome, "cost", None)
-            cost = (self.config.cost_per_row or None) if cost is None else cost
-            if isinstance(outcome, Answer):
-                results.append(Result(row.row, outcome.reward, outcome.score, cost, None, seconds))
-            elif isinstance(outcome, Failed):
-                reward = 0.0 if self.config.on_failure == "zero" else None
-                results.append(Result(row.row, reward, None, cost, outcome.reason, seconds))
-            else:
-                awaited.setdefault(outcome.what, []).append(row.row)
+    def _change(self, ended: list[Ended], starting: list[Row]) -> None:
+        """Writes down what has come, and what is asked for; what is awaited is no outcome yet."""
+        results, awaited = of_outcomes(ended, self.config)
+        rows = [row.row for row in starting]
+        again = not {row.row for row, _, _ in ended}.isdisjoint(rows)
+        together = bool(results) and not awaited and not again
         if results:
-            self.ledger.record(results)
-        for what, rows in awaited.items():
-            self.ledger.postpone(rows, what)
+            self.ledger.record(results, rows if together else ())
+        for what, those in awaited.items():
+            self.ledger.postpone(those, what)
         self._tell(ended)
+        if rows and not together:
+            self.ledger.start(rows)
 
     def _tell(self, ended: list[Ended]) -> None:
         failed = [(row, outcome) for row, outcome, _ in ended if isinstance(outcome, Failed)]

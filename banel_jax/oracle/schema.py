@@ -71,6 +71,15 @@ ENTER = (
     "ended = ?, attempts = max(attempts, ?), source = ?, checksum = ? "
     "WHERE row = ? AND state <> 'done'"
 )
+BEFORE_START = (
+    "SELECT state, attempts, score, reason, source, worker, started, checksum FROM evaluations "
+    "WHERE row = ?"
+)
+UNDO_START = (
+    "UPDATE evaluations SET state = ?, attempts = ?, score = ?, reason = ?, source = ?, "
+    "worker = ?, started = ?, checksum = ? WHERE row = ? AND state = 'running'"
+)
+NEVER_STARTED = ("pending", 0, None, None, "oracle", None, None)  # and the checksum
 ABANDON = "UPDATE evaluations SET state = 'abandoned' WHERE state = 'running'"
 
 ADDED_BY_3 = (

@@ -2,19 +2,19 @@
 
 import sqlite3
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from banel_jax.oracle import known, schema, seals
+from banel_jax.oracle import known, loading, schema, seals
 from banel_jax.oracle.database import Database, LedgerError
 from banel_jax.oracle.kept import Entry
 from banel_jax.oracle.mark import Mark
-from banel_jax.oracle.rows import Stored, outcome_checksum, row_checksum
-from banel_jax.oracle.tally import Tally
+from banel_jax.oracle.rows import Counts, outcome_checksum, row_checksum
+from banel_jax.oracle.tally import Open, Tally
 from banel_jax.oracle.values import one_line
 
-LAST = 2**63 - 1
 Place = tuple[int, int, int, bytes, bytes]  # row, round, index in the round, tokens, mask
 
 
@@ -35,6 +35,7 @@ class Store:
         self.tally, self.mark = Tally(), Mark(path)
         self._seed = zlib.crc32(run.encode())
         self._stale = False
+        self._before: dict[int, tuple] = {}  # what rows that were started were before
         self.database = Database(path, patience)
         try:
             self.tally = self.database.transaction(lambda db: self._load(db, abandon=True))
@@ -47,21 +48,11 @@ class Store:
         """The counts of the file, every row of which is checked."""
         about = schema.describe(database, self.run)
         self._check_run(about)
-        tally = Tally()
         try:
             self.salt = schema.salt(about)
-            self._read(database, tally)
-            if abandon and any(row.state == "running" for row in tally.open.values()):
-                database.execute(schema.ABANDON)
-                tally.abandon()
-            for round in tally.rounds:
-                if round not in tally.sealed and not tally.unfinished[round]:
-                    first, end = tally.first_row(round), tally.first_row(round + 1)
-                    seals.seal(database, self._seed, round, first, end)
-                    tally.sealed.add(round)
+            return loading.tally(database, self._seed, abandon)
         except (ValueError, TypeError, struct.error) as error:
             raise sqlite3.DatabaseError(f"it was changed or damaged: {one_line(error)}") from error
-        return tally
 
     def _check_run(self, about: dict[str, str]) -> None:
         if about.get("run") != self.run:
@@ -87,34 +78,6 @@ class Store:
                 "for again"
             )
         self.mark.write(now, self.tally.repeated)
-
-    def _read(self, database: sqlite3.Connection, tally: Tally) -> None:
-        begin = -LAST  # before row 0, where none may be
-        for seal in list(seals.read(database)):
-            self._take(tally, seals.stored(database, begin, seal.first_row))
-            begin = seal.end
-            if seal.first_row != tally.proposed or not seals.holds(database, self._seed, seal):
-                self._take(tally, seals.stored(database, seal.first_row, seal.end))
-                raise ValueError(f"round {seal.round} is not as it was when it was complete")
-            tally.begin(seal.round)
-            tally.add(seal.round, seal.counts(), seal.proposed, seal.first_success)
-            tally.repeated += seal.repeated
-            tally.paid(seal.round, -1, seal.cost)
-            tally.sealed.add(seal.round)
-            if seal.failed:
-                failed = seals.stored(database, seal.first_row, begin, "AND state = 'failed'")
-                for row in failed:
-                    tally.reopen(row, row.base(self._seed))
-        self._take(tally, seals.stored(database, begin, LAST))
-
-    def _take(self, tally: Tally, rows: Iterable[Stored]) -> None:
-        for row in rows:
-            if row.round != tally.last_round:
-                tally.begin(row.round)
-            index = tally.proposed - tally.first_row(row.round)
-            if (row.row, row.index_in_round) != (tally.proposed, index):
-                raise ValueError(f"row {tally.proposed} is missing, or not in its place")
-            tally.take(row, row.base(self._seed))
 
     def fresh(self) -> None:
         """After a change that may or may not have been made, looks at the file again."""
@@ -146,30 +109,68 @@ class Store:
         left = tally.unfinished[round] + more - len(withdrawn)
         self._change({round: left}, change, update, end=end)
 
-    def start(self, rows: Sequence[int], worker: str | None, now: float) -> None:
-        """Notes that the oracle is about to be asked for these rows."""
-        opened = [self.tally.open[row] for row in rows]
-        changes = [
+    def write(
+        self,
+        entries: Sequence[Entry],
+        starting: Sequence[int] = (),
+        worker: str | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """Writes what became of rows that are not done, each once, and that others start."""
+        now = time.time()
+        opened = {row: self.tally.open[row] for row in starting}
+        ended = [entry.parameters() for entry in entries]
+        begun = [
             (worker, now, outcome_checksum(was.base, None, cost=was.cost), row)
-            for row, was in zip(rows, opened, strict=True)
+            for row, was in opened.items()
         ]
+        before = {row: self._before_start(row, was) for row, was in opened.items()}
+
+        def change(database):
+            for query, rows in ((schema.ENTER, ended), (schema.START, begun)):
+                if rows:
+                    database.executemany(query, rows)
+
+        def update():
+            self.tally.enter(entries)
+            self.tally.start(starting)
+            for entry in entries:
+                self._before.pop(entry.row, None)
+            self._before |= before
+
+        moves = [(entry.row, entry.state) for entry in entries]
+        moves += [(row, "running") for row in starting]
+        if moves:
+            self._change(self._left(moves), change, update, patience)
+
+    def _before_start(self, row: int, was: Open) -> tuple:
+        if was.attempts or was.state != "pending":
+            return self.database.read(schema.BEFORE_START, row)[0]
+        return (*schema.NEVER_STARTED, outcome_checksum(was.base, None))
+
+    def undo_start(self, rows: Iterable[int]) -> None:
+        """Makes rows that were started, by this object, what they were before.
+
+        The mark comes first and lastingly: it would else tell of rows that the file has lost.
+        """
+        running = lambda row: row in self.tally.open and self.tally.open[row].state == "running"
+        before = {row: self._before[row] for row in rows if row in self._before and running(row)}
+        never = sum(attempts == 0 for _, attempts, *_ in before.values())
+        again = sum(attempts > 0 and state != "pending" for state, attempts, *_ in before.values())
+        now = self.tally.now.plus(Counts(rows=-never, paid=-never))
+        if not self.mark.write(now, self.tally.repeated - again, lasting=True) or not before:
+            return
+        told = [(*columns, row) for row, columns in before.items()]
         self._change(
-            self._left((row, "running") for row in rows),
-            lambda database: database.executemany(schema.START, changes),
-            lambda: self.tally.start(rows),
+            self._left((row, state) for row, (state, *_) in before.items()),
+            lambda database: database.executemany(schema.UNDO_START, told),
+            lambda: self._undone(before),
         )
 
-    def enter(self, entries: Sequence[Entry], patience: float | None = None) -> None:
-        """Writes what became of rows that are not done, each of them once."""
-        if not entries:
-            return
-        parameters = [entry.parameters() for entry in entries]
-        self._change(
-            self._left((entry.row, entry.state) for entry in entries),
-            lambda database: database.executemany(schema.ENTER, parameters),
-            lambda: self.tally.enter(entries),
-            patience,
-        )
+    def _undone(self, before: dict[int, tuple]) -> None:
+        self.tally.undo_start((row, *columns[:2]) for row, columns in before.items())
+        for row in before:
+            del self._before[row]
 
     def give(self, given: known.Known) -> int:
         """Adds what is known and was not given yet; returns how many sequences these are."""

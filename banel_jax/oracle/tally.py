@@ -148,6 +148,13 @@ class Tally:
             self.repeated += was.attempts > 0 and not awaited
             self._move(row, was, "running", was.attempts + (not awaited), was.cost)
 
+    def undo_start(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        """Rows that were started are in their state, and have the attempts, of before."""
+        for row, state, attempts in rows:
+            was = self.open[row]
+            self.repeated -= attempts > 0 and state != "pending"
+            self._move(row, was, state, attempts, was.cost)
+
     def enter(self, entries: Iterable[Entry]) -> None:
         """What became of rows that are not done was written."""
         for entry in entries:

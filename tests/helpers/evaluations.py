@@ -19,10 +19,10 @@ def evaluated(evaluator, rows, close=True, **settings):
     """What becomes of each row."""
     outcomes = {}
 
-    def end(ended):
+    def change(ended, rows):
         outcomes.update({row.row: outcome for row, outcome, _ in ended})
 
-    schedule = Schedule(evaluator, OracleConfig(**settings), lambda rows: None, end)
+    schedule = Schedule(evaluator, OracleConfig(**settings), change)
     schedule.add(call(rows))
     assert schedule.wait_for(0) is None
     if close:

@@ -118,7 +118,7 @@ def test_rows_of_a_megabyte_and_hostile_texts_reach_it_whole():
     large = Call(call(1).rows, Sequences(tokens, np.ones(tokens.shape, bool)), [text])
     outcomes = []
     schedule = Schedule(
-        command([*PROGRAM, "echo"]), OracleConfig(), lambda rows: None, outcomes.extend
+        command([*PROGRAM, "echo"]), OracleConfig(), lambda ended, rows: outcomes.extend(ended)
     )
     schedule.add(large)
     schedule.wait_for(0)

@@ -142,6 +142,29 @@ class Machine(RuleBasedStateMachine):
         self.ledger.record(results)
         self.rows = self.told(results)
 
+    def started_with(self, results, numbers):
+        """Rows to start with results of others: those of them that are open."""
+        told = {one[0] for one in results}
+        return [i for i in self.pick(numbers) if i not in told]
+
+    @rule(results=RESULTS, numbers=PICKS)
+    def record_and_start(self, results, numbers):
+        results = self.results(results)
+        picked = self.started_with(results, numbers)
+        self.ledger.record(results, picked)
+        self.rows = self.told(results)
+        self.rows = self.started(picked)
+
+    @rule(numbers=PICKS)
+    def start_and_undo(self, numbers):
+        """Which leaves no trace, in whatever state the rows were."""
+        whole = lambda: self.ledger._database.read("SELECT * FROM evaluations ORDER BY row")
+        picked, before = self.pick(numbers), whole()
+        self.ledger.start(picked, "worker")
+        for _ in range(2):
+            self.ledger.undo_start(picked * 2)
+            assert whole() == before
+
     @rule(results=RESULTS, counted=st.booleans())
     def answer_from(self, results, counted):
         results = self.results(results)
@@ -195,7 +218,7 @@ class Machine(RuleBasedStateMachine):
         if reopen:
             self.close_and_open()
         else:
-            self.ledger.recorded(0)  # where it looks at the file again
+            self.ledger.rewards(0)  # where it looks at the file again
 
     def settle(self, *candidates):
         """Which of these the ledger holds."""
@@ -212,16 +235,15 @@ class Machine(RuleBasedStateMachine):
         found = zip(read.state.tolist(), read.attempts.tolist(), tokens, strict=True)
         return expected == list(found)
 
+    def stopped(self, rows, trouble):
+        """As they are where the ledger was opened again."""
+        state = lambda row: "abandoned" if row["state"] == "running" else row["state"]
+        return [dict(row, state=state(row)) for row in rows] if trouble[3] else rows
+
     def both(self, trouble, act, after):
         before = self.rows
         self.failing(trouble, act)
-        if trouble[3]:
-            stopped = lambda rows: [
-                dict(row, state="abandoned" if row["state"] == "running" else row["state"])
-                for row in rows
-            ]
-            before, after = stopped(before), stopped(after)
-        self.settle(after, before)
+        self.settle(*[self.stopped(rows, trouble) for rows in (after, before)])
 
     @rule(trouble=TROUBLE, tokens=TOKENS)
     def propose_and_fail(self, trouble, tokens):
@@ -244,6 +266,22 @@ class Machine(RuleBasedStateMachine):
             self.abandon()
         assert self.holds()
         assert not list(self.ledger.path.parent.glob("*answers*"))
+
+    @rule(trouble=TROUBLE, results=RESULTS, numbers=PICKS)
+    def record_and_start_and_fail(self, trouble, results, numbers):
+        results = self.results(results)
+        picked = self.started_with(results, numbers)
+        self.failing(trouble, lambda: self.ledger.record(results, picked))
+        self.rows = self.told(results)
+        self.settle(*[self.stopped(r, trouble) for r in (self.started(picked), self.rows)])
+        assert not list(self.ledger.path.parent.glob("*answers*"))
+
+    @rule(trouble=TROUBLE, numbers=PICKS)
+    def undo_and_fail(self, trouble, numbers):
+        picked, before = self.pick(numbers), self.rows
+        self.ledger.start(picked)
+        self.failing(trouble, lambda: self.ledger.undo_start(picked))
+        self.settle(*[self.stopped(rows, trouble) for rows in (self.started(picked), before)])
 
     # What is compared after each.
 

@@ -1,6 +1,7 @@
 import functools
 import logging
 import sqlite3
+from concurrent.futures import Future
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,8 @@ from banel_jax.oracle import (
     Oracle,
     OracleConfig,
     OracleError,
+    Stopped,
+    threads,
 )
 from banel_jax.types import Sequences
 
@@ -239,6 +242,97 @@ def test_each_yielded_reward_is_on_disk_before_the_next_is_worked_for(tmp_path):
     assert seen == [0, 1, 2]
 
 
+def in_the_file(path, condition):
+    with sqlite3.connect(path) as other:
+        query = f"SELECT row FROM evaluations WHERE {condition}"
+        found = [row for (row,) in other.execute(query)]
+    other.close()
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_a_generator_is_asked_for_a_row_at_a_time(tmp_path, caplog, batch_size):
+    """So that where it ends early, or is killed, no other row is in doubt."""
+    path, config = tmp_path / "oracle.sqlite", OracleConfig(batch_size=batch_size)
+    bad = [2]
+
+    def generator(x):
+        for token in x.tokens[:, 0].tolist():
+            assert in_the_file(path, "state = 'running'") == [token]
+            assert in_the_file(path, "attempts > 0") == list(range(token + 1))
+            if token in bad:
+                raise RuntimeError
+            yield 1
+
+    ledger = Ledger(path)
+    with pytest.raises(OracleError, match="raised RuntimeError for row 2"):
+        Oracle(generator, ledger=ledger, config=config).evaluate(0, rows(0, 1, 2, 3, 4))
+    assert ledger.states() == dict(pending=2, running=0, done=2, failed=1, abandoned=0)
+    assert ledger.totals() == (3, 2)
+    ledger.close()
+    ledger, bad[:] = Ledger(path), []
+    oracle = Oracle(generator, ledger=ledger, config=config)
+    assert not caplog.text and oracle.evaluate(0, rows(0, 1, 2, 3, 4)).tolist() == [1] * 5
+    assert ledger.repeated_attempts() == 1
+
+
+class Broken(threads):
+    """Cannot do its work from a row on."""
+
+    def __init__(self, at):
+        super().__init__(lambda x: [1], 1)
+        self.at = at
+
+    def submit(self, call):
+        if call.rows[0].row < self.at:
+            return super().submit(call)
+        future = Future()
+        future.set_exception(OracleError("no worker begins"))
+        return future
+
+
+def test_what_a_broken_evaluator_was_not_asked_for_is_not_in_doubt(tmp_path):
+    path = tmp_path / "oracle.sqlite"
+    ledger = Ledger(path)
+    with pytest.raises(OracleError, match="no worker begins"):
+        Oracle(Broken(1), ledger=ledger).evaluate(0, rows(0, 1, 2))
+    assert ledger.states() == dict(pending=2, running=0, done=1, failed=0, abandoned=0)
+    assert ledger.totals() == (1, 1) and ledger.in_doubt() == 0
+    oracle = Oracle(Broken(9), ledger=ledger)
+    assert oracle.evaluate(0, rows(0, 1, 2)).tolist() == [1] * 3
+    assert ledger.repeated_attempts() == 0
+    oracle.close()
+
+
+def test_a_rule_that_ends_a_run_leaves_no_row_in_doubt():
+    """What was to start with the answer that ended it was not asked for."""
+    for reward_fn in (Recording(), yielded(Recording()), threads(lambda x: x.tokens[:, 0] == 1, 1)):
+        ledger = Ledger()
+        stop = lambda ledger=ledger: "enough" if ledger.totals()[1] else None
+        oracle = Oracle(reward_fn, ledger=ledger, stopping=stop)
+        with pytest.raises(Stopped, match="enough"):
+            oracle.evaluate(0, rows(0, 1, 2, 3))
+        assert ledger.states() == dict(pending=2, running=0, done=2, failed=0, abandoned=0)
+        assert ledger.totals() == (2, 1)
+        oracle.close()
+
+
+@pytest.mark.parametrize("how", ["a function", "a generator", "threads"])
+def test_an_answer_and_what_starts_in_its_place_are_one_commit(tmp_path, how):
+    ways = {
+        "a function": lambda fn: fn,
+        "a generator": yielded,
+        "threads": lambda fn: threads(fn, 1),
+    }
+    reward_fn = ways[how](Recording())
+    ledger, seen = Ledger(tmp_path / "oracle.sqlite"), []
+    ledger._database._connection.set_trace_callback(seen.append)
+    oracle = Oracle(reward_fn, ledger=ledger)
+    oracle.evaluate(0, rows(0, 1, 2, 3, 4))
+    assert seen.count("COMMIT") == 7  # the proposal, the first start, and five answers
+    oracle.close()
+
+
 @pytest.mark.parametrize(
     ("answers", "message", "kept"),
     [
@@ -276,7 +370,8 @@ def test_an_oracle_cannot_change_what_is_recorded():
     oracle = Oracle(vandal)
     oracle.evaluate(0, candidates)
     assert candidates.tokens[:, 0].tolist() == [1, 2]
-    assert np.frombuffer(oracle.ledger.recorded(0).tokens[1], "<i4").tolist() == [2, 9]
+    (kept,) = oracle.ledger._database.read("SELECT tokens FROM evaluations WHERE row = 1")
+    assert np.frombuffer(kept[0], "<i4").tolist() == [2, 9]
 
 
 def test_candidates_of_wrong_shape_are_refused():

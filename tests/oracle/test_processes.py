@@ -75,8 +75,7 @@ def test_a_worker_that_died_may_be_transient():
     schedule = Schedule(
         processes(worker_functions.badly, 1),
         OracleConfig(transient="WorkerDied", retries=1, backoff=0.0),
-        lambda rows: starts.extend(row.row for row in rows),
-        lambda ended: None,
+        lambda ended, rows: starts.extend(row.row for row in rows),
     )
     schedule.add(call(8).only([7]))
     schedule.wait_for(0)
@@ -96,7 +95,7 @@ def test_a_call_out_of_time_is_ended_with_all_that_it_started(tmp_path, monkeypa
 def test_closing_ends_what_is_at_work(tmp_path, monkeypatch):
     monkeypatch.setenv("NOTE", str(tmp_path / "note"))
     schedule = Schedule(
-        processes(worker_functions.hangs, 2), OracleConfig(), lambda rows: None, lambda ended: None
+        processes(worker_functions.hangs, 2), OracleConfig(), lambda ended, rows: None
     )
     schedule.add(call(1))
     until(lambda: schedule.pump(0.01) or (tmp_path / "note").exists())
@@ -112,7 +111,7 @@ from banel_jax.oracle.config import OracleConfig
 from banel_jax.oracle.schedule import Schedule
 from evaluations import call
 {make}
-schedule = Schedule(evaluator, OracleConfig(), lambda rows: None, lambda ended: None)
+schedule = Schedule(evaluator, OracleConfig(), lambda ended, rows: None)
 schedule.add(call(1))
 schedule.wait_for(0)
 """
@@ -181,15 +180,16 @@ def test_a_function_of_the_script(tmp_path, guard):
     ],
 )
 def test_a_function_that_cannot_be_loaded_ends_the_run(name, said):
-    outcomes = {}
+    outcomes, unasked = [], []
     schedule = Schedule(
-        processes(name, 2), OracleConfig(on_failure="drop"), lambda rows: None, outcomes.update
-    )
+        processes(name, 2), OracleConfig(on_failure="drop"),
+        lambda ended, rows: outcomes.extend(ended), on_unasked=unasked.extend,
+    )  # fmt: skip
     schedule.add(call(3))
     with pytest.raises(OracleError, match=said):
         schedule.wait_for(0)
     schedule.close()
-    assert outcomes == {}
+    assert outcomes == [] and {row.row for row in unasked} <= {0, 1} and unasked
 
 
 def test_closures_go_by_value_where_cloudpickle_is_there(monkeypatch):
@@ -219,7 +219,7 @@ def test_what_is_no_function_is_refused(fn, said):
 
 def test_workers_that_do_not_start_are_given_up():
     evaluator = processes("time:sleep", 1, start_seconds=0.0)
-    schedule = Schedule(evaluator, OracleConfig(), lambda rows: None, lambda ended: None)
+    schedule = Schedule(evaluator, OracleConfig(), lambda ended, rows: None)
     schedule.add(call(1))
     with pytest.raises(OracleError, match="did not start within 0 s"):
         schedule.wait_for(0)

@@ -69,9 +69,19 @@ class Watched:
         self.starts = collections.Counter()
         self.evaluator = evaluator
         config = OracleConfig(**settings)
-        self.schedule = Schedule(evaluator, config, self.start, self.end, stopping)
+        self.schedule = Schedule(evaluator, config, self.change, stopping, self.unasked)
         self.schedule._flights.now = lambda: self.time
         self.schedule._flights._pause = self.pause
+
+    def change(self, ended, rows):
+        if ended:
+            self.end(ended)
+        if rows:
+            self.start(rows)
+
+    def unasked(self, rows):
+        self.events.append(("unasked", [row.row for row in rows]))
+        self.starts.subtract(row.row for row in rows)
 
     def start(self, rows):
         self.events.append(("start", [row.row for row in rows]))
@@ -282,16 +292,19 @@ def test_when_it_is_to_stop_what_is_in_flight_is_awaited_and_nothing_begun():
         ByTest(2), [(0, {0: 1}), (0, {2: 1}), (0, {1: 1})], lambda: reasons[0] if reasons else None
     )
     end = watched.end
-    watched.schedule._on_outcomes = lambda ended: (end(ended), reasons.append("enough"))
+    watched.end = lambda ended: (end(ended), reasons.append("enough"))
     watched.script[1] = (0, {})
     assert watched.run(4) == "enough"
-    assert watched.events == [("start", [0, 1]), ("end", [0]), ("end", [1])]
+    assert watched.events == [
+        ("start", [0, 1]), ("end", [0]), ("start", [2]), ("unasked", [2]), ("end", [1]),
+    ]  # fmt: skip
+    assert watched.starts[2] == 0 and set(watched.evaluator.open) == set()
 
 
 def test_the_last_answer_ends_a_round_even_when_it_is_to_stop():
     reasons = []
     watched = Watched(ByTest(1), [(0, {0: 1})], lambda: reasons[0] if reasons else None)
-    watched.schedule._on_outcomes = lambda ended: reasons.append("a success")
+    watched.end = lambda ended: reasons.append("a success")
     assert watched.run(1) is None
 
 
@@ -321,7 +334,7 @@ def test_a_callback_that_raises_is_given_nothing_twice():
         raise OSError("full")
 
     watched = Watched(ByTest(2), [(0, {0: 1})])
-    watched.schedule._on_outcomes = full
+    watched.end = full
     with pytest.raises(OSError, match="full"):
         watched.run(2)
     watched.evaluator.answer({1: 1})
@@ -338,7 +351,7 @@ def test_a_signal_while_outcomes_are_handed_over_comes_after_it():
         signal.raise_signal(signal.SIGINT)
         end(ended)
 
-    watched.schedule._on_outcomes = interrupted
+    watched.end = interrupted
     with pytest.raises(KeyboardInterrupt):
         watched.run(2)
     assert watched.outcomes == {0: [ONE]}
@@ -346,12 +359,45 @@ def test_a_signal_while_outcomes_are_handed_over_comes_after_it():
 
 def test_a_signal_interrupts_a_wait():
     evaluator = ByTest(1)
-    schedule = Schedule(evaluator, OracleConfig(), lambda rows: None, lambda ended: None)
+    schedule = Schedule(evaluator, OracleConfig(), lambda ended, rows: None)
     schedule.add(call(1))
     main = threading.main_thread().ident
     threading.Timer(0.05, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         schedule.wait_for(0)
+
+
+def test_a_call_that_no_worker_had_taken_up_was_not_asked_for():
+    class Queued(ByTest):
+        def submit(self, call):
+            future = super().submit(call)
+            future.begun = 1.0 if call.rows[0].row == 0 else None
+            return future
+
+        def end(self, future):
+            super().end(future)
+            future.cancel()
+
+    watched = Watched(Queued(2), [(0, None)])
+    with pytest.raises(KeyboardInterrupt):
+        watched.run(5)
+    watched.schedule.close()
+    assert watched.events == [("start", [0, 1]), ("unasked", [1])]
+
+
+def test_an_interruption_between_a_start_and_the_question_leaves_nothing_in_doubt():
+    def start(rows):
+        Watched.start(watched, rows)
+        raise KeyboardInterrupt
+
+    for evaluator in (ByTest(2), as_evaluator(lambda x: pytest.fail("it was asked"))):
+        watched = Watched(evaluator)
+        watched.start = start
+        with pytest.raises(KeyboardInterrupt):
+            watched.run(2)
+        watched.schedule.close()
+        started = watched.events[0][1]
+        assert watched.events == [("start", started), ("unasked", started)]
 
 
 def test_end_all_ends_what_is_in_flight_and_asks_nothing_more():
@@ -361,7 +407,7 @@ def test_end_all_ends_what_is_in_flight_and_asks_nothing_more():
     assert [row.row for row in watched.schedule.in_flight] == [0, 1]
     watched.schedule.end_all()
     assert watched.evaluator.ended == [0, 1] and watched.schedule.in_flight == []
-    assert watched.outcomes == {} and not watched.schedule._ready(9)
+    assert watched.outcomes == {} and not watched.schedule.waiting
     with pytest.raises(OracleError, match="the calls of round 0 were ended"):
         watched.schedule.wait_for(0)
 
@@ -399,7 +445,7 @@ def test_seconds_are_of_a_row():
     watched = Watched(ByTest(1), [(3, {0: 1})], batch_size=2)
     watched.evaluator.answer = lambda answers: watched.evaluator.open[0].set_result([1, 0])
     seconds = []
-    watched.schedule._on_outcomes = lambda ended: seconds.extend(s for _, _, s in ended)
+    watched.end = lambda ended: seconds.extend(s for _, _, s in ended)
     watched.run(2)
     assert seconds == [1.5, 1.5]
 
@@ -442,7 +488,7 @@ def test_a_generator_is_left_where_it_is_to_stop():
 
     watched = Watched(as_evaluator(fn), (), lambda: reasons[0] if reasons else None)
     end = watched.end
-    watched.schedule._on_outcomes = lambda ended: (
+    watched.end = lambda ended: (
         end(ended),
         yielded == [0, 1] and reasons.append("x"),
     )
@@ -469,11 +515,11 @@ def test_rows_and_texts_are_given_to_whom_asks_for_them():
 
 
 def fed(evaluator, outcomes, stopping=lambda: None):
-    def end(ended):
+    def change(ended, rows):
         assert threading.current_thread() is not threading.main_thread()
         outcomes.update({row.row: outcome for row, outcome, _ in ended})
 
-    return Feeder(Schedule(evaluator, OracleConfig(), lambda rows: None, end, stopping))
+    return Feeder(Schedule(evaluator, OracleConfig(), change, stopping))
 
 
 def test_a_feeder_goes_on_while_nobody_waits():
@@ -489,7 +535,7 @@ def test_a_feeder_goes_on_while_nobody_waits():
 
 def test_what_a_feeder_meets_is_raised_where_somebody_waits():
     with fed(threads(lambda x: [1]), {}) as feeder:
-        feeder.schedule._on_outcomes = lambda ended: 1 / 0
+        feeder.schedule._on_change = lambda ended, rows: 1 / 0
         feeder.add(call(1))
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
@@ -513,8 +559,8 @@ def test_a_feeder_says_why_it_stops_and_when_there_is_nothing_yet():
 
 def test_closing_a_feeder_hands_over_what_has_arrived():
     outcomes, evaluator = {}, ByTest(2)
-    end = lambda ended: outcomes.update({row.row: outcome for row, outcome, _ in ended})
-    feeder = Feeder(Schedule(evaluator, OracleConfig(), lambda rows: None, end))
+    change = lambda ended, rows: outcomes.update({row.row: outcome for row, outcome, _ in ended})
+    feeder = Feeder(Schedule(evaluator, OracleConfig(), change))
     feeder.add(call(2))
     while len(evaluator.open) < 2:
         pass

@@ -1,5 +1,7 @@
 """The states of a ledger's rows, and what each counts for."""
 
+import os
+import shutil
 import sqlite3
 import threading
 
@@ -105,12 +107,10 @@ def test_the_first_answer_stays_and_a_late_one_is_taken(caplog):
     ledger.start(range(4))
     ledger.record([(0, 1), (0, 0)])
     ledger.record([(0, 0), (1, None, None, None, "too slow")])
-    assert (
-        ledger.recorded(0).rewards[0] == 1 and caplog.text.count("row 0 was answered before") == 2
-    )
+    assert ledger.rewards(0)[0] == 1 and caplog.text.count("row 0 was answered before") == 2
     ledger.abandon([2], "took more than 5 s")
     ledger.record([(1, 1), (2, 0), (3, 0)])
-    assert ledger.recorded(0).rewards.tolist() == [1, 1, 0, 0]
+    assert ledger.rewards(0).tolist() == [1, 1, 0, 0]
     assert ledger.totals() == (4, 2) and ledger.repeated_attempts() == 0
     with pytest.raises(ValueError, match="row 3 is done"):
         ledger.start([3])
@@ -132,6 +132,77 @@ def test_what_is_awaited_is_not_asked_twice(tmp_path):
     ledger.close()
 
 
+def test_a_start_that_led_to_nothing_leaves_no_trace(tmp_path):
+    """Of rows in any state; and a kill at any moment of it leaves a ledger that goes on."""
+    path = tmp_path / "a"
+    ledger = opened(path, rounds=2)
+    ledger.start([0, 1, 2, 4])
+    ledger.record([(0, None, [1], 0.5, "off"), (4, 1), (2, 0)])
+    ledger.abandon([1], "late")
+    ledger.start([5])
+    ledger.postpone([5], "the plate")
+    ledger.answer_from("memo", [(3, 0), (6, 0), (7, None, None, None, "known to fail")])
+    columns = ledger._database.read("SELECT * FROM evaluations ORDER BY row")
+    assert {row[8] for row in columns} == {"failed", "abandoned", "done", "pending"}
+    ledger.propose(2, TOKENS, MASK)
+    more = told(ledger)
+    ledger.start([0, 1, 5, 7, 8], "one")
+    ledger.start([9])
+    assert ledger.states()["running"] == 6 and ledger.repeated_attempts() == 2
+    commit = ledger._store.database.transaction
+
+    def killed(*arguments):
+        for name in ("a", "a-wal", "a.mark"):
+            shutil.copy(tmp_path / name, tmp_path / f"killed{name[1:]}")
+        return commit(*arguments)
+
+    ledger._store.database.transaction = killed
+    ledger.undo_start([0, 1, 5, 7, 8, 9, 3])
+    ledger.undo_start([0, 9])
+    assert told(ledger) == more
+    assert ledger._database.read("SELECT * FROM evaluations WHERE row < 8 ORDER BY row") == columns
+    again = Ledger(tmp_path / "killed", "a")
+    assert states(again)["abandoned"] == 6
+    again.close()
+    ledger.propose(2, TOKENS + 1, MASK)  # never asked for, so it may still be another
+    ledger.close()
+    ledger = Ledger(path, "a")
+    assert told(ledger) == more and ledger.in_doubt() == 1
+    ledger.close()
+
+
+def test_where_the_mark_cannot_be_lowered_a_start_stays(tmp_path, monkeypatch):
+    """As the mark would tell of more than the file has."""
+    ledger = opened(tmp_path / "a")
+    ledger.start([0])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", pytest.fail)
+        patch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError()))
+        ledger.undo_start([0])
+    assert ledger.states()["running"] == 1
+    ledger.close()
+    Ledger(tmp_path / "a", "a").close()
+
+
+def test_results_and_starts_are_one_commit(tmp_path):
+    ledger = opened(tmp_path / "a")
+    ledger.start([0, 1])
+    seen = []
+    ledger._database._connection.set_trace_callback(seen.append)
+    ledger.record([(0, 1), (1, None, None, None, "off")], [2, 3])
+    assert seen.count("COMMIT") == 1
+    assert states(ledger) == {"running": 2, "done": 1, "failed": 1} and ledger.totals() == (4, 1)
+    ledger.record([(2, 0), (3, 1)], [1])
+    before = told(ledger)
+    ledger.record([(1, 0)])
+    assert ledger.repeated_attempts() == 1 and ledger.unfinished() == 0 and before != told(ledger)
+    before = told(ledger)
+    ledger.close()
+    ledger = Ledger(tmp_path / "a", "a")
+    assert told(ledger) == before
+    ledger.close()
+
+
 def test_what_was_never_asked_for_may_be_proposed_anew():
     ledger = opened()
     ledger.propose(0, TOKENS + 9, MASK)
@@ -143,9 +214,10 @@ def test_what_was_never_asked_for_may_be_proposed_anew():
     changed = TOKENS + 9
     changed[3] = 0
     ledger.propose(0, changed[[0, 1]], MASK[:2])
-    assert len(ledger.recorded(0).tokens) == 2
+    assert len(ledger.states_of(0)) == 2
     ledger.propose(0, changed, MASK)
-    assert [np.frombuffer(t, "<i4").tolist() for t in ledger.recorded(0).tokens] == changed.tolist()
+    kept = ledger._database.read("SELECT tokens FROM evaluations ORDER BY row")
+    assert [np.frombuffer(t, "<i4").tolist() for (t,) in kept] == changed.tolist()
     ledger.propose(1, TOKENS, MASK)
     for fewer in (changed[:3], np.concatenate([changed, changed])):
         with pytest.raises(LedgerError, match="another sequence for round 0"):

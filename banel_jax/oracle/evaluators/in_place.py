@@ -36,8 +36,8 @@ class in_place:
             whole = whole.func
         stages = getattr(sys.modules.get("jax"), "stages", None)  # if it is not loaded, fn is none
         compiled = stages is not None and isinstance(whole, stages.Wrapped)
-        takes_all = compiled or gives_each(fn)
-        self.rows_a_call: int | None = None if takes_all else 1
+        self.gives_each = gives_each(fn)
+        self.rows_a_call: int | None = None if compiled or self.gives_each else 1
 
     def source(self, call: Call) -> Iterator[Any]:
         """The call as an iterator of one answer, which asks for it when it is asked for it."""
