@@ -10,12 +10,15 @@ killed are forks of one that has imported everything, and go on with the next ca
 
 import argparse
 import collections
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -96,6 +99,22 @@ def table(counts: collections.Counter, troubled: collections.Counter, ways: list
     return "\n".join(lines)
 
 
+@contextlib.contextmanager
+def cluster(ways: Iterable[str]) -> Iterator[None]:
+    """Dask's, where it is installed, in a process that outlives those that are killed."""
+    import cases
+
+    if "dask" not in ways:
+        yield
+        return
+    program = [sys.executable, str(HERE / "faults" / "dask_cluster.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(program, **pipes) as child:
+        os.environ[cases.CLUSTER] = child.stdout.readline().strip()
+        yield
+        child.stdin.close()
+
+
 def campaign(root: Path, faults: int, first: int, only: list[int], until: float) -> int:
     """Prints troubles and the table; returns the number of cases in trouble."""
     import cases
@@ -147,7 +166,11 @@ def main() -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
     try:
-        troubled = campaign(root, given.faults, given.seed, given.only, time.time() + given.seconds)
+        import cases
+
+        with cluster(cases.WAYS):
+            until = time.time() + given.seconds
+            troubled = campaign(root, given.faults, given.seed, given.only, until)
     finally:
         if not given.folder:
             shutil.rmtree(root, ignore_errors=True)

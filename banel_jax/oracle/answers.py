@@ -127,6 +127,8 @@ def outcomes(answer: Any, k: int) -> list[Outcome]:
         return [raised(answer)] * k
     try:
         each = _by_row(answer, k)
+        if isinstance(each, np.ndarray) and each.dtype != object and sound(each).all():
+            return [Answer(reward) for reward in each.ravel().tolist()]
     except Exception as error:
         return [Failed(f"answered {_shown(answer)}: {one_line(error)}")] * k
     return [_outcome(one) for one in each]

@@ -46,7 +46,7 @@ class Oracle:
       rounds_in_flight: how many rounds are proposed before the first of them is collected.
       text: `text(sequences [n]) -> n texts`, for oracles that take texts, and for people.
       stopping: asked after each commit; where it says why, nothing more is asked.
-      on_success: called for each success once it is on disk.
+      on_successes: called with those of a commit once they are on disk.
       on_proposed: called for each round, with all of its rows, before they are asked.
 
     Raises:
@@ -65,13 +65,13 @@ class Oracle:
         rounds_in_flight: int = 1,
         text: Callable[[Sequences], Sequence[str]] | None = None,
         stopping: Callable[[], str | None] = lambda: None,
-        on_success: Callable[[Success], None] = lambda success: None,
+        on_successes: Callable[[list[Success]], None] = lambda successes: None,
         on_proposed: Callable[[Call], None] = lambda call: None,
     ):
         self.config, self.budget = config or OracleConfig(), budget
         checks.integers(self, "budget", at_least=0, none=True)
         self.ledger = ledger if ledger is not None else Ledger()
-        self._text, self._told_to_stop, self._on_success = text, stopping, on_success
+        self._text, self._told_to_stop, self._on_successes = text, stopping, on_successes
         self.rounds_in_flight, self._on_proposed = rounds_in_flight, on_proposed
         self._rounds, self._reasons = dict[int, Call](), dict[int, str]()
         self._noted, self._failure = signals.Noted(), ""  # the first that failed and ends the run
@@ -232,19 +232,19 @@ class Oracle:
 
     def _tell(self, ended: list[Ended]) -> None:
         failed = [(row, outcome) for row, outcome, _ in ended if isinstance(outcome, Failed)]
-        for row, outcome, _ in ended:
-            if not isinstance(outcome, Answer):
-                self._reasons[row.row] = str(outcome)
+        self._reasons |= {row.row: str(x) for row, x, _ in ended if not isinstance(x, Answer)}
         if failed and self.config.on_failure == "stop" and not self._failure:
             reason = failed[0][1].reason
             same = [row for row, outcome in failed if outcome.reason == reason]
             self._failure = f"{reason} for {told.names(same)}"
+        successes = []
         for row, outcome, _ in ended:
             if isinstance(outcome, Answer) and outcome.reward:
                 call, i = self._rounds[row.round], row.index
-                text = None if call.text is None else call.text[i]
-                x = call.sequences
-                self._on_success(Success(row, x.tokens[i], x.mask[i], text, outcome))
+                text, x = None if call.text is None else call.text[i], call.sequences
+                successes.append(Success(row, x.tokens[i], x.mask[i], text, outcome))
+        if successes:
+            self._on_successes(successes)
 
     def _why_to_stop(self) -> str | None:
         return self._failure or self._noted.reason() or self._told_to_stop()

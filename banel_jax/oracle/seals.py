@@ -77,18 +77,19 @@ def seal(database: sqlite3.Connection, seed: int, round: int, first: int, end: i
     Raises:
       sqlite3.DatabaseError: if one is not as it was written.
     """
-    counts, repeated, size, costs, first_success = Counts(), 0, 0, [], None
-    for row in stored(database, first, end):
+    rows = list(stored(database, first, end))
+    for row in rows:
         row.base(seed)
-        counts = counts.plus(row.counts())
-        repeated += max(row.attempts - 1, 0)
-        size += len(row.tokens) + len(row.mask) + len(row.score or "") + len(row.reason or "")
-        costs += [] if row.cost is None else [row.cost]
-        if row.reward == 1 and first_success is None:
-            first_success = row.row
-    sums = (*counts, repeated, first_success, math.fsum(costs), size)
+    counts = Counts(*map(sum, zip(*(row.counts() for row in rows), strict=True)))
+    repeated = sum(max(row.attempts - 1, 0) for row in rows)
+    first_success = next((row.row for row in rows if row.reward == 1), None)
+    cost = math.fsum(row.cost for row in rows if row.cost is not None)
+    lengths = (map(len, (x.tokens, x.mask, x.score or "", x.reason or "")) for x in rows)
+    size = sum(map(sum, lengths))
     content = checksum(database, round, first, end, size)
-    new = Seal(round, first, end - first, *sums, content).signed(seed)
+    new = Seal(
+        round, first, end - first, *counts, repeated, first_success, cost, size, content
+    ).signed(seed)
     database.execute(PUT, new)
 
 

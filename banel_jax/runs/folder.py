@@ -172,11 +172,16 @@ def finite(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Appends one JSON line, durable on return. NaN and infinities become strings."""
-    line = json.dumps(finite(record), allow_nan=False)
+    append_records(path, [record])
+
+
+def append_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Appends a JSON line each."""
+    lines = "".join(json.dumps(finite(one), allow_nan=False) + "\n" for one in records)
     new = not path.exists()
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(lines)
             file.flush()
             os.fsync(file.fileno())
         if new:

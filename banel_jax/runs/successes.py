@@ -59,22 +59,25 @@ class Successes:
         content = "".join(json.dumps(record) + "\n" for record in records)
         files.write_atomically(self._path, content)
 
-    def add(self, success: Success) -> None:
-        """Appends one that the ledger has; durable on return."""
-        row, answer = success.row, success.answer
-        record = _record(
-            row.row, row.round, row.index, success.tokens, success.mask, answer.score, answer.cost,
-            success.text,
-        )  # fmt: skip
+    def add(self, successes: Sequence[Success]) -> None:
+        """Appends some that the ledger has; durable on return."""
+        records = [
+            _record(
+                one.row.row, one.row.round, one.row.index, one.tokens, one.mask, one.answer.score,
+                one.answer.cost, one.text,
+            )
+            for one in successes
+        ]  # fmt: skip
         try:
-            run_folder.append_record(self._path, record)
+            run_folder.append_records(self._path, records)
         except OSError as error:
             self._warn(error)
-        self._told += 1
-        if on_terminal() and self._told <= TOLD:
-            what = record.get("text") or " ".join(map(str, record["tokens"]))
-            more = "" if self._told < TOLD else f"; further ones are in {self._path}"
-            tqdm.write(f"success: {row}: {shown(what)[:200]}{more}", file=sys.stderr)
+        for one, record in zip(successes, records, strict=True):
+            self._told += 1
+            if on_terminal() and self._told <= TOLD:
+                what = record.get("text") or " ".join(map(str, record["tokens"]))
+                more = "" if self._told < TOLD else f"; further ones are in {self._path}"
+                tqdm.write(f"success: {one.row}: {shown(what)[:200]}{more}", file=sys.stderr)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:

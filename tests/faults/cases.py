@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import pickle
@@ -10,7 +11,7 @@ import shutil
 import sys
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import hand
@@ -27,6 +28,7 @@ from banel_jax.oracle import OracleConfig
 from banel_jax.runs.loop import RunConfig, run
 
 ROUNDS, MOST_STARTS, TIMEOUT = 3, 40, 0.6
+CLUSTER = "FAULT_CLUSTER"  # the address of Dask's scheduler
 INTERRUPTED = 3  # exit status: what JAX was importing is broken in such a process
 PLAIN = learner()
 
@@ -50,6 +52,10 @@ WAYS = {
     "executor": lambda case: ways.executor(case.executor, misdeeds.evaluate, 3),
     "by_hand": lambda case: ways.by_hand(case.path / "hand"),
 }
+if importlib.util.find_spec("distributed"):
+    import distributed
+
+    WAYS["dask"] = lambda case: ways.executor(case.executor, misdeeds.elsewhere(), 2)
 ENDS = ("processes", "command", "command per call")
 # Misdeeds by what becomes of them: those that pass by themselves, and those that are failures.
 PASSING = {
@@ -57,6 +63,7 @@ PASSING = {
     "asynchronous": ["transient", "kill_run", "kill_run_after", "pending", "hang", "late"],
     "processes": ["transient", "kill_run", "kill_run_after", "pending", "hang", "exit", "killed"],
     "executor": ["transient", "kill_run", "kill_run_after", "pending", "hang", "late"],
+    "dask": ["transient", "kill_run", "kill_run_after", "pending", "exit", "killed"],
     "by_hand": [],
 }
 for _name in ENDS[1:]:
@@ -92,7 +99,7 @@ class Case:
         hangs = {"hang", "late"} & {deed for each in self.deeds.values() for deed in each}
         self.timeout = TIMEOUT if hangs else None
         self.starts_with_faults = rng.choice([1, 2, 3])
-        self.executor: ThreadPoolExecutor | None = None
+        self.executor: Executor | None = None
 
     def _deeds(self, rng):
         deeds = list(PASSING[self.way])
@@ -116,7 +123,7 @@ class Case:
             timeout=self.timeout,
             retries=4,
             backoff=0.01,
-            transient=("ConnectionError", "TimeoutError", "WorkerDied"),
+            transient=("ConnectionError", "TimeoutError", "WorkerDied", "KilledWorker"),
             on_failure=self.policy,
             memo=self.memo,
         )
@@ -178,11 +185,10 @@ def start(case: Case, number: int) -> str:
     verdict.told(case, start=number, during=during)
     os.environ |= {misdeeds.CASE: str(case.path), misdeeds.SESSION: str(number)}
     os.environ[misdeeds.RUN] = str(os.getpid())
-    case.executor = ThreadPoolExecutor(3) if case.way == "executor" else None
     note = functools.cache(lambda: verdict.injected(case, during))  # once a start
     context = world.DURING[during](case, rng, note) if during else contextlib.nullcontext()
     try:
-        with context:
+        with engine(case), context:
             result = run(
                 ALGORITHM, PRIOR, WAYS[case.way](case), case.config(), case.folder,
                 report=case.report,
@@ -198,9 +204,20 @@ def start(case: Case, number: int) -> str:
     except BaseException:
         verdict.trouble(case, f"another exception: {traceback.format_exc()}")
         return "another exception"
-    finally:
-        if case.executor:
-            case.executor.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def engine(case: Case):
+    """What an executor's calls are made by, for a start of the run."""
+    if case.way == "executor":
+        with ThreadPoolExecutor(3) as case.executor:
+            yield
+    elif case.way == "dask":
+        with distributed.Client(os.environ[CLUSTER], set_as_default=False) as client:
+            case.executor = client.get_executor(retries=0)
+            yield
+    else:
+        yield
 
 
 def go_on(case: Case) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -116,6 +117,16 @@ def evaluate(sequences, rows):
     for one in asked:
         one.misdeed()
     return _handed(asked, sequences.tokens)
+
+
+def elsewhere():
+    """`evaluate` for a worker that has not this process's environment."""
+    return partial(_under, {name: os.environ[name] for name in (CASE, SESSION, RUN)})
+
+
+def _under(environment, sequences, rows):
+    os.environ |= environment
+    return evaluate(sequences, rows)
 
 
 def generate(sequences, rows):
