@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from banel_jax import files
+from banel_jax.runs import packing
 from banel_jax.types import State
 
 logger = logging.getLogger(__name__)
@@ -130,18 +131,15 @@ class Checkpoints:
             earlier stays.
         """
         about = {"run": self.run, "state": signature(state), "checksum": checksum(state)}
-        about |= {"paid": dict(paid or {})}
+        about |= {"paid": dict(paid or {}), "packed_below": packing.BELOW}
         with self._explain():
-            needed = sum(leaf.nbytes for leaf in jax.tree.leaves(stored(state))) + SPARE
+            leaves = stored(state)
+            needed = sum(leaf.nbytes for leaf in leaves.values()) + SPARE
             # Asked first, for what writes checkpoints fails in many threads and says so in each.
             if shutil.disk_usage(self.folder).free < needed:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._manager.save(
-                rounds,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(stored(state)), about=ocp.args.JsonSave(about)
-                ),
-            )
+            kept, note = ocp.args.StandardSave(packing.pack(leaves)), ocp.args.JsonSave(about)
+            self._manager.save(rounds, args=ocp.args.Composite(state=kept, about=note))
 
     @contextlib.contextmanager
     def _explain(self) -> Iterator[None]:
@@ -187,9 +185,10 @@ class Checkpoints:
                 shapes = jax.eval_shape(lambda tree: jax.tree.map(_data, tree), abstract_state)
                 kept = enumerate(jax.tree.leaves(shapes))
                 like = {str(i): np.empty(x.shape, x.dtype) for i, x in kept if x.size}
-                restore = ocp.args.StandardRestore(like)
-                leaves = self._manager.restore(rounds, args=ocp.args.Composite(state=restore))
-                state = rebuilt(abstract_state, leaves["state"])
+                below = told.get("packed_below", 0)  # none were, in earlier versions
+                restore = ocp.args.StandardRestore(packing.pack(like, below))
+                packed = self._manager.restore(rounds, args=ocp.args.Composite(state=restore))
+                state = rebuilt(abstract_state, packing.unpack(packed["state"], like, below))
                 if checksum(state) != expected:
                     raise ValueError("checksum differs")
             except Exception as error:

@@ -11,8 +11,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from tiny_run import same
 
+from banel_jax.runs import packing
 from banel_jax.runs.checkpoint import Checkpoints
 
 STATE = {"x": jnp.arange(1000.0), "key": jax.random.key(3), "none": jnp.zeros((0, 2))}
@@ -38,6 +41,42 @@ def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path, monkeypatch)
         assert checkpoints.restore_latest(jax.eval_shape(lambda: STATE))[0] == 2
 
 
+MIXED = {
+    "half": jnp.arange(5, dtype=jnp.bfloat16), "yes": jnp.array([True, False]),
+    "none": jnp.zeros((0, 2)), "small": jnp.int8(-3), "large": jnp.arange(2**18, dtype=jnp.float32) + 0.5,
+    "keys": jax.random.split(jax.random.key(3), 2), "last": jnp.arange(6.0).reshape(2, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_arrays_of_all_kinds_come_back(tmp_path, monkeypatch, earlier):
+    """Also from a checkpoint of an earlier version, where each array stands by itself."""
+    if earlier:
+        monkeypatch.setattr(packing, "pack", lambda leaves, below=0: dict(leaves))
+        save = ocp.args.JsonSave
+        without = lambda about: save({k: v for k, v in about.items() if k != "packed_below"})
+        monkeypatch.setattr(ocp.args, "JsonSave", without)
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(1, MIXED)
+        checkpoints.wait()
+    monkeypatch.undo()
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        done, state = checkpoints.restore_latest(jax.eval_shape(lambda: MIXED))
+    assert done == 1 and same(state, MIXED)
+
+
+def test_a_checkpoint_has_few_arrays(tmp_path):
+    """As each costs as much as a megabyte does."""
+    state = {str(i): jnp.arange(9.0) + i for i in range(50)} | {"large": MIXED["large"]}
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(1, state)
+        checkpoints.wait()
+        kept = checkpoints._manager.restore(
+            1, args=ocp.args.Composite(state=ocp.args.StandardRestore())
+        )
+    assert len(kept["state"]) == 2
+
+
 LIMITED = """
 import resource, signal, sys
 import jax.numpy as jnp
@@ -48,7 +87,7 @@ checkpoints = Checkpoints(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
-    checkpoints.save(1, {str(i): jnp.arange(1000.0) + i for i in range(20)})
+    checkpoints.save(1, {str(i): jnp.arange(2.0**18) + i for i in range(20)})
     checkpoints.wait()
 except ValueError as error:
     print(error)
