@@ -1,6 +1,7 @@
 """By way of Dask, with workers that are processes of their own; it takes ten seconds to begin."""
 
 import os
+import signal
 
 import pytest
 import worker_functions
@@ -56,6 +57,18 @@ def test_a_call_that_is_asked_again_is_made_again(client, tmp_path):
     assert evaluated(executor(client.get_executor(), down_once, workers=1), 1, **again) == [
         Answer(1.0)
     ]
+
+
+def test_what_a_worker_that_died_was_asked_is_not_asked_again_unseen(client, tmp_path):
+    def dies(x):
+        with (tmp_path / "asked").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    (outcome,) = evaluated(executor(client.get_executor(), dies, workers=1), 1)
+    assert str(outcome).startswith("the worker that had begun it died")
+    assert outcome.is_one_of(("WorkerDied",))
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1
 
 
 def test_how_many_calls_at_a_time_must_be_said(client):

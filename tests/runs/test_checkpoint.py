@@ -43,7 +43,7 @@ def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path, monkeypatch)
 
 MIXED = {
     "half": jnp.arange(5, dtype=jnp.bfloat16), "yes": jnp.array([True, False]),
-    "none": jnp.zeros((0, 2)), "small": jnp.int8(-3), "large": jnp.arange(2**18, dtype=jnp.float32) + 0.5,
+    "none": jnp.zeros((0, 2)), "small": jnp.int8(-3), "large": jnp.arange(2.0**18) + 0.5,
     "keys": jax.random.split(jax.random.key(3), 2), "last": jnp.arange(6.0).reshape(2, 3),
 }  # fmt: skip
 

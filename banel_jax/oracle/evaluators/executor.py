@@ -1,11 +1,12 @@
 """A function by way of an executor: Dask, Ray, MPI, SLURM, or Python's own pools."""
 
 import secrets
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from banel_jax.oracle.answers import Outcome, outcomes
+from banel_jax.oracle.answers import Outcome, WorkerDied, outcomes
 from banel_jax.oracle.calls import Call, ask, taken
 from banel_jax.oracle.evaluators.protocol import check_function, check_workers
 
@@ -53,9 +54,26 @@ class executor:
         pass
 
 
+def _begun_before(name: str) -> bool:
+    """Whether Dask makes the call a second time: it does where a worker died that made it, or that
+    still had its answer, and would pay for it again without telling anybody."""
+    distributed = sys.modules.get("distributed")
+    try:
+        distributed.get_worker()  # type: ignore[union-attr]
+    except (AttributeError, ValueError):  # it is not there, or this is none of its workers
+        return False
+    event = distributed.Event(name)  # type: ignore[union-attr]
+    before = event.is_set()
+    event.set()
+    return before
+
+
 def _evaluate(fn: Callable, call: Call, name: str) -> list[Outcome]:
     """As outcomes, since neither answers nor exceptions need be such as can be sent."""
     k = len(call.rows)
+    if _begun_before(name):
+        died = WorkerDied("the worker that had begun it died, and what it found out is lost")
+        return outcomes(died, k)
     try:
         return outcomes(taken(ask(fn, call), k), k)
     except Exception as error:
