@@ -100,6 +100,14 @@ def parse(kind: Any, text: str) -> Any:
     return parse(next(a for a in arguments if a is not type(None)), text)
 
 
+def flag(name: str, kind: Any, text: str) -> Any:
+    """A flag's value from its text; ValueError, in one line that names it, where it is none."""
+    try:
+        return parse(kind, text)
+    except ValueError as error:
+        raise ValueError(f"--{name}={text} must be {describe(kind, name)}") from error
+
+
 def as_text(value: Any) -> str:
     """A value as `parse` reads it."""
     if isinstance(value, tuple):

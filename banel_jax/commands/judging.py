@@ -30,7 +30,7 @@ def controls(folder: Path, given: Values) -> int:
     Raises:
       ValueError: in one line that names the flag.
     """
-    options = {name: _value(name, KINDS.get(name, bool), text) for name, text in given.items()}
+    options = {name: fields.flag(name, KINDS.get(name, bool), text) for name, text in given.items()}
     values = settings.kept(folder)
     if not values.get("prior"):
         raise ValueError(
@@ -43,13 +43,6 @@ def controls(folder: Path, given: Values) -> int:
     prior = priors.prior(what)
     judge(folder, what, prior, algorithms.learner(what, prior, config.seed), **options)
     return 0
-
-
-def _value(name: str, kind: Any, text: str) -> Any:
-    try:
-        return fields.parse(kind, text)
-    except ValueError as error:
-        raise ValueError(f"--{name}={text} must be {fields.describe(kind, name)}") from error
 
 
 def judge(

@@ -57,13 +57,7 @@ def verify(folder: Path, given: Values) -> int:
 def _rows(folder: Path, given: Values) -> Evaluations:
     """Raises: ValueError: in one line that names the flag."""
 
-    def value(name, kind):
-        try:
-            return fields.parse(kind, given[name]) if name in given else None
-        except ValueError as error:
-            must = fields.describe(kind, name)
-            raise ValueError(f"--{name}={given[name]} must be {must}") from error
-
+    value = lambda name, kind: fields.flag(name, kind, given[name]) if name in given else None
     render = None
     if value("text", bool):
         what, _ = settings.built(settings.merged(settings.kept(folder)))

@@ -164,13 +164,8 @@ def built(values: Values) -> tuple[What, RunConfig]:
     flags = known()
     parsed: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ("set", "folder"):
-            continue
-        try:
-            parsed[name] = fields.parse(flags[name].kind, value)
-        except ValueError as error:
-            kind = fields.describe(flags[name].kind, name)
-            raise ValueError(f"--{name}={value} must be {kind}") from error
+        if name not in ("set", "folder"):
+            parsed[name] = fields.flag(name, flags[name].kind, value)
     in_run = {name: parsed[name] for name in parsed if name not in _own()}
     oracle = {f.name for f in dataclasses.fields(RunConfig().oracle)}
     in_run = {f"oracle.{name}" if name in oracle else name: v for name, v in in_run.items()}

@@ -105,6 +105,7 @@ def here(tmp_path, monkeypatch):
         (["tell", "r"], "tell needs a table of results"),
         (["status", "r"], "r holds no run"),
         (["show", "r"], "there is no ledger"),
+        (["show", "r", "--last=x"], "--last=x must be int"),
         (["show", "r", "--seed=3"], "show takes no --seed"),
         (["export", "r"], "export needs one file to write"),
         (["verify", "r"], "there is no ledger"),
