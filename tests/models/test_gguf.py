@@ -189,7 +189,8 @@ def test_other_factors_are_refused(tmp_path, factors):
 def test_the_tokenizer_of_the_folder_is_the_files(tmp_path, name):
     pre = "qwen2" if name == "qwen2" else "smollm"  # which `transformers` gives any Qwen2
     more, _ = byte_level(pre)
-    rows = np.random.default_rng(0).normal(size=(330, 32)).astype(np.float32)
+    number = len(more["tokenizer.ggml.tokens"])
+    rows = np.random.default_rng(0).normal(size=(number, 32)).astype(np.float32)
     key = "transformer.wte.weight" if name == "gpt2" else "model.embed_tokens.weight"
     more |= {"tokenizer.chat_template": "{{ messages[0]['content'] }}"}
     folder = converted(tmp_path, name, more, change=lambda folder: folder.update({key: rows}))

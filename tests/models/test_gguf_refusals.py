@@ -1,7 +1,9 @@
 """GGUF files that make no folder: what is amiss is one line that names the file."""
 
 import json
+import sys
 
+import forked
 import numpy as np
 import pytest
 from gguf_files import in_gguf, metadata, model, weights, write
@@ -106,3 +108,30 @@ def test_a_file_of_gguf_in_place_of_a_folder_is_to_be_converted(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"} | LLAMA))
     with pytest.raises(FileNotFoundError, match=converted):
         huggingface.load(tmp_path)
+
+
+def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
+    path = model(tmp_path / "a.gguf", "llama")[0]
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(ValueError, match=r"this needs gguf: pip install 'banel_jax\[gguf\]'"):
+        gguf.convert(path, tmp_path / "it")
+
+
+def test_the_program_converts_and_tells_mistakes_in_one_line(tmp_path):
+    path = str(model(tmp_path / "a.gguf", "llama")[0])
+    to = str(tmp_path / "it")
+    good, full, *bad = forked.ends(
+        "import runpy; runpy.run_module('experiments.convert', run_name='__main__')",
+        [[path, to], [path, to], [path], [], [path, to, "x"], [to + ".gguf", to + "2"]],
+    )
+    assert good[0] == 0 and good[1].startswith(f"written: {to} (")
+    assert huggingface.load(to)[0].num_layers == 2
+    said = (
+        "give the file and the folder",
+        "give the file",
+        "unknown argument 'x'",
+        "there is no file",
+    )
+    for (code, out, err), line in zip([full, *bad], ("holds a model already", *said), strict=True):
+        assert code == 1 and not out and line in err
+        assert err.startswith("error: ") and err.count("\n") == 1

@@ -51,7 +51,7 @@ def test_text_is_cut_as_the_vocabulary_was_learned(tmp_path, pre, expected):
     assert [piece.replace("Ġ", " ").replace("Ċ", "\n") for piece, _ in cut] == expected
 
 
-def test_without_a_name_the_cut_is_that_of_the_architecture(tmp_path):
+def test_without_a_name_the_cut_is_that_of_the_architecture(tmp_path, caplog):
     for architecture, as_named in (("llama", "gpt-2"), ("gpt2", "gpt-2"), ("qwen3", "qwen2")):
         metadata = byte_level(None)[0] | {"general.architecture": architecture}
         a, b = (tmp_path / architecture / name for name in "ab")
@@ -59,6 +59,7 @@ def test_without_a_name_the_cut_is_that_of_the_architecture(tmp_path):
             folder.mkdir(parents=True)
             gguf_tokenizer.write(folder, file(a, values), 400)
         assert (a / "tokenizer.json").read_text() == (b / "tokenizer.json").read_text()
+    assert len(caplog.records) == 1 and "llama" in caplog.text  # where it is not known
 
 
 def test_a_word_of_llama_3s_vocabulary_is_taken_whole_whatever_its_merges(tmp_path):
@@ -144,10 +145,10 @@ def test_the_chat_template_comes_along(tmp_path):
     assert written(tmp_path, metadata).apply_chat_template(chat, tokenize=False) == "hat!"
 
 
-def test_a_file_without_a_tokenizer_makes_a_folder_without_one(tmp_path):
+def test_a_file_without_a_tokenizer_makes_a_folder_without_one(tmp_path, caplog):
     for values in ({}, {KEY + "model": "no_vocab"}):
         gguf_tokenizer.write(tmp_path, file(tmp_path, values), 40)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir()) and caplog.text.count("a.gguf has no tokenizer") == 2
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ byte-pair encoding, and `tokenizer.ggml.pre`, how text is cut beforehand. llama.
 meant by the second, and its table is repeated here as far as our families go.
 """
 
+import logging
 from pathlib import Path
 
 from banel_jax import files
@@ -12,6 +13,7 @@ from banel_jax.models.language.gguf_file import AGAIN, GgufFile
 from banel_jax.models.language.model_files import errors_of, one_line, write_json
 from banel_jax.models.language.optional import optional
 
+logger = logging.getLogger(__name__)
 KEY = "tokenizer.ggml."
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # kinds of tokens
 SPECIAL = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
@@ -40,7 +42,7 @@ CUTS: dict[str, tuple[str | None, ...]] = {
 }
 WHOLE = ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken")  # words of the
 # vocabulary are taken as they are, whatever their merges
-BY_ARCHITECTURE = {"qwen2": "qwen2", "qwen3": "qwen2"}  # for files that name none
+BY_ARCHITECTURE = {"qwen2": "qwen2", "qwen3": "qwen2", "gpt2": "gpt-2"}  # for files that name none
 
 
 def write(folder: Path, file: GgufFile, rows: int) -> None:
@@ -57,6 +59,7 @@ def write(folder: Path, file: GgufFile, rows: int) -> None:
     path, metadata = file.path, file.metadata
     kind = file.text(KEY + "model", "no_vocab")
     if kind in ("no_vocab", "none"):
+        logger.warning("%s has no tokenizer, and so the folder will have none", path)
         return
     if kind not in ("gpt2", "llama"):
         raise ValueError(
@@ -87,7 +90,8 @@ def write(folder: Path, file: GgufFile, rows: int) -> None:
             )
         text = found.to_str(pretty=True)
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    config |= {f"{name}_token": token for name, token in special.items()}
+    # None goes before the defaults of a class, which might be tokens of no model here.
+    config |= {f"{name}_token": special.get(name) for name in SPECIAL}
     if template := file.text("tokenizer.chat_template"):
         config["chat_template"] = template
     files.write_atomically(folder / "tokenizer.json", text)
@@ -96,7 +100,10 @@ def write(folder: Path, file: GgufFile, rows: int) -> None:
 
 def _cut(file):
     """How text is cut, by its name in CUTS."""
-    name = file.text(KEY + "pre", BY_ARCHITECTURE.get(file.text("general.architecture"), "gpt-2"))
+    default = BY_ARCHITECTURE.get(file.text("general.architecture"))
+    name = file.text(KEY + "pre", default or "gpt-2")
+    if KEY + "pre" not in file.metadata and default is None:
+        logger.warning("%s does not say how text is cut (%spre); as GPT-2 does it", file.path, KEY)
     if name not in CUTS:
         raise ValueError(
             f"{file.path}: {KEY}pre={one_line(name)} is not supported, only {', '.join(CUTS)} are; "
