@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -36,6 +36,13 @@ class Open(NamedTuple):
     def in_doubt(self) -> bool:
         """Whether nobody knows what became of it; what is pending is awaited."""
         return self.unanswered and self.state != "pending"
+
+
+class _Changes(defaultdict[int, list[Counts]]):
+    """By round, what its rows that changed count for."""
+
+    def __init__(self):
+        super().__init__(list)
 
 
 class Tally:
@@ -142,32 +149,39 @@ class Tally:
 
     def start(self, rows: Iterable[int]) -> None:
         """The oracle is about to be asked for rows that are not done."""
+        changes = _Changes()
         for row in rows:
             was = self.open[row]
             awaited = was.state == "pending" and was.attempts > 0
             self.repeated += was.attempts > 0 and not awaited
-            self._move(row, was, "running", was.attempts + (not awaited), was.cost)
+            attempts = was.attempts + (not awaited)
+            changes[was.round] += [self._move(row, was, "running", attempts, was.cost)]
+        self._count_all(changes)
 
     def undo_start(self, rows: Iterable[tuple[int, str, int]]) -> None:
         """Rows that were started are in their state, and have the attempts, of before."""
+        changes = _Changes()
         for row, state, attempts in rows:
             was = self.open[row]
             self.repeated -= attempts > 0 and state != "pending"
-            self._move(row, was, state, attempts, was.cost)
+            changes[was.round] += [self._move(row, was, state, attempts, was.cost)]
+        self._count_all(changes)
 
     def enter(self, entries: Iterable[Entry]) -> None:
         """What became of rows that are not done was written."""
+        changes = _Changes()
         for entry in entries:
             row, was = entry.row, self.open[entry.row]
             attempts = max(was.attempts, entry.attempts)
-            self._move(row, was, entry.state, attempts, entry.cost)
+            changes[was.round] += [self._move(row, was, entry.state, attempts, entry.cost)]
             self.paid(was.round, row, entry.cost)
             if entry.state == "done":
                 del self.open[row]
                 self.news.append(row)
                 success = entry.reward == 1
-                self._count(was.round, Counts(not attempts, 1, success, entry.checksum))
+                changes[was.round] += [Counts(not attempts, 1, success, entry.checksum)]
                 self._succeeded(row if success else None)
+        self._count_all(changes)
 
     def abandon(self) -> None:
         for row, was in self.open.items():
@@ -178,13 +192,18 @@ class Tally:
         if cost is not None:
             self.costs.setdefault(round, {})[row] = cost
 
-    def _move(self, row: int, was: Open, state: str, attempts: int, cost: float | None) -> None:
+    def _move(self, row: int, was: Open, state: str, attempts: int, cost: float | None) -> Counts:
+        """What the change counts for."""
         self.open[row] = Open(was.round, was.base, state, attempts, cost)
         finished = ("done", "failed")
         self.unfinished[was.round] += (was.state in finished) - (state in finished)
         failed = (state == "failed") - (was.state == "failed")
         paid = (attempts > 0) - (was.attempts > 0)
-        self._count(was.round, Counts(rows=paid, failed=failed, paid=paid))
+        return Counts(rows=paid, failed=failed, paid=paid)
+
+    def _count_all(self, changes: "_Changes") -> None:
+        for round, counts in changes.items():
+            self._count(round, Counts(*map(sum, zip(*counts, strict=True))))
 
     def _count(self, round: int, counts: Counts) -> None:
         self.now = self.now.plus(counts)
