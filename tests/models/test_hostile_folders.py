@@ -221,6 +221,10 @@ ROWS = {
         config(rope_scaling={"type": "linear", "factor": 2.0},
                rope_parameters={"rope_type": "linear", "factor": 3.0}),
     ),
+    "two bases": (
+        "one", "rope_scaling and rope_parameters are not the same",
+        config(rope_scaling={"type": "linear", "factor": 2.0}, rope_theta=5e3),
+    ),
     "low above high": (
         "one", "high_freq_factor",
         rope(rope_type="llama3", factor=8.0, low_freq_factor=4.0, high_freq_factor=1.0),

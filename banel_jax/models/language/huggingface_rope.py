@@ -29,19 +29,21 @@ def read(values: dict[str, Any]) -> tuple[Any, RopeScaling | None]:
     Raises:
       ValueError: for a kind that is not supported, or one that is not complete.
     """
-    theta = values.get("rope_theta", THETA)
-    found = {}
-    for place in reversed(PLACES):
+    found = []
+    for place in PLACES:
         rope = values.get(place, {})
         given = dict(rope) if isinstance(rope, dict) else {place: rope}
         given = {name: value for name, value in given.items() if value is not None}
-        theta = given.pop("rope_theta", theta)
-        if given:
-            found[place] = _scaling(place, rope, given, values)
-    older, newer = (found.get(place) for place in PLACES)
-    if len(found) == 2 and newer not in (None, older):
-        raise ValueError(f"{' and '.join(PLACES)} are not the same; keep the one that holds")
-    return theta, older if PLACES[0] in found else newer
+        theta = given.pop("rope_theta", None)
+        if given or theta is not None:
+            found.append((theta, _scaling(place, rope, given, values)))
+    # As in `transformers` the first that is there holds, and not the other.
+    theta, scaling = found[0] if found else (None, None)
+    theta = values.get("rope_theta", THETA) if theta is None else theta
+    for other, also in found[1:]:
+        if other not in (None, theta) or also not in (None, scaling):
+            raise ValueError(f"{' and '.join(PLACES)} are not the same; keep the one that holds")
+    return theta, scaling
 
 
 def _scaling(place, rope, given, values):
