@@ -170,11 +170,12 @@ def with_factors(tmp_path, factors, **changes):
     return huggingface.load(tmp_path / "it")[0]
 
 
-def test_the_factors_of_llama_3s_positions_are_recognised(tmp_path):
-    factors = llama3_factors(8.0, 5e5)
+@pytest.mark.parametrize(("context", "theta"), [(8192, 5e5), (64, 1e4)])
+def test_the_factors_of_llama_3s_positions_are_recognised(tmp_path, context, theta):
+    factors = llama3_factors(8.0, theta, context=context)
     assert len(set(factors.tolist())) == 3  # one lies between
-    config = with_factors(tmp_path, factors, **{"rope.freq_base": 5e5})
-    assert config.rope_scaling == RopeScaling("llama3", 8.0, 1.0, 4.0, 8192)
+    config = with_factors(tmp_path, factors, **{"rope.freq_base": theta})
+    assert config.rope_scaling == RopeScaling("llama3", 8.0, 1.0, 4.0, context)
 
 
 @pytest.mark.parametrize(
