@@ -14,6 +14,7 @@ from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.types import Sequences
 from experiments.benchmark import ceiling as benchmark_ceiling
 from experiments.benchmark import experiment as benchmark
+from experiments.benchmark import overhead
 from experiments.benchmark import qwen2 as benchmark_qwen2
 from experiments.benchmark.qwen2 import TINY, Sizes, bytes_read, flops
 
@@ -88,3 +89,11 @@ def test_rows_of_a_bfloat16_model_at_a_small_size(tmp_path, monkeypatch, capsys)
 def test_settings_are_checked(settings, text):
     with pytest.raises(ValueError, match=text):
         benchmark.Config(**settings)
+
+
+def test_the_overhead_is_that_of_the_same_rounds(tmp_path):
+    """It refuses where the loop and its pieces come to different states."""
+    config = overhead.Config(demo="two_circles", rounds=1, turns=1, page=False)
+    row = overhead.measure(config, tmp_path)
+    assert row["loop"] > 0 < row["alone"] and row["overhead"] == row["loop"] / row["alone"] - 1
+    assert (tmp_path / "turn_1/oracle.sqlite").exists()
