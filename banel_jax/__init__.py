@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from banel_jax.runs.stops import Stop
     from banel_jax.sampling import sample
     from banel_jax.scoring import log_likelihood, log_ratio
+    from banel_jax.strings.preparing import StringPriorConfig
+    from banel_jax.strings.prior import StringPrior, load_prior, pretrain
+    from banel_jax.strings.reading import read_strings
     from banel_jax.success_rate import (
         exact_evaluation,
         log_success_rate,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     )
     from banel_jax.training import TrainingConfig, broaden, fit
     from banel_jax.types import Algorithm, SequenceModel, Sequences, Task
+    from banel_jax.vocabulary import Vocabulary
 
 _MODULES = {
     "algorithms.banel": ["BanelConfig", "banel"],
@@ -54,9 +58,13 @@ _MODULES = {
     "runs.stops": ["Stop"],
     "sampling": ["sample"],
     "scoring": ["log_likelihood", "log_ratio"],
+    "strings.preparing": ["StringPriorConfig"],
+    "strings.prior": ["StringPrior", "load_prior", "pretrain"],
+    "strings.reading": ["read_strings"],
     "success_rate": ["exact_evaluation", "log_success_rate", "monte_carlo_evaluation"],
     "training": ["TrainingConfig", "broaden", "fit"],
     "types": ["Algorithm", "SequenceModel", "Sequences", "Task"],
+    "vocabulary": ["Vocabulary"],
 }
 _WHERE = {name: f"banel_jax.{module}" for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_WHERE)

@@ -22,16 +22,26 @@ from banel_jax.prior_files import CONFIG, METRICS, TRAINING, VERSION
 from banel_jax.runs import fingerprint, naming
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.checkpoint import Checkpoints
+from banel_jax.runs.model_check import check_data
 from banel_jax.runs.progress import on_terminal
 from banel_jax.types import Params, SequenceModel, Sequences
 
+ANOTHER = "name another file, or none to pretrain one"
+
 
 class Prior(NamedTuple):
-    """A pretrained model; metrics: held_out_nats (a sequence) and epochs (that ran)."""
+    """A pretrained model.
+
+    Attributes:
+      model, params: of it.
+      metrics: held_out_nats (a sequence) and epochs (that ran).
+      file: where it is kept.
+    """
 
     model: SequenceModel
     params: Params
     metrics: dict[str, float]
+    file: Path
 
 
 def pretrained(
@@ -44,6 +54,8 @@ def pretrained(
     data: Callable[[], tuple[Sequences, Float[Array, " n"]]],
     file: str | os.PathLike | None = None,
     without: Collection[str] = (),
+    epoch_rows: int = 0,
+    mend: str = ANOTHER,
 ) -> Prior:
     """A prior fitted to data with early stopping, from the cache or trained now.
 
@@ -51,13 +63,17 @@ def pretrained(
     whose names say what differs where a file is refused.
 
     Args:
-      cache_dir, name, file: as for `load_or_train`, and errors as there.
+      cache_dir, name, file, mend: as for `load_or_train`, and errors as there.
       config: what the caller wants it to be known by: a dict, or a dataclass, of plain values.
       model: to pretrain, from its own initialisation.
       pretraining: the fit.
       seed: of initialisation and fit.
       data: `data() -> (sequences [n, length], held_out [n])`, 1 for the rows that are held out.
       without: fields of a dataclass `config` that the prior does not depend on.
+      epoch_rows: as for `fit_by_epochs`.
+
+    Raises:
+      ValueError: also for data that are none of this model's, as `model_check.check_data` tells.
     """
     init_key, fit_key = jax.random.split(jax.random.key(seed))
     sequences, held_out = data()
@@ -69,30 +85,33 @@ def pretrained(
             "fit": naming.plain(pretraining),
             "seed": seed,
         }
+        | ({"epoch_rows": epoch_rows} if epoch_rows else {})
     }
     known_by = config | {VERSION: numerics.VERSION}
-    folder = _file(cache_dir, name, known_by).with_suffix(".training")
+    cached = _file(cache_dir, name, known_by)
+    folder = cached.with_suffix(".training")
 
     like = jax.eval_shape(model.init, init_key)
     with ExitStack() as stack:  # held until the prior is on disk
 
         def train():
+            check_data(model, sequences)
             stack.enter_context(run_folder.hold(folder))
             checkpoints = Checkpoints(folder, naming.identity(config))
             stack.enter_context(closing(checkpoints))
             fitted = fit_by_epochs(
                 model, pretraining, fit_key, model.init(init_key), sequences, held_out,
-                checkpoints, f"pretraining {name}",
+                checkpoints, f"pretraining {name}", epoch_rows,
             )  # fmt: skip
             checkpoints.wait()
             stale.append(folder)
             return fitted
 
         stale: list[Path] = []
-        params, metrics = load_or_train(cache_dir, name, config, like, train, file)
+        params, metrics = load_or_train(cache_dir, name, config, like, train, file, mend)
     for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
-    return Prior(model, params, metrics)
+    return Prior(model, params, metrics, files.expand(file) if file else cached)
 
 
 def load_or_train(
@@ -102,6 +121,7 @@ def load_or_train(
     like: Params,
     train: Callable[[], tuple[Params, dict[str, float]]],
     file: str | os.PathLike | None = None,
+    mend: str = ANOTHER,
 ) -> tuple[Params, dict[str, float]]:
     """The prior that was trained under this configuration, or else trains and keeps it.
 
@@ -113,6 +133,7 @@ def load_or_train(
       like: a pytree of arrays or `jax.ShapeDtypeStruct`s, as `train` returns it.
       train: `train() -> (params, metrics)`; called only where there is no file.
       file: a file to take the prior from, whatever its name and the version that it was made by.
+      mend: what to do about such a file that is refused.
 
     Returns:
       (parameters, metrics), the same whether trained or found.
@@ -125,8 +146,7 @@ def load_or_train(
     if file:
         file = files.expand(file)
         if not file.is_file():
-            raise ValueError(f"there is no prior {file}; name another, or none to pretrain one")
-        mend = "name another file, or none to pretrain one"
+            raise ValueError(f"there is no prior {file}; {mend}")
         return prior_files.load(file, known_by, like, mend, of_any_version=True)
     cached = _file(cache_dir, name, known_by)
     if cached.exists():

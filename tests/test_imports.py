@@ -40,8 +40,11 @@ ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "pretraining": MODEL | {"runs"},
     "prior_files": MODEL | {"runs", "models"},
     "prior_cache": MODEL | {"runs", "pretraining", "prior_files"},
-    "tasks": MODEL | {"models", "prior_cache"},
-    "commands": MODEL | {"oracle", "runs", "models", "algorithms", "prior_files", "tasks"},
+    "vocabulary": FLOOR | {"strings"},
+    "strings": MODEL | {"oracle", "runs", "models", "prior_cache", "prior_files", "vocabulary"},
+    "tasks": MODEL | {"models", "prior_cache", "vocabulary"},
+    "commands": MODEL
+    | {"oracle", "runs", "models", "algorithms", "prior_files", "tasks", "strings", "vocabulary"},
     "__main__": {"commands"},
 }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -14,10 +15,12 @@ from banel_jax.models.language.model_files import CONVERT
 from banel_jax.oracle.known import Known
 from banel_jax.oracle.known import read as read_known
 from banel_jax.oracle.values import one_line
+from banel_jax.runs.model_check import vocab_size
+from banel_jax.strings import prior as string_prior
 from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, gaussian_1d
-from banel_jax.tasks.strings import Alphabet
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
 from banel_jax.types import Params, SequenceModel, Sequences, Task
+from banel_jax.vocabulary import Vocabulary
 
 TASKS: dict[str, Callable[[], Task]] = {
     "two_circles": lambda: two_circles(TwoCirclesConfig()),
@@ -32,6 +35,7 @@ class Found(NamedTuple):
     Attributes:
       model, params: of it.
       text: `text(sequences [n]) -> n texts`; None where nothing renders them.
+      vocabulary: of the texts, where they are strings of tokens; None else.
       reward_fn: of a task; None without one.
       is_language_model: whether it is, whose adapters are trained unless told otherwise.
     """
@@ -39,6 +43,7 @@ class Found(NamedTuple):
     model: SequenceModel
     params: Params
     text: Text | None = None
+    vocabulary: Vocabulary | None = None
     reward_fn: Callable[[Sequences], Any] | None = None
     is_language_model: bool = False
 
@@ -56,7 +61,9 @@ def prior(what: What) -> Found:
     path = files.expand(what.prior)
     if what.prior in TASKS:
         found = _of_task(TASKS[what.prior]())
-    elif path.is_dir() or what.prior in named_models.NAMED:
+    elif path.is_dir() and what.prior not in named_models.NAMED:
+        found = _of_folder(path, what)
+    elif what.prior in named_models.NAMED:
         found = _language_model(what)
     elif path.suffix == ".gguf" and path.is_file():
         raise ValueError(f"--prior={what.prior} is a file of GGUF; {CONVERT}")
@@ -69,7 +76,7 @@ def prior(what: What) -> Found:
             f"--prior={what.prior} is no folder, no file, none of the tasks {', '.join(TASKS)}, "
             f"none of the models {', '.join(named_models.NAMED)}, and not module:function"
         )
-    return found._replace(text=_text(what.text)) if what.text else found
+    return _with_text(found, what.text) if what.text else found
 
 
 def _of(value: Any, name: str) -> Found:
@@ -83,6 +90,8 @@ def _of(value: Any, name: str) -> Found:
             ) from error
     if isinstance(value, Task):
         return _of_task(value)
+    if isinstance(value, string_prior.StringPrior):
+        return _of_strings(value)
     if isinstance(value, tuple | list) and len(value) >= 2 and isinstance(value[0], SequenceModel):
         return Found(value[0], value[1])
     raise ValueError(
@@ -98,7 +107,26 @@ def _of_task(task: Task) -> Found:
     first = jax.tree.map(lambda x: x[:1], sample)
     rendered = task.render(first)
     texts = len(rendered) == 1 and isinstance(rendered[0], str)
-    return Found(task.prior, task.prior_params, task.render if texts else None, task.reward_fn)
+    text = task.render if texts else None
+    return Found(task.prior, task.prior_params, text, reward_fn=task.reward_fn)
+
+
+def _of_folder(folder: Path, what: What) -> Found:
+    """A prior of strings, or a language model."""
+    if not string_prior.is_prior(folder):
+        if not what.prompt and not (folder / "config.json").exists():
+            raise ValueError(
+                f"--prior={folder} has neither {string_prior.ABOUT}, of a prior of strings, nor "
+                "config.json, of a language model; name the folder of one"
+            )
+        return _language_model(what)
+    if what.prompt:
+        raise ValueError(f"--prior={folder} is a prior of strings, which take no --prompt")
+    return _of_strings(string_prior.load_prior(folder))
+
+
+def _of_strings(value: string_prior.StringPrior) -> Found:
+    return Found(value.model, value.params, value.vocabulary.strings_of, value.vocabulary)
 
 
 def _language_model(what: What) -> Found:
@@ -112,7 +140,7 @@ def _language_model(what: What) -> Found:
 
 
 def known(what: What, found: Found) -> Known | None:
-    """What is known before the run; texts where an alphabet tells what they are.
+    """What is known before the run; texts where a vocabulary tells what they are.
 
     Raises:
       OSError, ValueError: as `oracle.known.read`.
@@ -121,25 +149,27 @@ def known(what: What, found: Found) -> Known | None:
         return None
     sequence, _ = jax.eval_shape(found.model.sample, jax.random.key(0), found.params)
     (length,) = sequence.tokens.shape
-    alphabet = _alphabet(what.text)
-    encode = partial(alphabet.encode, length=length) if alphabet else None
+    words = found.vocabulary
+    encode = partial(words.sequences_of, length=length) if words else None
     return read_known(what.known, length, encode)
 
 
-def _alphabet(name: str) -> Alphabet | None:
+def _with_text(found: Found, name: str) -> Found:
+    """With the text that is named in place of the prior's own."""
     kind, colon, rest = name.partition(":")
-    if not colon or kind != "alphabet":
-        return None
-    try:
-        return Alphabet(rest.removeprefix(" "))
-    except ValueError as error:
-        raise ValueError(f"--text: {error}") from error
-
-
-def _text(name: str) -> Text:
-    if alphabet := _alphabet(name):
-        return alphabet.decode
+    if colon and kind == "alphabet":
+        try:
+            words = Vocabulary(tuple(rest.removeprefix(" ")))
+        except ValueError as error:
+            raise ValueError(f"--text: {error}") from error
+        size = vocab_size(found.model.settings)
+        if size not in (None, words.vocab_size, words.eos):  # the last for one without an end
+            raise ValueError(
+                f"--text={name} has {words.eos} characters, and the prior {size} tokens; give one "
+                "for each but its end"
+            )
+        return found._replace(text=words.strings_of, vocabulary=words)
     function = named.found("text", name)
     if not callable(function):
         raise ValueError(f"--text={name} is a {type(function).__name__}; name a function")
-    return cast(Text, function)
+    return found._replace(text=cast(Text, function), vocabulary=None)

@@ -66,9 +66,13 @@ def read(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     yield from parsed(path, decoded(path.read_bytes()))
 
 
-def parsed(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """As `read`, of the text of a CSV or JSONL file."""
-    return _read_csv(path, text) if kind(path) == ".csv" else _read_json_lines(path, text)
+def parsed(
+    path: Path, text: str, ending: str | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As `read`, of the text of a CSV or JSONL file, whose name need not end so where that is
+    given."""
+    is_csv = (ending or kind(path)) == ".csv"
+    return _read_csv(path, text) if is_csv else _read_json_lines(path, text)
 
 
 def csv_lines(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:

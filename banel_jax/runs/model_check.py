@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from banel_jax import sampling, scoring
-from banel_jax.types import Key, Params, SequenceModel
+from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 MOST_SAMPLES, WORK = 256, 2e9  # parameters times tokens; a large model draws fewer
 LEAST_SAMPLES = 4
@@ -56,6 +56,39 @@ def check_model(
     _check_frequencies(tokens, mask, scores)
 
 
+def check_data(model: SequenceModel, sequences: Sequences) -> None:
+    """That sequences are what a model with an end token can be trained on.
+
+    In each the first end that the mask marks is the last position that it marks; where it marks
+    none, it reaches to the last position. An end left out teaches no length, and padding left in
+    is learned like any token. A model without an end takes all.
+
+    Args:
+      model: whose settings name its `eos_token`.
+      sequences: [n, length].
+
+    Raises:
+      ValueError: in one line, for the first that is not.
+    """
+    end = _setting(model.settings, "eos_token", (int, tuple))
+    if end is None:
+        return
+    tokens, mask = np.asarray(sequences.tokens), np.asarray(sequences.mask)
+    places = np.arange(mask.shape[1])
+    last = np.max(np.where(mask, places, -1), axis=1)
+    ends = mask & np.isin(tokens, end)
+    first = np.min(np.where(ends, places, places[-1]), axis=1)
+    for row in np.flatnonzero(first != last):
+        after = ends[row].any()
+        wrong = "more after its" if after else "no"
+        mend = "leave what follows it out of the mask" if after else "set the mask there too"
+        raise ValueError(
+            f"row {row} of the data, {_shown(tokens[row][mask[row]])} where the mask is set, has "
+            f"{wrong} end (eos_token={end}); the end counts as a token, so {mend}"
+        )
+    _check_ids(tokens[mask], vocab_size(model.settings), "the data have")
+
+
 def names_of_nan(tree: Any) -> list[str]:
     """The paths of the leaves that hold NaN."""
     floats = [
@@ -73,11 +106,16 @@ def names_of_nan(tree: Any) -> list[str]:
 
 def vocab_size(settings: Any) -> int | None:
     """V, where the settings of a model, or of the one that it wraps, tell it."""
-    size = getattr(settings, "vocab_size", None)
-    if isinstance(size, int):
-        return size
+    return _setting(settings, "vocab_size", int)
+
+
+def _setting(settings: Any, name: str, kind: Any) -> Any:
+    value = getattr(settings, name, None)
+    if isinstance(value, kind):
+        return value
     inner = settings if isinstance(settings, tuple) else ()
-    return next((size for size in map(vocab_size, inner) if size is not None), None)
+    found = (_setting(one, name, kind) for one in inner)
+    return next((value for value in found if value is not None), None)
 
 
 def _check_shapes(model: SequenceModel, params: Params, key: Key) -> int:
@@ -115,11 +153,14 @@ def _check_tokens(tokens: np.ndarray, mask: np.ndarray, size: int | None) -> Non
             f"the model's sample {_shown(tokens[row])} marks no position as one that counts; set "
             "the mask where a token was drawn, the end token included"
         )
-    drawn = tokens[mask]
-    if drawn.min() < 0 or (size is not None and drawn.max() >= size):
-        wrong = int(drawn[(drawn < 0) | (drawn >= (size or np.inf))][0])
+    _check_ids(tokens[mask], size, "the model draws")
+
+
+def _check_ids(tokens: np.ndarray, size: int | None, who: str) -> None:
+    if tokens.size and (tokens.min() < 0 or (size is not None and tokens.max() >= size)):
+        wrong = int(tokens[(tokens < 0) | (tokens >= (size or np.inf))][0])
         below = f", below vocab_size={size}" if size is not None else ""
-        raise ValueError(f"the model draws token {wrong}; ids count from 0{below}")
+        raise ValueError(f"{who} token {wrong}; ids count from 0{below}")
 
 
 def _check_scores(tokens, mask, said, scores) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.tasks.addition.task import EOS, decode
+from banel_jax.tasks.addition.task import EOS, strings_of
 from banel_jax.types import Sequences
 from experiments.addition import modes as addition_modes
 from experiments.common import report
@@ -19,7 +19,7 @@ MODES = ("algorithm", *addition_modes.MODES, "distinct")
 
 def modes(sequences: Sequences, rewards, max_digits: int) -> dict[str, dict[str, int]]:
     """How many proposals, and how many of those that succeed, are of each mode."""
-    texts = decode(sequences)
+    texts = strings_of(sequences)
     won = [text for text, reward in zip(texts, np.asarray(rewards), strict=True) if reward > 0]
     return {
         "proposed": addition_modes.count(texts, max_digits),
@@ -41,7 +41,7 @@ def attacks(prepared, tokens: np.ndarray) -> dict[str, None]:
     """Those of proposals [n, length] that succeed, each once, with the target's answers."""
     drawn = as_sequences(tokens)
     verdict = prepared.oracle.compiled_judge(drawn)
-    rows = zip(decode(drawn), decode(verdict.answers), verdict.reward, strict=True)
+    rows = zip(strings_of(drawn), strings_of(verdict.answers), verdict.reward, strict=True)
     return {f"{text} {answer}": None for text, answer, reward in rows if reward > 0}
 
 
@@ -96,7 +96,7 @@ def what_was_found(
 
 def examples(drawn: Sequences, verdict) -> str:
     """Successes left and failures right, the first distinct ones, with what the target said."""
-    queries, answers = decode(drawn), decode(verdict.answers)
+    queries, answers = strings_of(drawn), strings_of(verdict.answers)
     columns: list[list[str]] = []
     for reward in (1, 0):
         lines: dict[str, None] = {}  # in order, each once

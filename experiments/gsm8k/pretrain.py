@@ -163,7 +163,7 @@ def main(config: Config) -> None:
         f"{len(tokenizer):,} tokens of vocabulary",
         flush=True,
     )
-    _, params, metrics = prior_cache.pretrained(
+    _, params, metrics, _ = prior_cache.pretrained(
         work, "stand_in", config, model, config.training, config.seed,
         lambda: (rows, held_out), without=("data_dir", "folder"),
     )  # fmt: skip

@@ -72,7 +72,7 @@ def here(tmp_path, monkeypatch):
         (["run", "r", "--prior=fine_oracle:score"], "raised TypeError"),
         (["run", "r", "--prior=npz.npz"], "npz.npz cannot be read"),
         ([*RUN, "--text=fine_oracle:three"], "--text=fine_oracle:three is a int"),
-        ([*RUN, "--text=alphabet: aa"], "--text: characters='aa' has 'a' twice"),
+        ([*RUN, "--text=alphabet: aa"], "--text: the tokens have 'a' twice"),
         (
             [*RUN[:3], "--oracle=fine_oracle"],
             "--oracle=fine_oracle is none; give module:function",

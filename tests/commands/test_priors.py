@@ -13,6 +13,7 @@ from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, centres
 
 TRANSFORMER = bj.TransformerConfig(4, 3, num_layers=1, num_heads=1, width=8, eos_token=3)
 FIT = bj.TrainingConfig(epochs=1, batch_size=4, learning_rate=0.1)
+ABC = bj.Vocabulary(tuple("abc"))
 DATA = bj.Sequences(jnp.asarray([[0, 1, 2], [2, 1, 3]] * 4, jnp.int32), jnp.ones((8, 3), bool))
 
 
@@ -47,11 +48,11 @@ def test_tasks_tell_what_their_sequences_mean():
     assert priors.prior(What(prior="two_circles")).text is None  # images are no texts
 
 
-def test_what_is_known_is_read_by_the_alphabet(tmp_path):
-    what = What(prior="x", text="alphabet: abc", known=str(tmp_path / "known.csv"))
+def test_what_is_known_is_read_by_the_vocabulary(tmp_path):
+    what = What(known=str(tmp_path / "known.csv"))
     model = bj.table(4, 3)
     (tmp_path / "known.csv").write_text("text,reward\nab,0\nabc,1\n")
-    known = priors.known(what, priors.Found(model, model.init(None)))
+    known = priors.known(what, priors.Found(model, model.init(None), None, ABC))
     assert known.tokens.tolist() == [[0, 1, 3], [0, 1, 2]] and known.reward.tolist() == [0, 1]
 
 
@@ -64,3 +65,38 @@ def test_a_module_gives_a_pair_or_a_function(tmp_path, monkeypatch, again):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert priors.prior(What(prior=f"{name}:it")).params.shape == (4, 4, 4)
+
+
+def test_a_folder_of_strings_brings_its_vocabulary(tmp_path):
+    config = bj.StringPriorConfig(num_layers=1, num_heads=1, width=8, training=FIT)
+    kept = bj.pretrain(["ab", "b", "cab", "a"], tmp_path / "p", config)
+    found = priors.prior(What(prior=str(tmp_path / "p")))
+    jax.tree.map(np.testing.assert_array_equal, kept.params, found.params)
+    assert priors._of(lambda: kept, "it").vocabulary == ABC
+    x = ABC.sequences_of(["cab", "b"])
+    assert found.text(x) == ["cab", "b"] and found.vocabulary == ABC
+    (tmp_path / "known.jsonl").write_text('{"text": "ca", "reward": 1}\n')
+    what = What(known=str(tmp_path / "known.jsonl"))
+    assert priors.known(what, found).tokens.tolist() == [[2, 0, 3, 0]]
+    (tmp_path / "known.jsonl").write_text('{"text": "cax", "reward": 1}\n')
+    with pytest.raises(ValueError, match="'cax' has 'x', which is not among the 3 tokens"):
+        priors.known(what, found)
+    with pytest.raises(ValueError, match="is a prior of strings, which take no --prompt"):
+        priors.prior(What(prior=str(tmp_path / "p"), prompt="Why?"))
+
+
+def test_a_folder_that_is_neither_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"has neither prior\.json, .* nor config\.json"):
+        priors.prior(What(prior=str(tmp_path)))
+
+
+def test_an_alphabet_of_another_size_is_refused(tmp_path):
+    held_out = jnp.asarray([0.0] * 6 + [1.0] * 2)
+    model = bj.transformer(TRANSFORMER)
+    prior_cache.pretrained(tmp_path, "it", {}, model, FIT, 0, lambda: (DATA, held_out))
+    (file,) = tmp_path.glob("*.npz")
+    for characters in ("ab", "abcde"):
+        with pytest.raises(ValueError, match=f"has {len(characters)} characters, and the prior 4"):
+            priors.prior(What(prior=str(file), text=f"alphabet: {characters}"))
+    # Four tokens, none of which is an end.
+    assert priors.prior(What(prior=str(file), text="alphabet: abcd")).text(DATA)[0] == "abc"

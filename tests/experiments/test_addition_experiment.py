@@ -34,8 +34,8 @@ LENGTH = SMOKE.task.grammar.query_length  # 5
 def result(by_round, successes, met, drawn=("1+1=",), **metrics):
     """A SeedRuns of rates by seed and round; `drawn` fills the last snapshot of each seed."""
     by_round = np.array(by_round)
-    tokens = np.asarray(task_module.encode(list(drawn), LENGTH).tokens)
-    base = np.asarray(task_module.encode(["1+1="] * len(drawn), LENGTH).tokens)
+    tokens = np.asarray(task_module.sequences_of(list(drawn), LENGTH).tokens)
+    base = np.asarray(task_module.sequences_of(["1+1="] * len(drawn), LENGTH).tokens)
     snapshots = np.stack([np.stack([base, tokens])] * len(by_round))
     same = lambda value: np.full(by_round.shape, value)
     return SeedRuns(
@@ -184,9 +184,9 @@ class Even:
     """An oracle for which a query succeeds if it begins with an even digit, and is answered 7."""
 
     def compiled_judge(self, sequences):
-        texts = task_module.decode(sequences)
+        texts = task_module.strings_of(sequences)
         reward = np.array([text[:1] in ("0", "2", "4", "6", "8") for text in texts], np.float32)
-        answers = task_module.encode(["7"] * len(texts), 3)
+        answers = task_module.sequences_of(["7"] * len(texts), 3)
         return task_module.Verdict(reward, np.array([bool(t) for t in texts]), answers)
 
 
@@ -248,7 +248,7 @@ def test_told_nothing_but_zeros_is_ours_but_for_the_answers():
     settings = [dict(m.build(SMOKE.settings, SMOKE.networks).settings) for m in (told, blind)]
     assert settings[0] == settings[1] and blind.control and not told.control
     ones = Task(None, None, lambda s: np.ones(len(s.tokens)), None, None)
-    proposals = task_module.encode(["1+1=", "2+2="], LENGTH)
+    proposals = task_module.sequences_of(["1+1=", "2+2="], LENGTH)
     assert told.task(ones).reward_fn(proposals).tolist() == [1, 1]
     assert blind.task(ones).reward_fn(proposals).tolist() == [0, 0]
     assert told.configuration != blind.configuration  # so that they never share a folder
@@ -306,7 +306,7 @@ def test_what_is_measured_of_the_prior_is_what_its_samples_are(done):
     drawn, scores = sampling.sample(
         prepared.task.prior, key, prepared.task.prior_params, done.num_prior, temperature=1.0
     )
-    texts = task_module.decode(drawn)
+    texts = task_module.strings_of(drawn)
     known = {text: prepared.oracle(text) for text in set(texts)}
     rewards = np.array([known[text] for text in texts])
     assert 0 < rewards.sum() == prepared.prior.successes
@@ -330,7 +330,7 @@ def test_a_single_round_keeps_the_best_by_the_ratio(done):
     keys = jax.random.split(jax.random.key(config.seed), 3)
     drawn, scores = addition_single.draw(config, prepared, keys[1], config.num_proposals, "")
     assert len(scores) == 100
-    texts = task_module.decode(drawn)
+    texts = task_module.strings_of(drawn)
     rewards = np.array([prepared.oracle(text) for text in texts])
     unlikely = np.argsort(scores.astype(np.float64), kind="stable")
     for row in rows[: len(config.filter_factors)]:  # of the prior itself: 1 / p_theta
@@ -338,7 +338,7 @@ def test_a_single_round_keeps_the_best_by_the_ratio(done):
         assert row["samples"] == number
         assert row["successes"] == rewards[unlikely][:number].sum()
     paid, _ = addition_single.draw(config, prepared, keys[0], 150, "")
-    met = sum(prepared.oracle(text) for text in task_module.decode(paid))
+    met = sum(prepared.oracle(text) for text in task_module.strings_of(paid))
     assert all(row["successes_paid_for"] == met for row in rows)
 
 

@@ -79,13 +79,13 @@ def test_the_texts_try_both_sides():
 
 
 def test_texts_survive_encoding():
-    assert addition.decode(addition.encode(TEXTS, LENGTH)) == TEXTS
-    ended = addition.encode(["1+2="], LENGTH)
+    assert addition.strings_of(addition.sequences_of(TEXTS, LENGTH)) == TEXTS
+    ended = addition.sequences_of(["1+2="], LENGTH)
     assert ended.tokens[0, 4] == EOS and int(ended.mask.sum()) == 5
 
 
 def test_the_grammar_is_that_of_the_regular_expression():
-    query = jax.jit(jax.vmap(addition.parse))(addition.encode(TEXTS, LENGTH))
+    query = jax.jit(jax.vmap(addition.parse))(addition.sequences_of(TEXTS, LENGTH))
     for i, text in enumerate(TEXTS):
         valid, leading, _ = by_hand(text)
         assert bool(query.valid[i]) == valid, text
@@ -95,7 +95,7 @@ def test_the_grammar_is_that_of_the_regular_expression():
 
 
 def test_what_is_missing_or_has_holes_is_no_query():
-    one = addition.encode(["12+3="], LENGTH)
+    one = addition.sequences_of(["12+3="], LENGTH)
     gone = Sequences(one.tokens, jnp.zeros_like(one.mask))
     assert not jax.vmap(addition.parse)(gone).valid[0]
     hole = Sequences(one.tokens, one.mask.at[0, 1].set(False))
@@ -108,7 +108,7 @@ def test_sums_of_any_size_are_exact():
     operand = lambda: "".join(rng.choice(list("0123456789"), rng.integers(1, 13)))
     texts = [f"{operand()}+{operand()}=" for _ in range(300)]
     texts += ["9" * 23 + "+1=", "1+" + "9" * 23 + "=", "0+0=", "9" * 12 + "+" + "9" * 12 + "="]
-    sequences = addition.encode(texts, long)
+    sequences = addition.sequences_of(texts, long)
     query = jax.vmap(addition.parse)(sequences)
     totals = jax.vmap(addition.exact_sum)(sequences.tokens, query.plus, query.length - 1)
     for text, total in zip(texts, np.asarray(totals), strict=True):
@@ -125,13 +125,13 @@ def test_sums_of_any_size_are_exact():
 def test_answers_are_compared_as_numbers(answer, right):
     total = jnp.array([3, 1, 0, 0, 0, 0, 0, 0, 0])
     for size in (6, 12):  # shorter and longer than the sum's
-        tokens = addition.encode([answer], size).tokens[0]
+        tokens = addition.sequences_of([answer], size).tokens[0]
         assert bool(addition.answers_right(tokens, total)) == right
         after = tokens.at[len(answer) + 1 :].set(7)  # what follows the end does not count
         assert bool(addition.answers_right(after, total)) == right
     # Without an end a number is an answer only where the sum leaves no room for one.
     for room in (len(answer), len(answer) + 1):
-        endless = addition.encode([answer], max(room, 1)).tokens[0]
+        endless = addition.sequences_of([answer], max(room, 1)).tokens[0]
         endless = jnp.where(endless == EOS, 0, endless)
         assert bool(addition.answers_right(endless, total)) == (right and room == 2)
 
@@ -141,7 +141,7 @@ def test_the_longest_sum_fills_the_room_of_an_answer():
     grammar = GrammarConfig(max_digits=1)
     query = "99+9="
     assert len(query) == grammar.query_length and grammar.answer_length == len("108")
-    tokens = addition.encode([query], grammar.query_length).tokens[0]
+    tokens = addition.sequences_of([query], grammar.query_length).tokens[0]
     total = addition.exact_sum(tokens, jnp.int32(2), jnp.int32(4))
     answer = lambda text: jnp.array([CHARACTERS.index(c) for c in text])
     assert addition.answers_right(answer("108"), total)
@@ -162,7 +162,7 @@ def never_ending(scale):
 
 def test_the_cache_completes_as_the_whole_network_does():
     net, params = network(TARGET), never_ending(20.0)
-    prompts = addition.encode(random_texts(20, 2), LENGTH).tokens
+    prompts = addition.sequences_of(random_texts(20, 2), LENGTH).tokens
     prompts = jnp.pad(prompts, ((0, 0), (0, TARGET.length - LENGTH)))
     given = jnp.arange(20) % (LENGTH + 1)
     complete = lambda tokens, n: autoregressive.complete_greedily(
@@ -239,13 +239,13 @@ def test_rewards_are_those_of_plain_python(attack):
     )
     texts = [f"{a}+{b}=" for a in range(10) for b in range(10)]
     texts += adversarial_texts(1000, 5, 4) + random_texts(10_000, 3, 5)
-    sequences = addition.encode(texts, 5)
+    sequences = addition.sequences_of(texts, 5)
     spoken = answers_by_hand(oracle, texts)
     for judge in (oracle, strict):
         verdict = jax.jit(judge.judge)(sequences)
         np.testing.assert_array_equal(verdict.reward, rewards_by_hand(judge, texts))
         np.testing.assert_array_equal(verdict.valid, [by_hand(text)[0] for text in texts])
-        answers = addition.decode(verdict.answers)
+        answers = addition.strings_of(verdict.answers)
         for text, answer, expected in zip(texts, answers, spoken, strict=True):
             if by_hand(text)[0] and expected is not None:
                 assert answer == expected, text
@@ -273,7 +273,7 @@ def test_targets_that_do_not_fit_are_refused(attack):
             GrammarConfig(max_digits=4), dataclasses.replace(oracle.target, length=8), oracle.params
         )
     with pytest.raises(ValueError, match="proposals have 7 tokens, and a query 5"):
-        oracle.reward(addition.encode(["1+1="], 7))
+        oracle.reward(addition.sequences_of(["1+1="], 7))
 
 
 def test_problems_are_even_over_lengths_and_exact():
@@ -300,8 +300,8 @@ def test_what_the_models_learn():
         assert places[0] == len(query) + 1 and places[-1] == len(whole)
     assert float(held_out.sum()) == 100
     queries, _ = addition_models.attacker_sequences(SMALL)
-    assert all(by_hand(text)[0] for text in addition.decode(queries))
-    assert set(addition.decode(queries)) <= {f"{a}+{b}=" for a in range(10) for b in range(10)}
+    assert all(by_hand(text)[0] for text in addition.strings_of(queries))
+    assert set(addition.strings_of(queries)) <= {f"{a}+{b}=" for a in range(10) for b in range(10)}
 
 
 def test_accuracy_by_digits(attack):

@@ -6,10 +6,10 @@ from banel_jax.tasks.addition.task import (
     Query,
     Verdict,
     answers_right,
-    decode,
-    encode,
     exact_sum,
     parse,
+    sequences_of,
+    strings_of,
     target_length,
 )
 
@@ -19,9 +19,9 @@ __all__ = [
     "Query",
     "Verdict",
     "answers_right",
-    "decode",
-    "encode",
     "exact_sum",
     "parse",
+    "sequences_of",
+    "strings_of",
     "target_length",
 ]

@@ -105,7 +105,7 @@ def problems(rng: np.random.Generator, max_digits: int, number: int) -> list[tup
 def target_sequences(config: AdditionConfig) -> tuple[Sequences, Float[Array, " n"]]:
     """Queries with answers [n, target_length], scored in the answers alone; 1 for held out."""
     pairs = _problems_of(config, "target")
-    sequences = addition.encode(
+    sequences = addition.sequences_of(
         [f"{a}+{b}={a + b}" for a, b in pairs], addition.target_length(config.grammar)
     )
     equals = jnp.argmax(sequences.tokens == addition.EQUALS, axis=1)
@@ -116,7 +116,7 @@ def target_sequences(config: AdditionConfig) -> tuple[Sequences, Float[Array, " 
 def attacker_sequences(config: AdditionConfig) -> tuple[Sequences, Float[Array, " n"]]:
     """Queries alone [n, query_length]; 1 for held out."""
     pairs = _problems_of(config, "attacker")
-    sequences = addition.encode([f"{a}+{b}=" for a, b in pairs], config.grammar.query_length)
+    sequences = addition.sequences_of([f"{a}+{b}=" for a, b in pairs], config.grammar.query_length)
     return sequences, _held_out(config, len(pairs))
 
 
@@ -171,7 +171,7 @@ def attack(config: AdditionConfig, target: Prior, attacker: Prior) -> tuple[Task
         prior_params=attacker.params,
         reward_fn=oracle.reward,
         targets=None,
-        render=addition.decode,
+        render=addition.strings_of,
     )
     return task, oracle
 
@@ -189,6 +189,6 @@ def accuracy(oracle: AdditionOracle, seed: int, number: int) -> dict[int, float]
             pairs = problems(rng, digits, 4 * number)
             drawn += [pair for pair in pairs if len(str(max(pair))) == digits]
         queries = [f"{a}+{b}=" for a, b in drawn[:number]]
-        proposals = addition.encode(queries, oracle.grammar.query_length)
+        proposals = addition.sequences_of(queries, oracle.grammar.query_length)
         found[digits] = 1 - float(jnp.mean(oracle.compiled_judge(proposals).reward))
     return found

@@ -18,14 +18,14 @@ from banel_jax import checks
 from banel_jax.models import autoregressive
 from banel_jax.models.transformer import TransformerConfig, network
 from banel_jax.parallel import map_sequences
-from banel_jax.tasks.strings import Alphabet
 from banel_jax.types import Params, Sequences
+from banel_jax.vocabulary import Vocabulary
 
 # Digits first, so that a digit's token is its value; the last token ends a sequence.
 CHARACTERS = "0123456789+-*/=abcdefghijklmnopqrstuvwxyz"
-ALPHABET = Alphabet(CHARACTERS)
-EOS, VOCAB_SIZE = ALPHABET.eos, ALPHABET.vocab_size
-encode, decode = ALPHABET.encode, ALPHABET.decode
+VOCABULARY = Vocabulary(tuple(CHARACTERS))
+EOS, VOCAB_SIZE = VOCABULARY.eos, VOCABULARY.vocab_size
+sequences_of, strings_of = VOCABULARY.sequences_of, VOCABULARY.strings_of
 JUDGED_AT_ONCE = 256  # proposals in work at a time on a device
 PLUS, EQUALS = CHARACTERS.index("+"), CHARACTERS.index("=")
 
@@ -180,7 +180,7 @@ class AdditionOracle:
           ValueError: for a text longer than a proposal can be, or with a character outside the
             vocabulary.
         """
-        return int(self.compiled_judge(encode([text], self.grammar.query_length)).reward[0])
+        return int(self.compiled_judge(sequences_of([text], self.grammar.query_length)).reward[0])
 
     @cached_property
     def compiled_judge(self) -> Callable[[Sequences], Verdict]:

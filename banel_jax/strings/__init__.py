@@ -1,0 +1,1 @@
+"""Priors of strings: read from a file, pretrained on, kept in a folder, and reported on."""
