@@ -35,13 +35,13 @@ class Prior(NamedTuple):
     Attributes:
       model, params: of it.
       metrics: held_out_nats (a sequence) and epochs (that ran).
-      file: where it is kept.
+      file: where it is kept, if it is.
     """
 
     model: SequenceModel
     params: Params
     metrics: dict[str, float]
-    file: Path
+    file: Path = Path()
 
 
 def pretrained(
