@@ -116,12 +116,12 @@ def blockwise_log_probs(
     temperature: Any,
     block: int,
 ) -> Float[Array, " length"]:
-    """`taken_log_probs` of `head(features)`, with the logits of `block` positions at a time.
+    """`taken_log_probs` of `head(features)`, with the logits of at most `block` positions at once.
 
     A gradient computes each block's logits again, so that its memory is bounded as well.
     """
     length = tokens.shape[0]
-    block = min(block, length)
+    block = -(-length // -(-length // block))  # even ones, or the last would be mostly padding
     split = lambda x: jnp.pad(x, [(0, -length % block)] + [(0, 0)] * (x.ndim - 1)).reshape(
         -1, block, *x.shape[1:]
     )

@@ -21,6 +21,8 @@ class Case(NamedTuple):
       needs: the packages of that.
       alternatives: `alternatives(compiled) -> {name: run}`, the same in that library, of which
         the fastest counts.
+      products: the matrix products of ours without all else, with as many rows in each; None
+        where that is not taken.
     """
 
     amount: int
@@ -32,3 +34,4 @@ class Case(NamedTuple):
     library: str
     needs: tuple[str, ...]
     alternatives: Callable[[bool], dict[str, Callable[[], Any]]]
+    products: Callable[[], Any] | None = None

@@ -8,6 +8,7 @@ noisy for all of them; each value is a median. What is not installed is left out
     python -m experiments.benchmark --models=qwen2_0_5b
 
 is for a GPU of 80 GB: a round's responses from a model of Qwen2.5-0.5B's shape in bfloat16.
+`--models=smollm2` are responses from one of SmolLM2-135M's shape, for CPU cores.
 """
 
 import importlib.util
@@ -50,7 +51,7 @@ class Config:
     """Settings of the benchmark.
 
     Attributes:
-      models: which of A and B (GPT-2 style), tiny, stand_in and qwen2_0_5b (Qwen2).
+      models: which of A and B (GPT-2 style), tiny, stand_in and qwen2_0_5b (Qwen2), smollm2.
       works: which of sampling, scoring, training; Qwen2 has the first two.
       repeats: timed runs of each implementation; the median counts.
       compile_torch: try compiled forms too (on a CPU they need a C++ compiler).
@@ -128,6 +129,8 @@ def measure(config: Config, name: str, work: str) -> list[dict]:
         f"banel_jax, {n} {kind} device{'s' * (n > 1)}": on_mesh(timed_case.run, n)
         for n in dict.fromkeys((devices, 1))
     }
+    if timed_case.products:
+        runs["its matrix products alone"] = on_mesh(timed_case.products, 1)
     compared = all(importlib.util.find_spec(package) for package in timed_case.needs)
     if compared:
         chosen, alternative = fastest(timed_case.alternatives(config.compile_torch))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax import sampling, scoring, training
-from banel_jax.models.language import responses
+from banel_jax.models.language import decoder, responses
 from banel_jax.models.language.decoder_config import QWEN2_5_0_5B, DecoderConfig
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.training import TrainingConfig
@@ -44,9 +44,15 @@ TINY = DecoderConfig(
     vocab_size=512, width=64, num_layers=2, num_heads=4, num_kv_heads=2, mlp_width=176,
     head_block=64, remat=False,
 )  # fmt: skip
+# SmolLM2-135M: of Llama's family.
+SMOLLM2 = DecoderConfig(
+    vocab_size=49152, width=576, num_layers=30, num_heads=9, num_kv_heads=3, mlp_width=1536,
+    rope_theta=1e5, norm_eps=1e-5, context=8192, qkv_bias=False, head_block=16,
+)  # fmt: skip
 MODELS = {
     "tiny": (TINY, Sizes()),
     "stand_in": (gsm8k_pretrain.Config().model(2048), Sizes()),
+    "smollm2": (SMOLLM2, Sizes(scoring=64, sampling_chunks=(64,), scoring_chunks=(8, 16))),
     # A round of 250 candidates at a filter factor of 16.
     "qwen2_0_5b": (
         dataclasses.replace(QWEN2_5_0_5B, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16),
@@ -76,7 +82,31 @@ def case(name: str, work: str, rows: int, new_tokens: int) -> Case:
         library="transformers",
         needs=("torch", "transformers", "safetensors"),
         alternatives=partial(transformers_works, config, sizes, work, params, prompt, tokens),
+        products=products(config, params, sizes) if work == "sampling" else None,
     )
+
+
+def products(config: DecoderConfig, params: Params, sizes: Sizes) -> Callable[[], Any]:
+    """The products of a step of each token of the responses, all rows in each."""
+    dot = partial(jnp.matmul, precision=config.precision)
+
+    @jax.jit
+    def run(params, x):
+        layers = decoder.unstacked(params["layers"])
+        head = params["embedding" if config.tied else "head"].T.astype(config.dtype)
+
+        def step(i, x):
+            for layer in layers:
+                kernel = lambda name: layer[name]["kernel"].astype(config.dtype)  # noqa: B023
+                q, k, v = (dot(x, kernel(name)) for name in "qkv")
+                x = dot(q, kernel("attention_out")) + k[:, :1] + v[:, :1]
+                x = dot(dot(x, kernel("gate")) * dot(x, kernel("up")), kernel("down"))
+            return x + jnp.max(dot(x, head), axis=1, keepdims=True)
+
+        return jax.lax.fori_loop(0, sizes.new_tokens, step, x)
+
+    rows = jnp.zeros((sizes.sampling, config.width), config.dtype)
+    return lambda: run(params, rows)
 
 
 def conditioned(config: DecoderConfig, sizes: Sizes) -> tuple[SequenceModel, np.ndarray]:

@@ -80,9 +80,14 @@ class Prefix(NamedTuple):
     size: Int[Array, ""]
 
 
-def segment_size(length: int) -> int:
-    """Positions by which the cache of a response grows: each size is a program of all layers."""
-    return max(128, -(-length // 4))
+def segment_size(config: DecoderConfig, length: int) -> int:
+    """Positions by which the cache of a response grows.
+
+    Each size of it is a program of all layers, and compiling those on a CPU takes its time.
+    """
+    few = max(1, 32 // config.num_layers, length // 256)
+    sizes = min(8, few) if jax.default_backend() == "cpu" else 8
+    return max(8, -(-length // sizes))
 
 
 def network(
@@ -153,8 +158,9 @@ def network(
         return project(prefix, made), cache
 
     return autoregressive.Network(
-        init, logits, init_cache, step, prepare, token_log_probs, first, segment_size
-    )
+        init, logits, init_cache, step, prepare, token_log_probs, first,
+        partial(segment_size, config),
+    )  # fmt: skip
 
 
 def conditioned(
