@@ -103,7 +103,6 @@ class Vocabulary:
 
     @property
     def vocab_size(self) -> int:
-        """Tokens, the end among them."""
         return len(self.tokens) + 1
 
     def encode(self, string: str) -> list[int]:
@@ -160,7 +159,7 @@ class Vocabulary:
         if most > length:
             row = next(i for i, ids in enumerate(rows) if len(ids) > length)
             raise ValueError(
-                f"{place(strings, row)}: {_shown(strings[row])} has {len(rows[row])} tokens, and "
+                f"{_where(strings, row)}{_shown(strings[row])} has {len(rows[row])} tokens, and "
                 f"{length} are the most"
             )
         tokens = np.zeros((len(rows), length), np.int32)
@@ -218,14 +217,17 @@ def each(strings: Sequence[str], function: Callable[[str], Made]) -> list[Made]:
         try:
             made.append(function(string))
         except ValueError as error:
-            where = f"{place(strings, i)}: " if len(strings) > 1 else ""
-            raise ValueError(f"{where}{error}") from error
+            raise ValueError(f"{_where(strings, i)}{error}") from error
     return made
 
 
 def place(strings: Any, row: int) -> str:
     """Where a string stands, by what it was read from if that knows."""
     return strings.place(row) if hasattr(strings, "place") else f"string {row + 1}"
+
+
+def _where(strings: Any, row: int) -> str:
+    return f"{place(strings, row)}: " if len(strings) > 1 else ""
 
 
 def _shown(string: str, at: int = 0) -> str:
