@@ -258,7 +258,7 @@ def test_a_person_may_ask(attack):
     _, oracle = attack
     texts = ["7+6=", "07+6=", "7+6", ""]
     assert [oracle(text) for text in texts] == rewards_by_hand(oracle, texts)
-    with pytest.raises(ValueError, match="^'123456' has 6 tokens, and 5 are the most"):
+    with pytest.raises(ValueError, match=r"^'123456' has 6 tokens, and 5 are the most"):
         oracle("123456")
     with pytest.raises(ValueError, match=r"'1\?2=' has '\?', which is not among"):
         oracle("1?2=")
