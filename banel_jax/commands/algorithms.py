@@ -8,6 +8,7 @@ import jax
 
 from banel_jax import checks
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
@@ -38,6 +39,7 @@ class PriorSamplingConfig:
 KINDS: dict[str, tuple[Any, Any]] = {
     "banel": (BanelConfig, banel),
     "policy_gradient": (PolicyGradientConfig, policy_gradient),
+    "expert_iteration": (ExpertIterationConfig, expert_iteration),
     "gflownet": (GFlowNetConfig, gflownet),
     "prior_sampling": (
         PriorSamplingConfig,

@@ -52,7 +52,12 @@ class What:
     prior: str = ""
     oracle: str = ""
     algorithm: Literal[
-        "banel", "policy_gradient", "gflownet", "prior_sampling", "sequential_filtering"
+        "banel",
+        "policy_gradient",
+        "expert_iteration",
+        "gflownet",
+        "prior_sampling",
+        "sequential_filtering",
     ] = "banel"
     set: tuple[str, ...] = ()
     text: str = ""

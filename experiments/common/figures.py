@@ -34,7 +34,7 @@ OF_METHODS = {
     "filtering": "#009E73", "importance": "#66C2A5", "inverse": "#41AE76",
     "policy_gradient": "#CC79A7", "policy_gradient_ours": "#6A3D9A", "negative_rl": "#B15928",
     "rnd": "#E69F00", "rnd_ours": "#B37400", "pseudo_count": "#B8A000",
-    "threshold": "#44AA99",
+    "threshold": "#44AA99", "expert_iteration": "#999933",
     "gflownet_tb": "#56B4E9", "gflownet_vargrad": "#1B9E9E", "rtb": "#3F007D",
 }  # fmt: skip
 FORMAT = "png"  # of every figure

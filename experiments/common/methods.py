@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.expert_iteration import expert_iteration
 from banel_jax.algorithms.gflownet import gflownet
 from banel_jax.algorithms.policy_gradient import policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
@@ -62,6 +63,10 @@ def _rnd(settings, networks):
 def _pseudo_count(settings, networks):
     policy = sized(settings.pseudo_count_policy, settings)
     return pseudo_count(networks.model(0.0), policy, settings.pseudo_count)
+
+
+def _expert_iteration(settings, networks):
+    return expert_iteration(networks.model(0.0), sized(settings.expert_iteration, settings))
 
 
 def _gflownet(name, settings, networks):
@@ -149,6 +154,9 @@ METHODS: dict[str, Method] = {
         False,
         partial(_policy, "policy_gradient"),
         partial(work.of_policy, "policy_gradient"),
+    ),
+    "expert_iteration": Method(
+        "expert iteration", False, _expert_iteration, work.of_expert_iteration
     ),
     "negative_rl": Method(
         "negative RL",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from banel_jax.algorithms.banel import BanelConfig
+from banel_jax.algorithms.expert_iteration import ExpertIterationConfig
 from banel_jax.algorithms.gflownet import GFlowNetConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.algorithms.pseudo_count import POLICY as PSEUDO_COUNT_POLICY
@@ -69,6 +70,7 @@ class Settings:
       ours_failure_dropout: of the failure models of `ours` and `filtering`.
       filtering: Algorithm 1.
       policy_gradient: REINFORCE.
+      expert_iteration: the prior fitted to all successes.
       negative_rl: Eq. 1.
       rnd: the bonus of random network distillation.
       rnd_policy: the policy gradient under it.
@@ -96,6 +98,7 @@ class Settings:
     ours_failure_dropout: float = 0.1
     filtering: SequentialFilteringConfig = FILTERING
     policy_gradient: PolicyGradientConfig = field(default_factory=PolicyGradientConfig)
+    expert_iteration: ExpertIterationConfig = field(default_factory=ExpertIterationConfig)
     negative_rl: PolicyGradientConfig = field(
         default_factory=lambda: PolicyGradientConfig(baseline=1.0)
     )

@@ -55,6 +55,13 @@ def of_policy(name, settings, metrics, extra=0.0):
     return settings.num_candidates * _rounds(metrics) * (3 + 3 * epochs + extra)
 
 
+def of_expert_iteration(settings, metrics):
+    # Drawn, scored by the generator and by the base; then all successes are learned.
+    drawn = 3 * settings.num_candidates * _rounds(metrics)
+    learned = np.sum(metrics["successes_kept"] * metrics["generator_epochs"], axis=1)
+    return drawn + 3 * np.mean(learned)
+
+
 def rnd_flops(settings, networks):
     c = settings.rnd
     widths = [networks.observed, *[c.width] * (c.num_layers - 1), c.num_features]

@@ -58,8 +58,8 @@ class Config(MethodsConfig):
       max_new_tokens: of a response.
       dtype: of the matrix products, `float32` or `bfloat16`.
       algorithms: which to run: banel_f1, ours_f1, ours_by_prior, ours_told_nothing (controls),
-        banel, importance, inverse, ours, rnd, policy_gradient, negative_rl, pseudo_count,
-        gflownet_tb, gflownet_vargrad, rtb.
+        banel, importance, inverse, ours, rnd, policy_gradient, expert_iteration, negative_rl,
+        pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
       block: rounds in a compiled call; what it did is on disk before the next.
       num_evaluated: responses after each round, judged for the success rate.
       num_final: the same of the last state.

@@ -19,7 +19,8 @@ METHODS: dict[str, Method] = {
     name: methods.METHODS[name]
     for name in (
         "banel_f1", "ours_f1", "ours_by_prior", "banel", "importance", "inverse", "ours",
-        "policy_gradient", "negative_rl", "pseudo_count", "gflownet_tb", "gflownet_vargrad", "rtb",
+        "policy_gradient", "expert_iteration", "negative_rl", "pseudo_count", "gflownet_tb",
+        "gflownet_vargrad", "rtb",
     )
 } | {
     # Its networks are small beside the language model.

@@ -10,6 +10,7 @@ import pytest
 from tiny_run import LENGTH, MODEL, V
 
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
@@ -82,6 +83,9 @@ ALGORITHMS = {
         acceptance_floor=0.01, filter_rounds=(2, 4), failure_rounds=ROUNDS
     ),
     "filtering, threshold": lambda: algorithm_1(filter_factor=4, **FIXED),
+    "expert iteration": lambda: expert_iteration(
+        MODEL, ExpertIterationConfig(M, success_rounds=2, training=FIT)
+    ),
     "gflownet, trajectory balance": lambda: balance(objective="trajectory_balance"),
     "gflownet, vargrad": lambda: balance(objective="vargrad"),
     "gflownet, relative": lambda: balance(relative_to_prior=True),
