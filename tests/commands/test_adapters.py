@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import re
+import sys
 import weakref
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from banel_jax import oracle
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.commands import algorithms, judging, priors
 from banel_jax.commands.main import command
@@ -163,3 +165,23 @@ def test_what_has_no_kernels_says_so(tmp_path, monkeypatch):
         ValueError, match=r"^--lora\.targets=.*--train=all trains without adapters$"
     ):
         command(["run", "r", "--prior=two_circles", "--oracle=task", "--lora.rank=2"])
+
+
+def test_a_program_judges_the_texts_of_responses(model, ran, tmp_path, monkeypatch):
+    """It is told what the run's page shows, and sees no token's number."""
+    monkeypatch.chdir(tmp_path)
+    lines = "import json, sys\nfor line in sys.stdin:\n"
+    lines += "    text = json.loads(line)['text']\n"
+    lines += "    right = any('a' <= one <= 'm' for one in text)\n"
+    lines += "    print(json.dumps({'reward': int(right), 'score': text}), flush=True)\n"
+    Path("judge.py").write_text(lines)
+    program = f"--oracle=command: {sys.executable} -I -S judge.py"
+    words = [f"--prior={model}", *ASKED[:2], program, *(f"--set={pair}" for pair in SET)]
+    assert command(["run", "judged", *words, "--lora.rank=2", "--rounds=1"]) == 0
+    by_program, by_check = (
+        oracle.read(run, render=found(model)[1].text) for run in ("judged", ran)
+    )
+    assert len(by_program) == 12 and list(by_program.score) == by_program.text
+    # The same prior and seed: the check by its name has judged the same responses alike.
+    assert by_program.text == by_check.text[:12]
+    assert (by_program.reward == by_check.reward[:12]).all()
