@@ -176,6 +176,16 @@ def _taken_up(
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "stand_in": Config(num_questions=40, stages=(64, 512, 2048), max_new_tokens=160),
+    # Rates that 480 evaluations can tell something of.
+    "smollm2": Config(
+        model="smollm2",
+        num_questions=40,
+        low=1e-3,
+        high=3e-2,
+        stages=(64, 256, 1024),
+        max_new_tokens=160,
+        output="runs/gsm8k/select_smollm2",
+    ),
     "smoke": Config(
         model="runs/gsm8k_smoke/stand_in",
         num_questions=3,
