@@ -56,10 +56,12 @@ def of_policy(name, settings, metrics, extra=0.0):
 
 
 def of_expert_iteration(settings, metrics):
-    # Drawn, scored by the generator and by the base; then all successes are learned.
-    drawn = 3 * settings.num_candidates * _rounds(metrics)
-    learned = np.sum(metrics["successes_kept"] * metrics["generator_epochs"], axis=1)
-    return drawn + 3 * np.mean(learned)
+    # Drawn, scored by the generator and by the base; then the successes of the rounds that are kept
+    # are learned.
+    c, met = sized(settings.expert_iteration, settings), metrics["num_successes"]
+    forgotten = np.pad(met, ((0, 0), (c.success_rounds, 0)))[:, : met.shape[1]]
+    learned = np.mean(np.sum(met - forgotten, axis=1)) * c.training.epochs
+    return 3 * c.num_candidates * _rounds(metrics) + 3 * learned
 
 
 def rnd_flops(settings, networks):

@@ -331,6 +331,7 @@ def test_work_by_hand():
         "round": np.tile(np.arange(rounds), (2, 1)),
         "failure_epochs": np.array([[6.0] * 4, [6.0, 6.0, 6.0, 2.0]]),
         "acceptance": np.full((2, rounds), 0.5),
+        "num_successes": np.array([[0, 1, 1, 4], [2, 2, 2, 2]]),
     }
     work = lambda name, settings=settings: METHODS[name].work(settings, metrics)
     assert work("prior") == work("ladder") == 10 * rounds
@@ -348,7 +349,12 @@ def test_work_by_hand():
     )
     longer = dataclasses.replace(settings, policy_gradient=longer)
     assert work("policy_gradient", longer) == 10 * rounds * (3 + 12)
-    # The same, and each candidate learnt (a pass and a step) and scored again.
+    # The same, and five epochs over the successes of all rounds so far, or of the last two.
+    assert work("expert_iteration") == 10 * rounds * 3 + 3 * 5 * (6 + 8) / 2
+    of_two = dataclasses.replace(settings.expert_iteration, success_rounds=2)
+    of_two = dataclasses.replace(settings, expert_iteration=of_two)
+    assert work("expert_iteration", of_two) == 10 * rounds * 3 + 3 * 5 * (5 + 4) / 2
+    # As the policy gradient, and each candidate learnt (a pass and a step) and scored again.
     assert work("pseudo_count") == 10 * rounds * (3 + 3 + 4)
     assert work("rnd") == 10 * rounds * (3 + 3)
     assert (
