@@ -13,7 +13,14 @@ NEEDS = {  # beyond what the package requires
 }
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+# Those that train a model of their own wait for `make test-all`.
+EACH = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in NEEDS))
+    for path in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize("path", EACH)
 def test_runs(path, tmp_path, monkeypatch):
     for package in NEEDS.get(path.stem, ()):
         pytest.importorskip(package)

@@ -3,7 +3,9 @@
 import importlib
 import logging
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,9 +120,12 @@ class TensorBoard:
 def _writer() -> Callable[[str], Any]:
     for module, name in WRITERS:
         try:
-            return getattr(importlib.import_module(module), name)
+            found = getattr(importlib.import_module(module), name)
         except ImportError:
             continue
+        # Two starts of one second would write to one file, and the second would empty it.
+        own = {} if module.startswith("clu") else {"filename_suffix": f".{secrets.token_hex(4)}"}
+        return partial(found, **own)
     raise ValueError(
         "TensorBoard's files need a package that writes them and none is installed; "
         "run pip install tensorboardX, or leave TensorBoard out"

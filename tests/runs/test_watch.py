@@ -269,7 +269,7 @@ def test_callbacks_are_told_of_each_round_and_do_no_harm(tmp_path, caplog):
 class Writer:
     """What tensorboardX has."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, filename_suffix):
         self.folder, self.scalars, self.closed = folder, [], False
 
     def add_scalar(self, name, value, round):
