@@ -23,7 +23,10 @@ SIZES = {  # keys of the metadata, and of config.json
     "attention.head_count": "num_attention_heads",
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
 }
-ROTARY = {"attention.head_count_kv": "num_key_value_heads", "rope.freq_base": "rope_theta"}
+ROTARY = (  # keys of what has rotary positions, beside those
+    "attention.head_count_kv", "attention.key_length", "attention.value_length", "rope.freq_base",
+    "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear",
+)  # fmt: skip
 LAYER, BLOCK = "model.layers.{}.", "blk.{}."
 TENSORS = {
     "token_embd": "model.embed_tokens",
@@ -186,9 +189,7 @@ def config(file: GgufFile) -> dict[str, Any]:
                 )
         values |= {"head_dim": width, "rope_theta": get("rope.freq_base", 10000.0)}
         values["rope_scaling"] = rope_scaling(file, name, width, values["rope_theta"])
-        known |= {*ROTARY, "attention.key_length", "attention.value_length"}
-        known |= {"rope.dimension_count", "rope.scaling.type", "rope.scaling.factor"}
-        known |= {"rope.scale_linear"}
+        known |= {*ROTARY}
     if of.interleaved:
         values["attention_bias"] = "blk.0.attn_q.bias" in file.tensors
         values["mlp_bias"] = "blk.0.ffn_up.bias" in file.tensors

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from banel_jax.models.language.attention import frequencies
+from banel_jax.models.language.decoder_config import RopeScaling
 from banel_jax.models.language.gguf_file import GgufFile
+from banel_jax.models.language.huggingface_rope import written
 from banel_jax.models.language.model_files import one_line
 
 FACTORS = "rope_freqs.weight"  # a tensor: what llama.cpp divides each frequency by
-LOW, HIGH = 1.0, 4.0  # of all models of Llama 3
 CONTEXTS = (8192, *(2**n for n in range(4, 21) if n != 13))  # theirs, and of models like them
 
 
@@ -33,25 +35,14 @@ def rope_scaling(file: GgufFile, name: str, width: int, theta: float) -> dict[st
     found = file.read(FACTORS)
     if not linear and (found == 1).all():
         return None
-    factor = float(found.max())
-    for context in CONTEXTS:  # which the file does not tell
-        expected = _llama3(width, theta, factor, context)
-        if found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3) and not linear:
-            return {
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": LOW,
-                "high_freq_factor": HIGH,
-                "original_max_position_embeddings": context,
-            }
+    factor, unscaled = float(found.max()), frequencies(width, theta)
+    usable = not linear and 1 <= factor < math.inf
+    for context in CONTEXTS if usable else ():  # which the file does not tell
+        scaling = RopeScaling("llama3", factor, original_context=context)  # as all of Llama 3 have
+        expected = unscaled / frequencies(width, theta, scaling)
+        if found.shape == expected.shape and np.allclose(found, expected, rtol=1e-3):
+            return written(theta, scaling)["rope_scaling"]
     raise ValueError(
         f"{file.path}: {FACTORS} are not the factors of Llama 3's positions, which alone are "
         "supported; name another model"
     )
-
-
-def _llama3(width, theta, factor, context):
-    """By how much each frequency of the positions is divided, [width / 2]."""
-    turns = context * theta ** -(np.arange(0, width, 2) / width) / (2 * math.pi)  # in the context
-    smooth = np.clip((turns - LOW) / (HIGH - LOW), 0, 1)
-    return 1 / ((1 - smooth) / factor + smooth)
