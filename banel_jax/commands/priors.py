@@ -61,10 +61,10 @@ def prior(what: What) -> Found:
     path = files.expand(what.prior)
     if what.prior in TASKS:
         found = _of_task(TASKS[what.prior]())
-    elif path.is_dir() and what.prior not in named_models.NAMED:
-        found = _of_folder(path, what)
-    elif what.prior in named_models.NAMED:
+    elif named_models.is_name(what.prior):
         found = _language_model(what)
+    elif path.is_dir():
+        found = _of_folder(path, what)
     elif path.suffix == ".gguf" and path.is_file():
         raise ValueError(f"--prior={what.prior} is a file of GGUF; {CONVERT}")
     elif path.is_file():

@@ -39,13 +39,10 @@ def weighted(log_weights: np.ndarray, rewards: np.ndarray) -> Estimate:
     usable = ~np.isnan(log_weights)
     log_weights, rewards = log_weights[usable], rewards[usable]
     answered, k = ~np.isnan(rewards), len(log_weights)
-    if not answered.any() or log_weights.max() == -np.inf:
+    weights = np.exp(np.minimum(log_weights, 300.0))
+    if not weights[answered].any():
         return Estimate(0.0, 0.0, 1.0, 0.0, int(answered.sum()))
-    with np.errstate(over="ignore"):
-        weights = np.exp(np.minimum(log_weights, 300.0))
-    mine = weights[answered] / weights[answered].max() if weights[answered].max() else None
-    if mine is None:
-        return Estimate(0.0, 0.0, 1.0, 0.0, int(answered.sum()))
+    mine = weights[answered] / weights[answered].max()
     effective = float(mine.sum() ** 2 / (mine**2).sum())
     rate = float(np.mean(weights[answered] * rewards[answered]))
     low = _interval(weights * np.nan_to_num(rewards, nan=0.0), effective)[0]

@@ -45,10 +45,5 @@ def load(folder: str | Path, prompt: str, max_new_tokens: int = 256) -> Prompted
     words = tokenizer.tokenizer(folder)
     config, params = huggingface.load(folder, param_dtype=jnp.float32)
     ids = tokenizer.prompt_ids(words, prompt)
-    if len(ids) + max_new_tokens > config.context:
-        raise ValueError(
-            f"the prompt has {len(ids)} tokens, and with max_new_tokens={max_new_tokens} more "
-            f"than the context of {config.context}; lower max_new_tokens or shorten the prompt"
-        )
     response = responses.ResponseConfig(max_new_tokens, words.response_ends)
     return Prompted(responses.conditioned(config, response, ids), params, words)
