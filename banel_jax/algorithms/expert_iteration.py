@@ -2,6 +2,9 @@
 
 Without a success it is plain sampling from the prior. It learns from successes alone, and is the
 natural rival of what learns from failures (ReST-EM, Singh et al., 2023, with a reward of 0 or 1).
+With `importance` it is CbAS (Brookes et al., 2019): what the generators of all rounds drew is
+weighted towards the prior given success. The quantiles and the model of the oracle that CbAS has
+beside are for graded or noisy rewards; of a reward of 0 or 1 P(S | x) is the reward itself.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Array, Float
 
 from banel_jax import checks, diagnostics, failures, sampling, scoring, training
 from banel_jax.failures import Failures
@@ -25,6 +29,10 @@ class ExpertIterationConfig:
     Attributes:
       num_candidates: m, reward evaluations a round.
       success_rounds: rounds whose successes are kept, the latest ones.
+      importance: a success counts (prior(x) / p(x))^this, p being the generator that drew it; 0 for
+        all alike, 1 for CbAS. Weights are relative to those of the same round, which counts in all
+        for the effective number of its successes: one lucky draw of an early round would otherwise
+        outweigh all that come after.
       training: the fit to them, which starts at the prior each round.
 
     Raises:
@@ -33,6 +41,7 @@ class ExpertIterationConfig:
 
     num_candidates: int = 250
     success_rounds: int = 30
+    importance: float = 0.0
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=5, learning_rate=1e-3)
     )
@@ -40,6 +49,25 @@ class ExpertIterationConfig:
     def __post_init__(self):
         checks.fields(self)
         checks.integers(self, "num_candidates", "success_rounds", at_least=1)
+        checks.reals(self, "importance", at_least=0)
+
+
+def success_weights(
+    rewards: Float[Array, " m"], log_ratios: Float[Array, " m"]
+) -> Float[Array, " m"]:
+    """What each success of a round counts for: exp(log_ratios), up to a factor, and 0 for failures.
+
+    Args:
+      rewards: 0 or 1.
+      log_ratios: of the target to what was drawn from, in nats, unnormalised.
+
+    Returns:
+      float32 [m], of the sum (sum w)^2 / sum w^2, the effective number of successes.
+    """
+    log_weights = jnp.where(rewards > 0, log_ratios, -jnp.inf)
+    highest = jnp.max(log_weights)
+    weights = jnp.exp(log_weights - jnp.where(jnp.isfinite(highest), highest, 0.0))
+    return weights * jnp.sum(weights) / jnp.maximum(jnp.sum(weights**2), 1.0)
 
 
 @struct.dataclass
@@ -48,7 +76,7 @@ class State:
 
     Attributes:
       base, generator: parameters of the prior and of what samples.
-      successes: those met, in a ring; their weights are 1, and 0 in empty rows.
+      successes: those met, in a ring, with their weights; 0 in empty rows.
       round: int32, rounds told so far.
     """
 
@@ -96,7 +124,10 @@ def expert_iteration(
         del answered  # what has no answer has reward 0
         scores = scoring.log_likelihood(model, state.generator, candidates)
         base_scores = scoring.log_likelihood(model, state.base, candidates)
-        seen = state.successes.add(state.round, candidates, rewards)
+        weights = rewards
+        if c.importance:
+            weights = success_weights(rewards, c.importance * (base_scores - scores))
+        seen = state.successes.add(state.round, candidates, weights)
         state, fitted = learn(key, state, seen)
         info = {
             "successes": jnp.sum(rewards),

@@ -35,6 +35,8 @@ OF_METHODS = {
     "policy_gradient": "#CC79A7", "policy_gradient_ours": "#6A3D9A", "negative_rl": "#B15928",
     "rnd": "#E69F00", "rnd_ours": "#B37400", "pseudo_count": "#B8A000",
     "threshold": "#44AA99", "expert_iteration": "#999933",
+    "cbas": "#5D6B1E", "reinforce_replay": "#AA4499", "ppo": "#C2185B", "vsd": "#00695C",
+    "genetic": "#795548",
     "gflownet_tb": "#56B4E9", "gflownet_vargrad": "#1B9E9E", "rtb": "#3F007D",
 }  # fmt: skip
 FORMAT = "png"  # of every figure

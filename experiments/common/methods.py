@@ -65,8 +65,8 @@ def _pseudo_count(settings, networks):
     return pseudo_count(networks.model(0.0), policy, settings.pseudo_count)
 
 
-def _expert_iteration(settings, networks):
-    return expert_iteration(networks.model(0.0), sized(settings.expert_iteration, settings))
+def _expert_iteration(name, settings, networks):
+    return expert_iteration(networks.model(0.0), sized(getattr(settings, name), settings))
 
 
 def _gflownet(name, settings, networks):
@@ -155,8 +155,24 @@ METHODS: dict[str, Method] = {
         partial(_policy, "policy_gradient"),
         partial(work.of_policy, "policy_gradient"),
     ),
+    "reinforce_replay": Method(
+        "REINFORCE with replay",
+        False,
+        partial(_policy, "reinforce_replay"),
+        partial(work.of_policy, "reinforce_replay"),
+    ),
+    "ppo": Method("PPO", False, partial(_policy, "ppo"), partial(work.of_policy, "ppo")),
     "expert_iteration": Method(
-        "expert iteration", False, _expert_iteration, work.of_expert_iteration
+        "expert iteration",
+        False,
+        partial(_expert_iteration, "expert_iteration"),
+        partial(work.of_expert_iteration, "expert_iteration"),
+    ),
+    "cbas": Method(
+        "CbAS",
+        False,
+        partial(_expert_iteration, "cbas"),
+        partial(work.of_expert_iteration, "cbas"),
     ),
     "negative_rl": Method(
         "negative RL",

@@ -46,6 +46,13 @@ FILTERING = SequentialFilteringConfig(
 SLOWER_RND_POLICY = dataclasses.replace(
     RND_POLICY, training=dataclasses.replace(RND_POLICY.training, learning_rate=1e-5)
 )
+# What its centred advantages push down is the failures; without a success nothing moves.
+PPO = PolicyGradientConfig(
+    clip=0.2, centre=True, training=TrainingConfig(epochs=4, learning_rate=1e-3)
+)
+REINFORCE_REPLAY = PolicyGradientConfig(
+    replay_size=1000, training=TrainingConfig(epochs=1, learning_rate=1e-3)
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,10 @@ class Settings:
       ours_failure_dropout: of the failure models of `ours` and `filtering`.
       filtering: Algorithm 1.
       policy_gradient: REINFORCE.
+      reinforce_replay: REINFORCE with a replay of the successes met.
+      ppo: several epochs on a round, with PPO's clipped ratio.
       expert_iteration: the prior fitted to all successes.
+      cbas: the same, each weighted by the prior over what it was drawn from.
       negative_rl: Eq. 1.
       rnd: the bonus of random network distillation.
       rnd_policy: the policy gradient under it.
@@ -98,7 +108,12 @@ class Settings:
     ours_failure_dropout: float = 0.1
     filtering: SequentialFilteringConfig = FILTERING
     policy_gradient: PolicyGradientConfig = field(default_factory=PolicyGradientConfig)
+    reinforce_replay: PolicyGradientConfig = REINFORCE_REPLAY
+    ppo: PolicyGradientConfig = PPO
     expert_iteration: ExpertIterationConfig = field(default_factory=ExpertIterationConfig)
+    cbas: ExpertIterationConfig = field(
+        default_factory=lambda: ExpertIterationConfig(importance=1.0)
+    )
     negative_rl: PolicyGradientConfig = field(
         default_factory=lambda: PolicyGradientConfig(baseline=1.0)
     )

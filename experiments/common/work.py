@@ -51,14 +51,16 @@ def of_filtering(settings, metrics):
 
 def of_policy(name, settings, metrics, extra=0.0):
     # Drawn, scored by the policy and by the base, then trained on.
-    epochs = getattr(settings, name).training.epochs
-    return settings.num_candidates * _rounds(metrics) * (3 + 3 * epochs + extra)
+    c = getattr(settings, name)
+    learned = 2 if getattr(c, "replay_size", 0) else 1  # as many successes beside
+    each = 3 + 3 * c.training.epochs * learned + extra
+    return settings.num_candidates * _rounds(metrics) * each
 
 
-def of_expert_iteration(settings, metrics):
+def of_expert_iteration(name, settings, metrics):
     # Drawn, scored by the generator and by the base; then the successes of the rounds that are kept
     # are learned.
-    c, met = sized(settings.expert_iteration, settings), metrics["num_successes"]
+    c, met = sized(getattr(settings, name), settings), metrics["num_successes"]
     forgotten = np.pad(met, ((0, 0), (c.success_rounds, 0)))[:, : met.shape[1]]
     learned = np.mean(np.sum(met - forgotten, axis=1)) * c.training.epochs
     return 3 * c.num_candidates * _rounds(metrics) + 3 * learned

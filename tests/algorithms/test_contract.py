@@ -86,10 +86,15 @@ ALGORITHMS = {
     "expert iteration": lambda: expert_iteration(
         MODEL, ExpertIterationConfig(M, success_rounds=2, training=FIT)
     ),
+    "CbAS": lambda: expert_iteration(
+        MODEL, ExpertIterationConfig(M, success_rounds=2, importance=1.0, training=FIT)
+    ),
     "gflownet, trajectory balance": lambda: balance(objective="trajectory_balance"),
     "gflownet, vargrad": lambda: balance(objective="vargrad"),
     "gflownet, relative": lambda: balance(relative_to_prior=True),
     "policy gradient": lambda: policy_gradient(MODEL, policy()),
+    "policy gradient, replay": lambda: policy_gradient(MODEL, policy(replay_size=10)),
+    "PPO": lambda: policy_gradient(MODEL, policy(clip=0.2, centre=True)),
     "negative RL": lambda: policy_gradient(MODEL, policy(baseline=1.0)),
     "rnd": lambda: rnd(MODEL, policy(kl_coefficient=0.01, centre=True), SMALL),
     "pseudo count": lambda: pseudo_count(
@@ -101,7 +106,7 @@ every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 NIGHTLY = {
     "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
     "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
-    "gflownet, relative", "negative RL",
+    "gflownet, relative", "negative RL", "CbAS",
 }  # fmt: skip
 half_of_them = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]

@@ -3,10 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from tiny_run import LENGTH, MODEL, V
 
 from banel_jax import training
-from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
+from banel_jax.algorithms.expert_iteration import (
+    ExpertIterationConfig,
+    expert_iteration,
+    success_weights,
+)
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
@@ -72,3 +77,39 @@ def test_known_successes_come_first_and_are_not_forgotten():
         told, info = TELL(jax.random.key(r), told, candidates, jnp.zeros(M))
     assert float(info["successes_kept"]) == 1
     np.testing.assert_allclose(told.generator, by_hand(0, [[1] * LENGTH]), atol=1e-5)
+
+
+def test_cbas_weighs_each_success_by_the_prior_over_what_drew_it():
+    """Against the model's densities, of which two lie far apart, and 1 where the prior drew all."""
+    algorithm = expert_iteration(MODEL, ExpertIterationConfig(M, 2, importance=1.0, training=FIT))
+    away = jnp.asarray(np.random.default_rng(1).normal(size=(LENGTH, V)), jnp.float32)
+    ask, tell = jax.jit(algorithm.ask), jax.jit(algorithm.tell)
+    state = algorithm.init(jax.random.key(0), PRIOR)
+    rewards = np.float32([1, 1, 0, 1, 0, 1])
+    first, state = ask(jax.random.key(1), state)
+    state, _ = tell(jax.random.key(2), state, first, jnp.asarray(rewards))
+    np.testing.assert_allclose(state.successes.weights[:M], rewards, rtol=1e-5)
+
+    second, state = ask(jax.random.key(3), state.replace(generator=away))
+    state, info = tell(jax.random.key(4), state, second, jnp.asarray(rewards))
+    density = lambda logits: np.array([
+        np.prod([np.exp(logits[t, v]) / np.exp(logits[t]).sum() for t, v in enumerate(x)])
+        for x in np.asarray(second.tokens)
+    ])  # fmt: skip
+    ratios = rewards * density(np.float64(PRIOR)) / density(np.float64(away))
+    assert ratios.max() > 3 * ratios[rewards > 0].min()
+    expected = ratios * ratios.sum() / (ratios**2).sum()
+    np.testing.assert_allclose(state.successes.weights[M:], expected, rtol=1e-4)
+    assert expected.sum() < 4 and float(info["successes_kept"]) == 8
+
+
+def test_a_round_counts_for_the_effective_number_of_its_successes():
+    weights = lambda rewards, ratios: np.asarray(
+        success_weights(jnp.float32(rewards), jnp.float32(ratios))
+    )
+    np.testing.assert_allclose(weights([1, 0, 1], [-300, 0, -300]), [1, 0, 1], rtol=1e-5)
+    np.testing.assert_allclose(weights([1, 1], [0, -100]), [1, 0], atol=1e-6)
+    np.testing.assert_array_equal(weights([0, 0], [3, 4]), [0, 0])
+    np.testing.assert_array_equal(weights([1, 0], [-np.inf, 0]), [0, 0])
+    with pytest.raises(ValueError, match=r"importance=-1\.0 must not be negative"):
+        ExpertIterationConfig(importance=-1.0)

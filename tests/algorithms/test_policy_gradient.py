@@ -1,5 +1,6 @@
 """The policy gradient and its intrinsic rewards, against gradients and networks in NumPy."""
 
+import dataclasses
 import json
 from functools import cache
 
@@ -13,6 +14,7 @@ from tiny_run import LENGTH, MODEL, PRIOR, M, V, same
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
+    clipped_ratio,
     policy_gradient,
 )
 from banel_jax.algorithms.pseudo_count import (
@@ -165,6 +167,111 @@ def test_a_bonus_of_weight_0_is_the_plain_policy_gradient_bit_for_bit(make):
         assert same(with_bonus.policy, without.policy)
         assert same(with_bonus.opt_state, without.opt_state)
     assert not same(play(make(PolicyGradientConfig(**config)), 3)[-1].policy, plain()[-1].policy)
+
+
+def test_ppo_climbs_the_clipped_ratio_and_nothing_where_it_is_clipped():
+    """By hand: a share of each candidate's ratio times advantage, where that is the smaller."""
+    tokens, rewards = drawn(0, 40), (np.arange(40) % 3 == 0).astype(float)
+    advantages = rewards - rewards.mean()
+    old = log_probs(OTHER + 2 * PRIOR, tokens)
+    ratios = np.exp(log_probs(OTHER, tokens) - old)
+    held = np.clip(ratios, 0.8, 1.2)
+    expected = np.minimum(ratios * advantages, held * advantages)
+    open_ = ratios * advantages <= held * advantages
+    assert 5 < open_.sum() < 35 and (open_ & (advantages < 0) & (ratios > 1.2)).any()
+    by_hand = ((open_ * ratios * advantages)[:, None, None] * gradients(OTHER, tokens)).mean(axis=0)
+
+    def surrogate(logits):
+        scores = jax.vmap(lambda x: MODEL.log_prob(logits, x))(sequences(tokens))
+        a = jnp.float32(advantages)
+        return jnp.mean(a * clipped_ratio(scores, jnp.float32(old), a, 0.2))
+
+    value, gradient = jax.value_and_grad(surrogate)(jnp.asarray(OTHER))
+    np.testing.assert_allclose(value, expected.mean(), rtol=1e-4)
+    np.testing.assert_allclose(gradient, by_hand, atol=1e-5)
+    far = jnp.float32([3e4, -3e4])  # nothing overflows, in the gradient neither
+    for sign in (-1.0, 1.0):
+        a = jnp.full(2, sign)
+        total = lambda x, a=a: jnp.sum(a * clipped_ratio(x, jnp.zeros(2), a, 0.2))
+        assert np.isfinite(jax.grad(total)(far)).all() and np.isfinite(total(far))
+
+
+def test_ppos_first_step_is_the_policy_gradients_and_its_later_epochs_go_less_far():
+    tokens, rewards = drawn(0), np.array([0, 1, 0, 0, 1, 0], float)
+    config = dict(centre=True, training=ONE_STEP)
+    for clip in (0.0, 0.2):
+        found, _, state = told(PolicyGradientConfig(clip=clip, **config), tokens, rewards, OTHER)
+        advantages = rewards - rewards.mean()
+        expected = -(advantages[:, None, None] * gradients(OTHER, tokens)).mean(axis=0)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    many = dict(centre=True, training=dataclasses.replace(ONE_STEP, epochs=20))
+    moved = {}
+    for clip in (0.0, 0.2):
+        _, _, state = told(PolicyGradientConfig(clip=clip, **many), tokens, rewards, OTHER)
+        moved[clip] = np.abs(log_probs(state.policy, tokens) - log_probs(OTHER, tokens)).max()
+    assert moved[0.2] < 0.6 * moved[0.0]
+
+
+def test_a_replay_climbs_the_mean_likelihood_of_the_distinct_successes():
+    """Its gradient by hand, of what was drawn from them; from the second round on without any."""
+    tokens = drawn(0)
+    tokens[4] = tokens[1]  # met twice, kept once
+    rewards = np.array([0, 1, 0, 0, 1, 1], float)
+    config = PolicyGradientConfig(
+        num_candidates=M, replay_size=5, replay_weight=0.5, training=ONE_STEP
+    )
+    algorithm = policy_gradient(MODEL, config)
+    tell = jax.jit(algorithm.tell)
+    gradient = lambda state: np.asarray(optax.tree_utils.tree_get(state.opt_state, "mu")) / 0.1
+    start = algorithm.init(jax.random.key(0), jnp.asarray(PRIOR))
+    state, info = tell(jax.random.key(1), start, sequences(tokens), jnp.float32(rewards))
+    assert float(info["successes_kept"]) == 2
+    kept = np.asarray(state.successes.sequences.tokens)[:2]
+    np.testing.assert_array_equal(kept, tokens[[1, 5]])
+    again = np.asarray(state.successes.draw(jax.random.fold_in(jax.random.key(1), 2), M).tokens)
+    assert {tuple(x) for x in again} == {tuple(x) for x in kept}
+    expected = -(rewards[:, None, None] * gradients(PRIOR, tokens)).mean(axis=0)
+    expected -= 0.5 * gradients(PRIOR, again).mean(axis=0)
+    np.testing.assert_allclose(gradient(state), expected, atol=1e-5)
+
+    # A round of failures: what is climbed is the replay alone.
+    fresh = state.replace(policy=start.policy, opt_state=start.opt_state)
+    state, info = tell(jax.random.key(2), fresh, sequences(drawn(3)), jnp.zeros(M))
+    again = np.asarray(state.successes.draw(jax.random.fold_in(jax.random.key(2), 2), M).tokens)
+    expected = -0.5 * gradients(PRIOR, again).mean(axis=0)
+    np.testing.assert_allclose(gradient(state), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [dict(replay_size=5), dict(clip=0.2, centre=True)])
+def test_the_rivals_of_the_policy_gradient_do_not_move_without_a_success(settings):
+    algorithm = policy_gradient(
+        MODEL, PolicyGradientConfig(num_candidates=M, training=STEPS, **settings)
+    )
+    assert all(same(state.policy, jnp.asarray(PRIOR)) for state in play(algorithm, 3, nothing))
+    assert not same(play(algorithm, 3)[-1].policy, jnp.asarray(PRIOR))
+
+
+def test_a_replay_of_weight_0_is_the_plain_policy_gradient_bit_for_bit():
+    config = dict(num_candidates=M, training=STEPS)
+    algorithm = policy_gradient(
+        MODEL, PolicyGradientConfig(replay_size=9, replay_weight=0.0, **config)
+    )
+    for with_replay, without in zip(play(algorithm, 3), plain(), strict=True):
+        assert same(with_replay.policy, without.policy)
+        assert without.successes is None
+
+
+def test_known_successes_are_learned_again_from_the_first_round_on():
+    algorithm = policy_gradient(
+        MODEL, PolicyGradientConfig(num_candidates=M, replay_size=5, training=ONE_STEP)
+    )
+    start = algorithm.init(jax.random.key(0), jnp.asarray(PRIOR))
+    known = drawn(7, 8)
+    state = algorithm.know(jax.random.key(1), start, sequences(known), jnp.arange(8.0) % 2)
+    np.testing.assert_array_equal(state.successes.sequences.tokens[:4], known[1::2])
+    told_, _ = jax.jit(algorithm.tell)(jax.random.key(2), state, sequences(drawn(3)), jnp.zeros(M))
+    assert log_probs(told_.policy, known[1::2]).mean() > log_probs(PRIOR, known[1::2]).mean()
+    assert policy_gradient(MODEL, PolicyGradientConfig()).know is None
 
 
 def test_the_penalty_pulls_a_policy_back_to_the_base():
@@ -351,6 +458,9 @@ def test_a_run_s_record_tells_the_bonuses_apart():
         (PolicyGradientConfig, dict(baseline=float("nan")), "baseline=nan must be a finite number"),
         (PolicyGradientConfig, dict(kl_coefficient=-0.1), "kl_coefficient=-0.1 must not be"),
         (PolicyGradientConfig, dict(bonus_weight=float("inf")), "bonus_weight=inf"),
+        (PolicyGradientConfig, dict(clip=1.0), "clip=1.0 must be below 1"),
+        (PolicyGradientConfig, dict(replay_size=-1), "replay_size=-1 must not be negative"),
+        (PolicyGradientConfig, dict(replay_weight=-1.0), "replay_weight=-1.0 must not be"),
         (RndConfig, dict(width=0), "width=0 must be at least 1"),
         (RndConfig, dict(num_layers=0), "num_layers=0"),
         (RndConfig, dict(predictor_extra_layers=-1), "predictor_extra_layers=-1"),

@@ -354,6 +354,10 @@ def test_work_by_hand():
     of_two = dataclasses.replace(settings.expert_iteration, success_rounds=2)
     of_two = dataclasses.replace(settings, expert_iteration=of_two)
     assert work("expert_iteration", of_two) == 10 * rounds * 3 + 3 * 5 * (5 + 4) / 2
+    assert work("cbas") == work("expert_iteration")
+    # As many successes are learned again; four epochs on what was drawn.
+    assert work("reinforce_replay") == 10 * rounds * (3 + 6)
+    assert work("ppo") == 10 * rounds * (3 + 12)
     # As the policy gradient, and each candidate learnt (a pass and a step) and scored again.
     assert work("pseudo_count") == 10 * rounds * (3 + 3 + 4)
     assert work("rnd") == 10 * rounds * (3 + 3)
