@@ -23,13 +23,13 @@ def relevant(config: Any, methods: Mapping[str, Method]) -> list[str]:
     """The settings that the chosen algorithms read, as flags or groups of flags."""
     found: list[str] = []
     for name in config.chosen:
-        found += [f"settings.{field}" for field in _read_by(methods[name], config.settings)]
+        found += [f"settings.{field}" for field in read_by(methods[name], config.settings)]
         if methods[name].base(config.settings) == "broadened":
             found.append("broaden")
     return list(dict.fromkeys(found))
 
 
-def _read_by(method: Method, settings: Settings) -> list[str]:
+def read_by(method: Method, settings: Settings) -> list[str]:
     """What a method looks at where it is built, on a stand-in for its networks."""
     read: list[str] = []
 

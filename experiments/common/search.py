@@ -1,10 +1,12 @@
 """A settings search of any comparison: every trial is kept in a file, and none is run twice."""
 
 import dataclasses
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -52,63 +54,130 @@ class Config:
             )
 
 
-def run(config: Config, experiment: Experiment[Any, Any]) -> None:
+class Searched(NamedTuple):
+    """What a search needs of an experiment that is no `Experiment`, by its names there.
+
+    Attributes:
+      prepare, check, runner: as there, a runner being whatever has `run_seeds`.
+      found: `found(trial, prepared, what run_seeds gave)`, of a trial's line.
+      settings: `settings(trial, name)`, those that the method's numbers depend on.
+      columns: what is shown of a trial, and by which name its line has it.
+      legend: what they mean.
+    """
+
+    prepare: Callable[[Any], Iterable[Any]]
+    check: Callable[[Any, Any], None]
+    runner: Callable[[Any, str, Any], Any]
+    found: Callable[[Any, Any, Any], dict[str, Any]]
+    settings: Callable[[Any, str], dict[str, Any]]
+    columns: Mapping[str, str]
+    legend: str
+
+
+def of_experiment(experiment: Experiment[Any, Any]) -> Searched:
+    """A search by the gains of a comparison."""
+    return Searched(
+        experiment.prepare,
+        experiment.check,
+        experiment.runner,
+        partial(_gains, experiment),
+        lambda trial, name: dataclasses.asdict(trial.settings),
+        {"final": "log10_gain_final_median", "best": "log10_gain_best_median"},
+        "gain over the prior in decades, median over seeds",
+    )
+
+
+def run(
+    config: Config,
+    experiment: Experiment[Any, Any] | Searched,
+    until: float = math.inf,
+    trials: Trials | None = None,
+) -> None:
     """Runs the trials that are not in the file, appends a line for each, and prints all.
 
     All trials have one preparation: one task, and what each of their algorithms starts from.
+
+    Args:
+      config: settings.
+      experiment: whose trials they are.
+      until: on `time.monotonic`; no trial begins that would end later if it took as long as the
+        longest before it.
+      trials: in place of the configuration's.
     """
+    trials = config.trials if trials is None else trials
+    searched = experiment if isinstance(experiment, Searched) else of_experiment(experiment)
     output = report.output_file(config.output)
     lines: list[dict[str, Any]] = report.read_json_lines(output)
     e = config.experiment
-    names = config.algorithms or tuple(config.trials)
-    due = []
-    for name in names:
-        for number, changes in enumerate(config.trials[name]):
-            trial = with_fields(e, {"algorithms": (name,), **changes})
-            about = {
-                "algorithm": name,
-                "trial": number,
-                "changes": changes,
-                "rounds": trial.rounds,
-                "seeds": [trial.first_seed, trial.seeds],
-                "settings": dataclasses.asdict(trial.settings),
-                "task": dataclasses.asdict(trial.task),
-                "numerics": numerics.VERSION,
-            }
-            if not any(_same(line, report.jsonable(about)) for line in lines):
-                due.append((trial, about))
+    names = config.algorithms or tuple(trials)
+    due = [
+        (trial, told)
+        for name in names
+        for number, changes in enumerate(trials[name])
+        for trial in [with_fields(e, {"algorithms": (name,), **changes})]
+        for told in [about(searched, trial, name, number, changes)]
+        if not kept(lines, told)
+    ]
     if due:
-        (prepared,) = experiment.prepare(dataclasses.replace(e, algorithms=names))
-        experiment.check(e, prepared)
-    for trial, about in due:
-        name = about["algorithm"]
-        print(f"{name}, trial {about['trial'] + 1} of {len(config.trials[name])}", flush=True)
+        (prepared,) = searched.prepare(dataclasses.replace(e, algorithms=names))
+        searched.check(e, prepared)
+    longest = 0.0
+    for trial, told in due:
         started = time.perf_counter()
-        found = _run_trial(experiment, trial, name, prepared)
+        if time.monotonic() + longest > until:
+            print("the other trials are left for another call", flush=True)
+            break
+        name = told["algorithm"]
+        print(f"{name}, trial {told['trial'] + 1} of {len(trials[name])}", flush=True)
+        found = _run_trial(searched, trial, name, prepared)
         # What is read from disk has its own commit.
-        record = {**about, **report.provenance(started), **found}
+        record = {**told, **report.provenance(started), **found}
         lines.append(report.jsonable(record))
         report.append_json_line(output, record)
+        longest = max(longest, time.perf_counter() - started)
+    _show(searched, [line for line in lines if line["algorithm"] in names])
+    print(f"\n{searched.legend}\nwritten: {output}")
+
+
+def about(
+    searched: Searched, trial: Any, name: str, number: int, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """What a trial is known by."""
+    return {
+        "algorithm": name,
+        "trial": number,
+        "changes": changes,
+        "rounds": trial.rounds,
+        "seeds": [trial.first_seed, trial.seeds],
+        "settings": searched.settings(trial, name),
+        "task": dataclasses.asdict(trial.task),
+        "numerics": numerics.VERSION,
+    }
+
+
+def kept(lines: Sequence[dict[str, Any]], told: dict[str, Any]) -> dict[str, Any] | None:
+    """The latest line of the trial that is told of, if there is one."""
+    plain = report.jsonable(told)
+    return next((line for line in reversed(lines) if _same(line, plain)), None)
+
+
+def _show(searched: Searched, lines: Sequence[dict[str, Any]]) -> None:
+    rows = [
+        {
+            "algorithm": line["algorithm"],
+            "changed": ", ".join(
+                f"{field.removeprefix('settings.')}={value}"
+                for field, value in line["changes"].items()
+            ),
+            **{title: line.get(name) for title, name in searched.columns.items()},
+            "seconds": line.get("seconds"),
+            "error": line.get("error"),
+        }
+        for line in lines
+        if line.get("numerics") == numerics.VERSION
+    ]
     print()
-    report.print_table(
-        [
-            {
-                "algorithm": line["algorithm"],
-                "changed": ", ".join(
-                    f"{field.removeprefix('settings.')}={value}"
-                    for field, value in line["changes"].items()
-                ),
-                "final": line.get("log10_gain_final_median"),
-                "best": line.get("log10_gain_best_median"),
-                "seconds": line.get("seconds"),
-                "error": line.get("error"),
-            }
-            for line in lines
-            if line.get("numerics") == numerics.VERSION and line["algorithm"] in names
-        ],
-        ("algorithm", "changed", "final", "best", "seconds", "error"),
-    )
-    print(f"\ngain over the prior in decades, median over seeds\nwritten: {output}")
+    report.print_table(rows, ("algorithm", "changed", *searched.columns, "seconds", "error"))
 
 
 def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
@@ -121,18 +190,22 @@ def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
     return all(line[name] == about[name] for name in line.keys() & about.keys())
 
 
-def _run_trial(experiment, trial, name, prepared) -> dict[str, Any]:
+def _run_trial(searched: Searched, trial: Any, name: str, prepared: Any) -> dict[str, Any]:
     """What one trial found, or why it could not be run."""
     try:
-        result = experiment.runner(trial, name, prepared).run_seeds(trial.every_seed)
+        result = searched.runner(trial, name, prepared).run_seeds(trial.every_seed)
     except CandidatesNotFound as error:
         return {"error": str(error)}
+    return searched.found(trial, prepared, result)
+
+
+def _gains(experiment: Experiment[Any, Any], trial: Any, prepared: Any, result: Any):
     by_round, final = experiment.gains(trial, prepared, result)
-    found = {
+    return {
         "log10_gain_final": final.round(3).tolist(),
         "log10_gain_final_median": round(float(np.median(final)), 3),
         "log10_gain_best_median": round(float(np.median(by_round.max(1))), 3),
         "log10_gain_by_round_median": np.median(by_round, 0).round(2).tolist(),
         "seconds": round(result.seconds),
+        **result.about,
     }
-    return found | result.about

@@ -57,10 +57,10 @@ def identities(tokens: np.ndarray, mask: np.ndarray) -> list[bytes]:
 
 def firsts(record: Record) -> np.ndarray:
     """Evaluations paid when each distinct success was first met, rising, that one counted."""
-    length = record.tokens.shape[-1]
-    won = np.flatnonzero(record.rewards.reshape(-1) > 0)
-    names = identities(*(part.reshape(-1, length)[won] for part in (record.tokens, record.mask)))
-    first = {name: at for at, name in zip(won[::-1], names[::-1], strict=True)}
+    won = record.rewards > 0
+    names = identities(record.tokens[won], record.mask[won])
+    places = np.flatnonzero(won)
+    first = {name: at for at, name in zip(places[::-1], names[::-1], strict=True)}
     return np.sort(np.array([*first.values()], int)) + 1
 
 

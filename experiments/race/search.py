@@ -1,0 +1,219 @@
+"""The search behind the race: as many trials for every method, on seeds that it does not report.
+
+    python -m experiments.race search
+
+appends a line a trial to `experiments/results/race/search/TASK.jsonl`; what is there already is
+skipped. The cells are run with what did best, once all trials of a method are there.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from banel_jax import files
+from experiments.common import choice, report, search
+from experiments.common.config import SeedsConfig
+from experiments.common.methods import Settings
+from experiments.common.search import Searched
+from experiments.race import cell, methods
+from experiments.race.config import Config
+from experiments.race.program import Program
+from experiments.race.tasks import TASKS
+
+NUMBER = 5  # trials of each method, the first of them its defaults
+# A trial is judged by the evaluations to these, a never as twice the budget.
+JUDGED = ("to_10_distinct", "to_0.5", "to_0.9")
+FACTORS = (0.1, 0.3, 3.0, 10.0)  # of a learning rate
+_SETTINGS = "settings."
+_OURS = _SETTINGS + "ours."
+_EXPERT = _SETTINGS + "expert_iteration."
+
+TRIALS: dict[str, list[dict[str, Any]]] = {
+    "ours": [
+        {},
+        {_OURS + "failure_training.epochs": 15},
+        {_OURS + "filter_factor": 8.0},
+        {_OURS + "fall_back": 0.0},
+        {_OURS + "generator_training.learning_rate": 1e-3},
+    ],
+    "ours_f1": [
+        {},
+        {_OURS + "generator_training.learning_rate": 5e-4},
+        {_OURS + "generator_training.learning_rate": 1e-3},
+        {_OURS + "generator_training.learning_rate": 4e-3},
+        {_OURS + "fall_back": 0.0},
+    ],
+    "banel": [
+        {},
+        {_SETTINGS + "generator_learning_rate": 1e-3},
+        {_SETTINGS + "filter_factor": 8.0},
+        {_SETTINGS + "failure_epochs": 10},
+        {_SETTINGS + "failure_start": "base"},
+    ],
+    "expert_iteration": [
+        {},
+        {_EXPERT + "training.epochs": 10},
+        {_EXPERT + "training.epochs": 20},
+        {_EXPERT + "training.learning_rate": 3e-4},
+        {_EXPERT + "training.learning_rate": 3e-3},
+    ],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raced:
+    """What is raced over, in the line of a trial.
+
+    Attributes:
+      name: of the task.
+      num_evaluated: samples after a round.
+    """
+
+    name: str
+    num_evaluated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(SeedsConfig):
+    """A method's runs with some settings.
+
+    Attributes:
+      algorithms: the one.
+      settings: of all.
+      task: it is run on.
+    """
+
+    algorithms: tuple[str, ...] = ()
+    settings: Settings
+    task: Raced
+
+
+def trials_of(task: str, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """By method; those of one that is not in TRIALS are learning rates about its own."""
+    settings = TASKS[task].settings
+    found = {name: TRIALS.get(name) or _rates(name, settings) for name in names}
+    return {name: trials for name, trials in found.items() if trials}
+
+
+def _rates(name: str, settings: Settings) -> list[dict[str, Any]]:
+    if name in methods.SAMPLED:
+        return []
+    for field in choice.read_by(methods.METHODS[name], settings):
+        if training := getattr(getattr(settings, field), "training", None):
+            path = f"{_SETTINGS}{field}.training.learning_rate"
+            rate = training.learning_rate
+            return [{}, *({path: float(f"{rate * factor:.1g}")} for factor in FACTORS)]
+    raise ValueError(f"{name} has no trials; name {NUMBER} in experiments/race/search.py")
+
+
+def file_of(config: Config, task: str) -> Path:
+    return files.expand(config.output) / "search" / f"{task}.jsonl"
+
+
+def trial_of(config: Config, task: str) -> Trial:
+    rounds = config.rounds(task, config.search_candidates)
+    return Trial(
+        rounds=rounds,
+        seeds=config.search_seeds,
+        first_seed=config.search_first_seed,
+        settings=methods.at(TASKS[task].settings, config.search_candidates, rounds),
+        task=Raced(name=task, num_evaluated=config.num_evaluated),
+    )
+
+
+def main(config: Config) -> None:
+    """The trials that are not in the files, of tasks that have a search of their own."""
+    ends = time.monotonic() + 60 * config.minutes
+    for task in config.chosen_tasks:
+        if TASKS[task].searched_on:
+            continue
+        trials = trials_of(task, config.chosen)
+        of = search.Config(trial_of(config, task), output=str(file_of(config, task)))
+        search.run(of, searched(config, task), ends, trials)
+
+
+def searched(config: Config, task: str) -> Searched:
+    """How the race's trials are run and judged."""
+
+    def runner(trial, name, prepared):
+        method = methods.METHODS[name]
+        program = Program(prepared, method, trial.settings, trial.rounds, config.num_evaluated)
+        return _Runner(partial(cell.measured, program))
+
+    return Searched(
+        prepare=lambda trial: [cell.prepare(config, task)],
+        check=lambda trial, prepared: None,
+        runner=runner,
+        found=lambda trial, prepared, lines: judged(lines, config.budget_of(task)),
+        settings=settings_of,
+        columns={"evaluations": "score", "first": "to_first", "half": "to_0.5", "final": "final"},
+        legend=(
+            f"evaluations: geometric mean of those to {', '.join(JUDGED)}, a never counted as "
+            "twice the budget; the others by seed"
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs seeds one after another, as `Searched` wants it."""
+
+    run: Callable[[int], dict[str, Any]]
+
+    def run_seeds(self, seeds: Sequence[int]) -> list[dict[str, Any]]:
+        return [self.run(seed) for seed in seeds]
+
+
+def settings_of(trial: Trial, name: str) -> dict[str, Any]:
+    """Those that the method reads: others may change, and its trials are still what they were."""
+    every = dataclasses.asdict(trial.settings)
+    return {field: every[field] for field in choice.read_by(methods.METHODS[name], trial.settings)}
+
+
+def judged(lines: Sequence[Mapping[str, Any]], budget: int) -> dict[str, Any]:
+    """What is kept of a trial's runs, and its score."""
+    of = lambda name: [line[name] for line in lines]
+    names = ("to_first", "to_10_distinct", "to_0.5", "to_0.9", "distinct", "final", "seconds")
+    return {"score": round(score(lines, budget), 1), **{name: of(name) for name in names}} | {
+        "commit": report.commit()
+    }
+
+
+def score(lines: Sequence[Mapping[str, Any]], budget: int) -> float:
+    """Evaluations, the geometric mean over seeds of those to `JUDGED`; the fewer the better."""
+    capped = [2 * budget if line[n] is None else line[n] for line in lines for n in JUDGED]
+    return float(np.exp(np.mean(np.log(capped))))
+
+
+def chosen(config: Config, task: str) -> dict[str, dict[str, Any]]:
+    """By method, what the best of its trials changed in the settings; nothing where trials lack."""
+    on = TASKS[task].searched_on or task
+    lines = report.read_json_lines(file_of(config, on))
+    how, trial = searched(config, on), trial_of(config, on)
+    found = {}
+    for name, trials in trials_of(on, config.chosen).items():
+        tried = [
+            (search.with_fields(trial, {"algorithms": (name,), **changes}), changes)
+            for changes in trials
+        ]
+        kept = [
+            search.kept(lines, search.about(how, at, name, number, changes))
+            for number, (at, changes) in enumerate(tried)
+        ]
+        results = [line for line in kept if line and "score" in line]
+        if results and None not in kept:
+            best = min(results, key=lambda line: (line["score"], -_median(line["final"])))
+            found[name] = {
+                path.removeprefix(_SETTINGS): value for path, value in best["changes"].items()
+            }
+    return found
+
+
+def _median(values: Sequence[float | None]) -> float:
+    return float(np.median([value or 0.0 for value in values]))
