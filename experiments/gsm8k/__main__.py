@@ -18,8 +18,8 @@ import jax
 
 from banel_jax import parallel
 from experiments.common import flags, help, methods
-from experiments.gsm8k import config as gsm8k_config
 from experiments.gsm8k import finetune as gsm8k_finetune
+from experiments.gsm8k import presets as gsm8k_presets
 from experiments.gsm8k import pretrain as gsm8k_pretrain
 from experiments.gsm8k import run as gsm8k_run
 from experiments.gsm8k import select as gsm8k_select
@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[Callable[[Any], None], dict[str, Any], Callable | None
     "pretrain": (gsm8k_pretrain.main, gsm8k_pretrain.PRESETS, None),
     "finetune": (gsm8k_finetune.main, gsm8k_finetune.PRESETS, None),
     "select": (gsm8k_select.main, gsm8k_select.PRESETS, None),
-    "run": (gsm8k_run.main, gsm8k_config.PRESETS, gsm8k_run.sweep),
+    "run": (gsm8k_run.main, gsm8k_presets.PRESETS, gsm8k_run.sweep),
 }
 
 

@@ -1,4 +1,4 @@
-"""Settings of the runs on GSM8K's questions, and their presets."""
+"""Settings of the runs on GSM8K's questions."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -56,6 +56,7 @@ class Config(MethodsConfig):
       question: rows of the split, counted from 0; each is a run of its own.
       rule: of a right answer, `strict` or `flexible`.
       max_new_tokens: of a response.
+      shots: worked problems of the training split before each question.
       dtype: of the matrix products, `float32` or `bfloat16`.
       algorithms: which to run: banel_f1, ours_f1, ours_by_prior, ours_told_nothing (controls),
         banel, importance, inverse, ours, rnd, policy_gradient, expert_iteration, negative_rl,
@@ -78,7 +79,7 @@ class Config(MethodsConfig):
     known: ClassVar[Mapping[str, Method]] = METHODS
     main_flags: ClassVar[tuple[str, ...]] = (
         "model", "data_dir", "question", "algorithms", "rounds", "seeds", "first_seed",
-        "settings.num_candidates", "max_new_tokens", "dtype", "lora", "output", "runs",
+        "settings.num_candidates", "max_new_tokens", "shots", "dtype", "lora", "output", "runs",
     )  # fmt: skip
 
     model: str = "runs/gsm8k/qwen"
@@ -87,6 +88,7 @@ class Config(MethodsConfig):
     question: tuple[int, ...] = HARD_QUESTIONS
     rule: Rule = "strict"
     max_new_tokens: int = 256
+    shots: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     algorithms: tuple[str, ...] = ("banel_f1", "banel", "rnd")
     seeds: int = 1
@@ -114,8 +116,15 @@ class Config(MethodsConfig):
             "block", "num_evaluated", "num_final", "num_prior", "num_tempered", "batch",
         )  # fmt: skip
         checks.integers(self, *numbers, at_least=1)
+        checks.integers(self, "shots", at_least=0)
         if not self.question or not self.algorithms:
             raise ValueError("give at least one question and one of algorithms")
+        shown = [row for row in self.question if self.split == "train" and row < self.shots]
+        if shown:
+            raise ValueError(
+                f"question={shown[0]} of the training split is one of the {self.shots} worked "
+                "problems that stand before it; choose another, or fewer shots"
+            )
         tempering.check(self.temperatures)
         if self.lora in ("failure", "generator"):
             differ = [n for n in self.algorithms if n not in WITH_FAILURE_MODEL]
@@ -124,68 +133,3 @@ class Config(MethodsConfig):
                     f"lora={self.lora}: {', '.join(differ)} has no failure model beside its "
                     "generator; give lora=both or none"
                 )
-
-
-def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
-    """For a small model, which learns at a higher rate, and few candidates a round; on a CPU most
-    of the time is training, of which ours is given less."""
-    fit = lambda epochs: TrainingConfig(epochs=epochs, learning_rate=rate)
-    return dataclasses.replace(
-        SETTINGS,
-        num_candidates=num_candidates,
-        filter_factor=8.0,
-        failure_learning_rate=rate,
-        generator_learning_rate=rate,
-        ours=dataclasses.replace(
-            OURS,
-            num_candidates=num_candidates,
-            filter_factor=4.0,
-            num_distilled=distilled,
-            failure_rounds=5,
-            failure_training=fit(3),
-            generator_training=fit(4),
-        ),
-        rnd_policy=dataclasses.replace(
-            SETTINGS.rnd_policy, training=TrainingConfig(epochs=1, learning_rate=rate / 10)
-        ),
-    )
-
-
-PRESETS: dict[str, Config] = {
-    "default": Config(),
-    # Of the stand-in's own hard questions, as `select` found them.
-    "stand_in": Config(
-        model="runs/gsm8k/stand_in",
-        question=(10, 9, 3),
-        max_new_tokens=160,
-        rounds=8,
-        num_evaluated=250,
-        num_final=2000,
-        num_prior=4000,
-        num_tempered=1000,
-        temperatures=(0.7, 0.85, 1.15, 1.5),
-        batch=500,
-        output="runs/gsm8k/results_stand_in",
-        settings=_small(3e-4, num_candidates=50, distilled=100),
-        broaden=BroadenConfig(
-            num_samples=1000, training=TrainingConfig(epochs=3, learning_rate=3e-4)
-        ),
-    ),
-    "smoke": Config(
-        model="runs/gsm8k_smoke/stand_in",
-        question=(0,),
-        max_new_tokens=16,
-        algorithms=("banel_f1", "ours_f1", "banel", "ours", "rnd"),
-        rounds=2,
-        num_evaluated=8,
-        num_final=8,
-        num_prior=8,
-        num_tempered=8,
-        temperatures=(0.7, 1.5),
-        batch=8,
-        output="runs/gsm8k_smoke/results",
-        runs="runs/gsm8k_smoke",
-        settings=_small(1e-3, num_candidates=4, distilled=8),
-        broaden=BroadenConfig(num_samples=8, training=TrainingConfig(epochs=1)),
-    ),
-}

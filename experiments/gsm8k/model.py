@@ -1,6 +1,7 @@
 """A language model from a Hugging Face folder, asked GSM8K's questions."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,12 +28,14 @@ class LanguageModel(NamedTuple):
       config, params: of the decoder.
       tokenizer: of `transformers`.
       response: how long a response may be, and what ends it.
+      examples: questions and answers that stand before each question.
     """
 
     config: DecoderConfig
     params: Params
     tokenizer: Any
     response: ResponseConfig
+    examples: tuple[tuple[str, str], ...] = ()
 
     def prompt(self, problem: Problem) -> list[int]:
         """The tokens that a question is asked in.
@@ -40,13 +43,13 @@ class LanguageModel(NamedTuple):
         Raises:
           ValueError: if the context has no room for them and a response.
         """
-        ids = tokenizers.prompt_ids(self.tokenizer, problem.prompt)
+        ids = tokenizers.prompt_ids(self.tokenizer, problem.prompt, self.examples)
         needed = len(ids) + self.response.max_new_tokens
         if needed > self.config.context:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens, and with max_new_tokens="
                 f"{self.response.max_new_tokens} more than the context of {self.config.context}; "
-                "lower max_new_tokens or choose another question"
+                "lower max_new_tokens or shots, or choose another question"
             )
         return ids
 
@@ -54,12 +57,15 @@ class LanguageModel(NamedTuple):
         return tokenizers.response_text(self.tokenizer, tokens)
 
 
-def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
+def load(
+    folder: str, max_new_tokens: int, shots: Sequence[Problem] = (), **settings: Any
+) -> LanguageModel:
     """The model of a folder.
 
     Args:
       folder: with its weights and its tokenizer, or the name of a model.
       max_new_tokens: of a response.
+      shots: problems that stand before each question, with their solutions.
       **settings: as for `huggingface.load`.
 
     Raises:
@@ -77,7 +83,8 @@ def load(folder: str, max_new_tokens: int, **settings: Any) -> LanguageModel:
     block = min(HEAD_BLOCK, max(config.head_block, HEAD_LOGITS // config.vocab_size))
     config = dataclasses.replace(config, head_block=block, remat=config.width >= LARGE)
     response = ResponseConfig(max_new_tokens, tokenizer.response_ends)
-    return LanguageModel(config, params, tokenizer, response)
+    examples = tuple((problem.prompt, problem.solution) for problem in shots)
+    return LanguageModel(config, params, tokenizer, response, examples)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

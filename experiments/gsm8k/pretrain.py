@@ -24,7 +24,7 @@ from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.models.language.tokenizer import END
 from banel_jax.models.language.tokenizer import tokenizer as load_tokenizer
 from banel_jax.models.language.weight_files import check_free
-from banel_jax.tasks.gsm8k.data import Problem, load_gsm8k, strip_annotations
+from banel_jax.tasks.gsm8k.data import Problem, load_gsm8k
 from banel_jax.tasks.gsm8k.tokens import TokenizerConfig, train_tokenizer
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
@@ -101,7 +101,7 @@ class Config:
 
 
 def solution(problem: Problem, annotations: bool) -> str:
-    return problem.answer if annotations else strip_annotations(problem.answer)
+    return problem.answer if annotations else problem.solution
 
 
 def chats(tokenizer, problems, annotations: bool) -> list[list[int]]:

@@ -22,15 +22,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax.runs.checkpoint import checksum
-from banel_jax.tasks.gsm8k.data import question
+from banel_jax.tasks.gsm8k.data import question, worked_examples
 from experiments.common import rate_table, report, sampled
 from experiments.common.comparison import Experiment, Found, Part, Results
 from experiments.common.seed_runs import SeedRuns
 from experiments.gsm8k import figures as gsm8k_figures
-from experiments.gsm8k.config import PRESETS, Config
+from experiments.gsm8k.config import Config
 from experiments.gsm8k.methods import METHODS
 from experiments.gsm8k.model import LanguageModel, load
 from experiments.gsm8k.prepare import Prepared, describe, measured, networks_of, prepare
+from experiments.gsm8k.presets import PRESETS
 from experiments.gsm8k.runner import runner
 
 LEGEND = rate_table.legend(
@@ -42,7 +43,8 @@ SHOWN = 3  # of the last responses, to be read
 def begin(config: Config) -> LanguageModel:
     """The model, once everything that is asked of it is known to be possible."""
     report.output_folder(config.runs)
-    language = load(config.model, config.max_new_tokens, dtype=jnp.dtype(config.dtype))
+    shots = worked_examples(config.shots, config.data_dir or None)
+    language = load(config.model, config.max_new_tokens, shots, dtype=jnp.dtype(config.dtype))
     for row in config.question:
         networks = networks_of(language, question(row, config.data_dir or None, config.split))
         check(config, networks)

@@ -21,7 +21,7 @@ from banel_jax.runs import naming
 from banel_jax.runs.checkpoint import checksum
 from banel_jax.runs.progress import progress
 from banel_jax.success_rate import clopper_pearson
-from banel_jax.tasks.gsm8k.data import Problem, load_gsm8k
+from banel_jax.tasks.gsm8k.data import Problem, load_gsm8k, worked_examples
 from banel_jax.tasks.gsm8k.task import Rule, reward
 from banel_jax.types import Sequences
 from experiments.common import report
@@ -42,8 +42,11 @@ class Config:
       first, num_questions: rows of the split to look at; 0 for all from `first` on.
       low, high: the success rates to report.
       stages: samples of a question after each stage.
+      most: questions that go on to the next stage at the most: those of a rate up to `high`
+        first, and of them the ones answered right most often; 0 for all that are not too easy.
       batch: samples in a compiled call.
       max_new_tokens: of a response.
+      shots: worked problems of the training split before each question.
       rule: of a right answer, `strict` or `flexible`.
       seed: of the samples.
       output: folder of the counts and of the table.
@@ -57,8 +60,10 @@ class Config:
     low: float = 1e-4
     high: float = 3e-3
     stages: tuple[int, ...] = (64, 512, 2048, 10_000)
+    most: int = 0
     batch: int = 64
     max_new_tokens: int = 256
+    shots: int = 0
     rule: Rule = "strict"
     seed: int = 0
     output: str = "runs/gsm8k/select"
@@ -66,6 +71,7 @@ class Config:
     def __post_init__(self):
         checks.fields(self)
         checks.integers(self, "batch", at_least=1)
+        checks.integers(self, "most", "shots", at_least=0)
         checks.seeds(self, "seed")
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"low={self.low} and high={self.high} must be rates, low below high")
@@ -85,7 +91,8 @@ def main(config: Config) -> None:
             f"first={config.first} and num_questions={config.num_questions}: the {config.split} "
             f"split has questions 0 to {len(every) - 1}"
         )
-    model = load(config.model, config.max_new_tokens)
+    shots = worked_examples(config.shots, config.data_dir or None)
+    model = load(config.model, config.max_new_tokens, shots)
     prompts = {i: model.prompt(every[i]) for i in range(config.first, last)}
     room = model.config.context - config.max_new_tokens
     counts = _taken_up(output / "counts.jsonl", config, model, every)
@@ -107,7 +114,7 @@ def main(config: Config) -> None:
                 counts[question] = (successes, stage)
                 line = {"question": question, "successes": successes, "samples": stage}
                 report.append_json_line(output / "counts.jsonl", line)
-        left = [q for q in left if clopper_pearson(*counts[q])[0] <= config.high]
+        left = going_on(config, counts, left)
     rows = table(config, counts, left)
     report.print_table(rows, COLUMNS)
     print(
@@ -129,6 +136,17 @@ def samples_of(
     first = lambda i: jnp.arange(config.batch) + done + i * config.batch
     one = lambda i: draw(model.config, model.response, key, model.params, prompt, first(i))
     return in_batches(one, until - done, config.batch, "")
+
+
+def going_on(config: Config, counts: dict[int, tuple[int, int]], left: list[int]) -> list[int]:
+    """Of the questions sampled in a stage, those that are not clearly too easy, `most` of them."""
+
+    def order(question):
+        rate = counts[question][0] / counts[question][1]
+        return rate > config.high, -rate
+
+    hard = [q for q in left if clopper_pearson(*counts[q])[0] <= config.high]
+    return sorted(sorted(hard, key=order)[: config.most]) if config.most else hard
 
 
 def table(config: Config, counts: dict[int, tuple[int, int]], left: list[int]) -> list[dict]:
@@ -176,14 +194,16 @@ def _taken_up(
 PRESETS: dict[str, Config] = {
     "default": Config(),
     "stand_in": Config(num_questions=40, stages=(64, 512, 2048), max_new_tokens=160),
-    # Rates that 480 evaluations can tell something of.
+    # Rates that some hundred evaluations can tell something of.
     "smollm2": Config(
         model="smollm2",
-        num_questions=40,
+        num_questions=24,
         low=1e-3,
         high=3e-2,
         stages=(64, 256, 1024),
-        max_new_tokens=160,
+        most=8,
+        max_new_tokens=80,
+        shots=3,
         output="runs/gsm8k/select_smollm2",
     ),
     "smoke": Config(

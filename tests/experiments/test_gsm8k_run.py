@@ -15,13 +15,13 @@ from banel_jax.models.language import responses
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.tasks.gsm8k import task as gsm8k
 from banel_jax.training import TrainingConfig
-from experiments.gsm8k import config as gsm8k_config
 from experiments.gsm8k import model as gsm8k_model
 from experiments.gsm8k import prepare as gsm8k_prepare
+from experiments.gsm8k import presets as gsm8k_presets
 from experiments.gsm8k import run as gsm8k_run
 from experiments.gsm8k import runner as gsm8k_runner
 
-SMOKE = gsm8k_config.PRESETS["smoke"]
+SMOKE = gsm8k_presets.PRESETS["smoke"]
 
 
 def is_right(text: str) -> bool:

@@ -133,19 +133,29 @@ def _rendered(tokenizer, chat, **settings):
         return tokenizer.apply_chat_template(chat, tokenize=False, **settings)
 
 
-def prompt_ids(tokenizer: Any, question_text: str) -> list[int]:
+def prompt_ids(
+    tokenizer: Any, question_text: str, examples: Iterable[tuple[str, str]] = ()
+) -> list[int]:
     """A question as the tokens after which the answer begins.
 
     Without a chat template they are those of the text as it is, after the mark of a start if the
     tokenizer begins every text with one (or if there is no text), and the response continues it.
 
+    Args:
+      tokenizer: as `tokenizer` makes it.
+      question_text: what is asked.
+      examples: questions and their answers, which stand before it: turns of the chat, or parts
+        of the text with a blank line after each.
+
     Raises:
       ValueError: where the chat template fails.
     """
     if not tokenizer.chat_template:
-        return _begun(tokenizer, question_text)
-    text = _rendered(tokenizer, [_message("user", question_text)], add_generation_prompt=True)
-    return _encoded(tokenizer, text)
+        before = "".join(f"{question}\n{answer}\n\n" for question, answer in examples)
+        return _begun(tokenizer, before + question_text)
+    turns = [(_message("user", q), _message("assistant", a)) for q, a in examples]
+    chat = [*itertools.chain(*turns), _message("user", question_text)]
+    return _encoded(tokenizer, _rendered(tokenizer, chat, add_generation_prompt=True))
 
 
 def response_text(tokenizer: Any, tokens: Iterable[int]) -> str:

@@ -40,10 +40,26 @@ class Problem(NamedTuple):
         """What a model is asked: the question and how to give the answer."""
         return self.question + INSTRUCTION
 
+    @property
+    def solution(self) -> str:
+        """The answer as a model is shown it: without calculator annotations."""
+        return strip_annotations(self.answer)
+
 
 def strip_annotations(text: str) -> str:
     """The text without calculator annotations: `2*3=$<<2*3=6>>6` is `2*3=$6`."""
     return ANNOTATION.sub("", text)
+
+
+def worked_examples(n: int, data_dir: str | os.PathLike | None = None) -> tuple[Problem, ...]:
+    """The first n problems of the training split, to be put before a question.
+
+    Raises:
+      ValueError: if there are not so many, or the data are not there or damaged.
+    """
+    if not 0 <= n <= LINES["train"]:
+        raise ValueError(f"shots={n} must be 0 to {LINES['train']}, the training problems")
+    return load_gsm8k(data_dir, "train")[:n] if n else ()
 
 
 def question(row: int, data_dir: str | os.PathLike | None = None, split: Split = "test") -> Problem:
