@@ -2,54 +2,24 @@
 
 A round samples from the generator p_theta_i, rejects what is likely under the failure model
 p_phi relative to the base (Eqs. 5 and 6), has the rest evaluated, fits the failure model to
-the failures, and distils what passed the filter into the generator.
+the failures, and distils what passed the filter into the generator. Where the ratio looks at
+successes too, its numerator is a model fitted to those, which is the base until there are some.
 """
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
-from jaxtyping import Array, Float, Int
 
-from banel_jax import failures, rejection, sampling, scoring, training
+from banel_jax import failures, rejection, sampling, scoring, successes, training
 from banel_jax.algorithms.banel_config import BanelConfig
-from banel_jax.failures import FailureModel, Failures
+from banel_jax.algorithms.banel_state import State
+from banel_jax.failures import FailureModel
 from banel_jax.rejection import Posterior, Ranking
+from banel_jax.successes import SuccessModel
 from banel_jax.training import Fit
-from banel_jax.types import Algorithm, SequenceModel, Sequences
-
-
-@struct.dataclass
-class State:
-    """Three models and what passes from `ask` to `tell`.
-
-    Attributes:
-      round: int32, rounds told so far.
-      most_successes: float32, of a round.
-      base, generator, failure_model: parameters of p_theta, p_theta_i, p_phi_i.
-      best_generator: which proposed in the latest round of most successes; None if never needed.
-      failures: what the failure model is fitted to.
-      filters: that proposals must pass before the newest ranks them.
-      batch: [num_distilled], what passed the filter; the candidates come first.
-      threshold, log_normaliser: of the filter that the latest `ask` applied.
-      report: diagnostics of the latest `ask`.
-    """
-
-    round: Int[Array, ""]
-    most_successes: Float[Array, ""]
-    base: Any
-    generator: Any
-    failure_model: Any
-    best_generator: Any
-    failures: Failures
-    filters: rejection.Filters
-    batch: Sequences
-    threshold: Float[Array, ""]
-    log_normaliser: Float[Array, ""]
-    report: dict[str, Array]
+from banel_jax.types import Algorithm, SequenceModel
 
 
 def banel(
@@ -58,12 +28,14 @@ def banel(
     failure_model: SequenceModel | None = None,
     fit_generator: Fit | None = None,
     fit_failure_model: Fit | None = None,
+    fit_success_model: Fit | None = None,
 ) -> Algorithm:
     """Algorithm 2 (Section 4.2) as ask and tell.
 
     A round costs m reward evaluations and, in forward passes of one sequence (a training step
     counts three), with k = `num_distilled`: k f draws, each scored by the base and the failure
     model; 3 m `failure_rounds` times the failure model's epochs; 3 k times the distillation's.
+    With a success model, k f more scores and 3 passes an epoch over the different successes.
     Past filters and a fixed threshold multiply the draws by 1 / acceptance, whatever the round.
 
     Args:
@@ -73,17 +45,24 @@ def banel(
         unless `failure_start` is `fresh`.
       fit_generator: in place of `training.fit` with `config.generator_training`.
       fit_failure_model: in place of `training.fit` with `config.failure_training`.
+      fit_success_model: in place of `training.fit` with `config.success_training`.
 
     Returns:
       The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
     c, failure_model = config, failure_model or model
-    brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}
-    ranking = Ranking(failure_model, c.kappa, c.length_normalised, c.ratio_against)
+    brought = dict(
+        fit_generator=fit_generator,
+        fit_failure_model=fit_failure_model,
+        fit_success_model=fit_success_model,
+    )
+    against = "base" if c.ratio_against == "successes" else c.ratio_against
+    ranking = Ranking(failure_model, c.kappa, c.length_normalised, against)
     steps = _Banel(
         model=model,
         config=c,
         failure_model=failures.configured(c, failure_model, fit_failure_model),
+        success_model=successes.configured(c, model, fit_success_model),
         posterior=Posterior(model, ranking, c.acceptance_floor),
         fit_generator=fit_generator or partial(training.fit, model, c.generator_training),
     )
@@ -92,7 +71,7 @@ def banel(
     return Algorithm(
         steps.init, steps.ask, steps.tell, steps.sample, steps.log_prob, steps.candidate_log_prob,
         steps.proposal_log_prob if c.past_filters else None, tuple(settings.items()), model,
-        partial(failures.know, steps.failure_model, "base"),
+        steps.know,
     )  # fmt: skip
 
 
@@ -101,27 +80,30 @@ class _Banel:
     model: SequenceModel
     config: BanelConfig
     failure_model: FailureModel
+    success_model: SuccessModel
     posterior: Posterior
     fit_generator: Fit
 
     def init(self, key, prior_params):
         """Line 1: the generator is the prior."""
-        c, zero = self.config, jnp.float32(0.0)
+        c, m = self.config, self.config.num_candidates
         failure_params = self.failure_model.init(key, prior_params)
         none = partial(failures.no_failures, self.model, prior_params)
         return State(
             round=jnp.int32(0),
-            most_successes=zero,
+            most_successes=jnp.float32(0.0),
             base=prior_params,
             generator=prior_params,
             failure_model=failure_params,
             best_generator=prior_params if c.fall_back else None,
-            failures=none(c.failure_rounds * c.num_candidates),
+            failures=none(c.failure_rounds * m),
+            success_model=prior_params if c.models_successes else None,
+            successes=none(c.success_rounds * m) if c.keeps_successes else None,
             # A region that stands alone works like the earlier filters.
             filters=rejection.no_filters(failure_params, c.past_filters + c.region.alone),
             batch=none(c.distilled).sequences,
             threshold=jnp.float32(-jnp.inf),
-            log_normaliser=zero,
+            log_normaliser=jnp.float32(0.0),
             report=rejection.no_report(weighted=not c.region.alone),
         )
 
@@ -161,18 +143,23 @@ class _Banel:
                 failure_key, start_key, state.base, failure_params, seen
             )
             info = self.failure_model.report(failure_params, seen, fitted)
-        successes = jnp.sum(rewards)
-        best = self._best_generator(state, successes)
+        number = jnp.sum(rewards)
+        best = self._best_generator(state, number)
+        state = self._meet(key, state, lambda met: met.add(state.round, candidates, rewards))
         state = state.replace(
             round=state.round + 1,
-            most_successes=jnp.maximum(state.most_successes, successes),
+            most_successes=jnp.maximum(state.most_successes, number),
             generator=self._distil(generator_key, state, rewards, best),
             failure_model=failure_params,
             best_generator=best,
             failures=seen,
             filters=self._filters_to_keep(state),
         )
-        return state, {"successes": successes, **state.report, **info}
+        return state, {"successes": number, **state.report, **info}
+
+    def know(self, key, state, known, rewards):
+        state = failures.know(self.failure_model, "base", key, state, known, rewards)
+        return self._meet(key, state, lambda met: met.preceded_by(known, rewards))
 
     def sample(self, key, state, n):
         return sampling.sample(self.model, key, state.generator, n)[0]
@@ -183,22 +170,26 @@ class _Banel:
     def proposal_log_prob(self, state, sequences):
         filters, newest = state.filters, int(self.config.region.alone)
         earlier = filters.replace(count=filters.count - newest)
-        _, log_probs = self.posterior.log_prob(state.generator, state.base, earlier, sequences)
+        _, log_probs = self._restricted(state, earlier, sequences)
         return log_probs - earlier.log_acceptance()
 
     def candidate_log_prob(self, state, sequences):
-        proposals, log_probs = self.posterior.log_prob(
-            state.generator, state.base, state.filters, sequences
-        )
+        proposals, log_probs = self._restricted(state, state.filters, sequences)
         ratios = self._newest_log_ratio(state, proposals)
         log_probs -= state.log_normaliser
         return self.config.region.log_density(log_probs, ratios, state.threshold)
+
+    def _restricted(self, state, filters, sequences):
+        return self.posterior.log_prob(state.generator, state.base, filters, sequences)
 
     def _newest_log_ratio(self, state, proposals):
         if self.config.region.alone:  # what does not pass is no proposal
             return jnp.full_like(proposals.base_scores, jnp.inf)
         if not self.config.filters:
             return jnp.zeros_like(proposals.base_scores)
+        if self.config.models_successes:
+            scores = self.success_model.scores(state.success_model, state.successes, proposals)
+            proposals = proposals._replace(base_scores=scores)
         ratios = self.posterior.ranking.log_ratio(state.failure_model, proposals)
         return jnp.where(self._first(state), 0.0, ratios)
 
@@ -229,6 +220,15 @@ class _Banel:
         log_ratio = base_scores - self.candidate_log_prob(state, candidates)
         return jnp.exp(jnp.minimum(0.0, self.config.failure_weighting * log_ratio))
 
+    def _meet(self, key, state, add):
+        """With successes that `add` puts to those met so far."""
+        if not self.config.keeps_successes:
+            return state
+        met, params = add(state.successes), None
+        if self.config.models_successes:
+            params = self.success_model.learn(jax.random.fold_in(key, 3), state.base, met)
+        return state.replace(successes=met, success_model=params)
+
     def _best_generator(self, state, successes):
         if not self.config.fall_back:
             return None
@@ -240,11 +240,14 @@ class _Banel:
         use = sampling.found(state.batch).astype(jnp.float32)
         if c.drop_successes:
             use = use.at[: c.num_candidates].multiply(1 - rewards)
+        batch, again = state.batch, jax.random.fold_in(key, 1)
+        if c.replay:
+            batch, use = successes.replayed(again, batch, use, state.successes, c.replay)
         too_few = jnp.sum(rewards) < c.fall_back * state.most_successes
         stay = self._first(state) | too_few | ~jnp.any(use > 0)
         start = state.base if c.reset_generator else state.generator
         return jax.lax.cond(
             stay,
             lambda: best if c.fall_back else state.generator,
-            lambda: self.fit_generator(key, start, state.batch, use, None)[0],
+            lambda: self.fit_generator(key, start, batch, use, None)[0],
         )

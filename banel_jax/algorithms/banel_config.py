@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from banel_jax import checks, failures
+from banel_jax import checks, failures, successes
 from banel_jax.rejection import regions
 from banel_jax.training import TrainingConfig
 from banel_jax.types import MAY_CHANGE
@@ -25,7 +25,8 @@ class BanelConfig:
       acceptance_floor: give up a round below this acceptance, for `threshold` and past filters.
       length_normalised: scores a token instead of a sequence (Appendix B.2).
       ratio_against: numerator of the ratio, the `base` or the current `generator` (Figure 9);
-        `nothing` ranks by 1 / p_phi alone.
+        `nothing` ranks by 1 / p_phi alone; `successes` is a model of the successes met, which
+        starts at the base: without a success the run is that of `base`, bit for bit.
       num_distilled: filtered samples to distil on, at least m of which m are evaluated;
         0 for m itself, as published. More cost compute alone.
       generator_training: the distillation.
@@ -50,6 +51,12 @@ class BanelConfig:
         more the more it was looked at, so that a found weakness is closed by the failures in it.
       failure_holdout: share of the failures held out to stop that fit early, all copies of a
         sequence on one side; 0 for none.
+      success_training: the fit of the success model, from the base to each different success.
+      success_rounds: rounds whose successes are kept, the latest ones.
+      successes_needed: different successes from which on there is a success model.
+      success_mix: share of the base in it, so that it is never a list of what was seen.
+      replay: share of what is distilled that is successes met, in turn and each as often as the
+        others, once there is one. At f = 1 and a replay of 1 this is expert iteration.
       past_filters: how many earlier filters stay in force beside the newest.
 
     Raises:
@@ -64,7 +71,7 @@ class BanelConfig:
     threshold: float = 0.0
     acceptance_floor: float = field(default=1e-4, metadata=MAY_CHANGE)
     length_normalised: bool = False
-    ratio_against: Literal["base", "generator", "nothing"] = "base"
+    ratio_against: Literal["base", "generator", "nothing", "successes"] = "base"
     num_distilled: int = 0
     generator_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=15, learning_rate=1e-4)
@@ -80,11 +87,19 @@ class BanelConfig:
     failure_rounds: int = 1
     failure_weighting: float = 0.0
     failure_holdout: float = 0.0
+    success_training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(epochs=5, learning_rate=1e-3)
+    )
+    success_rounds: int = 30
+    successes_needed: int = 3
+    success_mix: float = 0.0
+    replay: float = 0.0
     past_filters: int = 0
 
     def __post_init__(self):
         regions.check(self)
         failures.check(self)
+        successes.check(self)
         checks.integers(self, "past_filters", "num_distilled", at_least=0)
         if self.num_distilled and self.num_distilled < self.num_candidates:
             raise ValueError(
@@ -111,15 +126,27 @@ class BanelConfig:
                 f"past_filters={self.past_filters} needs rejection=best or threshold: importance "
                 "weights leave no filter to keep"
             )
-        if self.past_filters and self.ratio_against == "generator":
+        if self.past_filters and self.ratio_against in ("generator", "successes"):
             raise ValueError(
-                f"past_filters={self.past_filters} needs ratio_against=base: the generator that an "
-                "earlier filter compared with is gone"
+                f"past_filters={self.past_filters} needs ratio_against=base: what an earlier "
+                "filter compared with is gone"
             )
+        if self.models_successes and self.rejection == "threshold":
+            raise ValueError("ratio_against=successes needs rejection=best or importance")
+        if self.replay and self.drop_successes:
+            raise ValueError(f"replay={self.replay} is of what drop_successes=True leaves out")
 
     @property
     def distilled(self) -> int:
         return self.num_distilled or self.num_candidates
+
+    @property
+    def models_successes(self) -> bool:
+        return self.ratio_against == "successes"
+
+    @property
+    def keeps_successes(self) -> bool:
+        return self.models_successes or self.replay > 0
 
     @property
     def region(self) -> regions.Region:

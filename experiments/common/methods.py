@@ -77,6 +77,15 @@ def ours(settings: Settings) -> BanelConfig:
     return sized(settings.ours, settings)
 
 
+def both_sides(settings: Settings) -> BanelConfig:
+    return sized(settings.both_sides, settings)
+
+
+def _success_only(settings):
+    """The failure model is the base."""
+    return dataclasses.replace(both_sides(settings), failure_start="base", failure_training=_NO_FIT)
+
+
 def _published(settings, **changes):
     return dataclasses.replace(settings.published(), **changes)
 
@@ -148,6 +157,8 @@ METHODS: dict[str, Method] = {
     "importance": Method("BaNEL, importance weights", False, *_variants(rejection="importance")),
     "inverse": Method("BaNEL, 1 / p_phi", False, *_variants(ratio_against="nothing")),
     "ours": variant_of_ours("BaNEL, ours", False, ours),
+    "both_sides": variant_of_ours("both sides", False, both_sides),
+    "success_only": variant_of_ours("both sides, successes alone (control)", True, _success_only),
     "filtering": Method("Algorithm 1", False, _filtering, work.of_filtering, _OURS_BASE),
     "policy_gradient": Method(
         "policy gradient",

@@ -30,6 +30,17 @@ OURS = BanelConfig(
     num_distilled=500,
     generator_training=TrainingConfig(epochs=6, learning_rate=3e-4),
 )
+BOTH_SIDES = BanelConfig(
+    filter_factor=4.0,
+    ratio_against="successes",
+    replay=0.5,
+    failure_rounds=30,
+    failure_weighting=0.5,
+    failure_training=TrainingConfig(epochs=5, learning_rate=5e-4),
+    num_distilled=1000,
+    generator_training=TrainingConfig(epochs=4, learning_rate=2e-3, decay_steps=80),
+    distinct=True,
+)
 # A few weak filters: what passes many of them looks like the targets, and another failure model
 # would learn to reject those.
 FILTERING = SequentialFilteringConfig(
@@ -72,6 +83,7 @@ class Settings:
       generator_epochs: of the distillation in `banel`, its variants and `banel_f1`.
       generator_learning_rate: of that; not in the paper.
       ours: this project's variant of Algorithm 2.
+      both_sides: the same with a model of the successes too; starts from `ours_base`.
       ours_base: what `ours` and `ours_f1` start from, the prior or the prior broadened by its
         temperature ladder.
       ours_failure_dropout: of the failure models of `ours` and `filtering`.
@@ -104,6 +116,7 @@ class Settings:
     generator_epochs: int = PUBLISHED.generator_training.epochs
     generator_learning_rate: float = PUBLISHED.generator_training.learning_rate
     ours: BanelConfig = OURS
+    both_sides: BanelConfig = BOTH_SIDES
     ours_base: Literal["prior", "broadened"] = "prior"
     ours_failure_dropout: float = 0.1
     filtering: SequentialFilteringConfig = FILTERING
