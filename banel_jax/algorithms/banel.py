@@ -51,11 +51,8 @@ def banel(
       The algorithm: `ask` gives m candidates, `tell` takes their rewards float32 [m].
     """
     c, failure_model = config, failure_model or model
-    brought = dict(
-        fit_generator=fit_generator,
-        fit_failure_model=fit_failure_model,
-        fit_success_model=fit_success_model,
-    )
+    brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}
+    brought["fit_success_model"] = fit_success_model
     against = "base" if c.ratio_against == "successes" else c.ratio_against
     ranking = Ranking(failure_model, c.kappa, c.length_normalised, against)
     steps = _Banel(

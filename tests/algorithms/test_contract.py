@@ -70,6 +70,14 @@ ALGORITHMS = {
     "banel, past filters": lambda: algorithm_2(
         past_filters=2, num_distilled=2 * M, acceptance_floor=0.01
     ),
+    "banel, both sides": lambda: algorithm_2(
+        ratio_against="successes",
+        successes_needed=2,
+        success_training=FIT,
+        replay=0.5,
+        failure_rounds=ROUNDS,
+        distinct=True,
+    ),
     "banel, other choices": lambda: algorithm_2(
         ratio_against="generator",
         length_normalised=True,
