@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from banel_jax import checks, diagnostics, scoring, training
-from banel_jax.failures import Failures as Met
+from banel_jax import checks, scoring, training
 from banel_jax.rejection import Proposals
+from banel_jax.replay import Replay
 from banel_jax.training import Fit
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
@@ -31,16 +31,16 @@ class SuccessModel(NamedTuple):
     needed: int = 1
     mix: float = 0.0
 
-    def enough(self, met: Met) -> Bool[Array, ""]:
-        return jnp.sum(different(met)) >= self.needed
+    def enough(self, met: Replay) -> Bool[Array, ""]:
+        return jnp.sum(met.there()) >= self.needed
 
-    def learn(self, key: Key, base: Params, met: Met) -> Params:
+    def learn(self, key: Key, base: Params, met: Replay) -> Params:
         """The next success model, fitted from the base to each success once."""
-        weights = different(met).astype(jnp.float32)
+        weights = met.there().astype(jnp.float32)
         params, _ = self.fit(key, base, met.sequences, weights, None)
         return jax.tree.map(partial(jnp.where, self.enough(met)), params, base)
 
-    def scores(self, params: Params, met: Met, proposals: Proposals) -> Float[Array, " n"]:
+    def scores(self, params: Params, met: Replay, proposals: Proposals) -> Float[Array, " n"]:
         """Log-likelihoods in nats of n proposals; the base's own until there are enough."""
         base_scores = proposals.base_scores
         scores = scoring.log_likelihood(self.model, params, proposals.sequences)
@@ -50,15 +50,8 @@ class SuccessModel(NamedTuple):
         return jnp.where(self.enough(met), scores, base_scores)
 
 
-def different(met: Met) -> Bool[Array, " n"]:
-    """Which rows are successes, and no copies of an earlier one."""
-    use = met.weights > 0
-    empty = met.sequences.mask & use[:, None]  # no success is a copy of an empty row
-    return use & ~diagnostics.copies(met.sequences.replace(mask=empty))
-
-
 def replayed(
-    key: Key, rows: Sequences, use: Float[Array, " k"], met: Met, share: float
+    key: Key, rows: Sequences, use: Float[Array, " k"], met: Replay, share: float
 ) -> tuple[Sequences, Float[Array, " k"]]:
     """Rows to learn from with a share of them, the last ones, replaced by successes.
 
@@ -72,7 +65,7 @@ def replayed(
       met: the successes.
       share: of the k rows; static.
     """
-    k, some = use.shape[0], different(met)
+    k, some = use.shape[0], met.there()
     order = jnp.argsort(jax.random.uniform(key, some.shape, jnp.float32) + 2.0 * ~some)
     count = jnp.sum(some, dtype=jnp.int32)
     taken = order[jnp.arange(k) % jnp.maximum(count, 1)]
@@ -99,5 +92,5 @@ def check(config: Any) -> None:
     Raises:
       ValueError: one line that names the field.
     """
-    checks.integers(config, "success_rounds", "successes_needed", at_least=1)
+    checks.integers(config, "replay_size", "successes_needed", at_least=1)
     checks.reals(config, "success_mix", "replay", at_least=0, at_most=1)

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from banel_jax import failures, rejection, sampling, scoring, successes, training
+from banel_jax import failures, rejection, replay, sampling, scoring, successes, training
 from banel_jax.algorithms.banel_config import BanelConfig
 from banel_jax.algorithms.banel_state import State
 from banel_jax.failures import FailureModel
@@ -86,6 +86,7 @@ class _Banel:
         c, m = self.config, self.config.num_candidates
         failure_params = self.failure_model.init(key, prior_params)
         none = partial(failures.no_failures, self.model, prior_params)
+        kept = replay.empty(self.model, prior_params, c.replay_size)
         return State(
             round=jnp.int32(0),
             most_successes=jnp.float32(0.0),
@@ -95,7 +96,7 @@ class _Banel:
             best_generator=prior_params if c.fall_back else None,
             failures=none(c.failure_rounds * m),
             success_model=prior_params if c.models_successes else None,
-            successes=none(c.success_rounds * m) if c.keeps_successes else None,
+            successes=kept if c.keeps_successes else None,
             # A region that stands alone works like the earlier filters.
             filters=rejection.no_filters(failure_params, c.past_filters + c.region.alone),
             batch=none(c.distilled).sequences,
@@ -142,7 +143,7 @@ class _Banel:
             info = self.failure_model.report(failure_params, seen, fitted)
         number = jnp.sum(rewards)
         best = self._best_generator(state, number)
-        state = self._meet(key, state, lambda met: met.add(state.round, candidates, rewards))
+        state = self._meet(key, state, candidates, rewards)
         state = state.replace(
             round=state.round + 1,
             most_successes=jnp.maximum(state.most_successes, number),
@@ -156,7 +157,7 @@ class _Banel:
 
     def know(self, key, state, known, rewards):
         state = failures.know(self.failure_model, "base", key, state, known, rewards)
-        return self._meet(key, state, lambda met: met.preceded_by(known, rewards))
+        return self._meet(key, state, known, rewards)
 
     def sample(self, key, state, n):
         return sampling.sample(self.model, key, state.generator, n)[0]
@@ -217,11 +218,10 @@ class _Banel:
         log_ratio = base_scores - self.candidate_log_prob(state, candidates)
         return jnp.exp(jnp.minimum(0.0, self.config.failure_weighting * log_ratio))
 
-    def _meet(self, key, state, add):
-        """With successes that `add` puts to those met so far."""
+    def _meet(self, key, state, sequences, rewards):
         if not self.config.keeps_successes:
             return state
-        met, params = add(state.successes), None
+        met, params = state.successes.add(sequences, rewards), None
         if self.config.models_successes:
             params = self.success_model.learn(jax.random.fold_in(key, 3), state.base, met)
         return state.replace(successes=met, success_model=params)

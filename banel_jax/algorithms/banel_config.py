@@ -52,7 +52,7 @@ class BanelConfig:
       failure_holdout: share of the failures held out to stop that fit early, all copies of a
         sequence on one side; 0 for none.
       success_training: the fit of the success model, from the base to each different success.
-      success_rounds: rounds whose successes are kept, the latest ones.
+      replay_size: different successes that are kept, the latest ones.
       successes_needed: different successes from which on there is a success model.
       success_mix: share of the base in it, so that it is never a list of what was seen.
       replay: share of what is distilled that is successes met, in turn and each as often as the
@@ -90,7 +90,7 @@ class BanelConfig:
     success_training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(epochs=5, learning_rate=1e-3)
     )
-    success_rounds: int = 30
+    replay_size: int = 1000
     successes_needed: int = 3
     success_mix: float = 0.0
     replay: float = 0.0

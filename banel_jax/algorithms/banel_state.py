@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from banel_jax import rejection
 from banel_jax.failures import Failures
+from banel_jax.replay import Replay
 from banel_jax.types import Sequences
 
 
@@ -21,7 +22,7 @@ class State:
       best_generator: which proposed in the latest round of most successes; None if never needed.
       failures: what the failure model is fitted to.
       success_model: parameters of p_S; None where the ratio does not look at successes.
-      successes: those met, in a ring; None if never needed.
+      successes: those met; None if never needed.
       filters: that proposals must pass before the newest ranks them.
       batch: [num_distilled], what passed the filter; the candidates come first.
       threshold, log_normaliser: of the filter that the latest `ask` applied.
@@ -36,7 +37,7 @@ class State:
     best_generator: Any
     failures: Failures
     success_model: Any
-    successes: Failures | None
+    successes: Replay | None
     filters: rejection.Filters
     batch: Sequences
     threshold: Float[Array, ""]

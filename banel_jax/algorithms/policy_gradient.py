@@ -16,9 +16,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from banel_jax import checks, diagnostics, sampling, scoring, training
-from banel_jax.algorithms import replay
-from banel_jax.algorithms.replay import Replay
+from banel_jax import checks, diagnostics, replay, sampling, scoring, training
+from banel_jax.replay import Replay
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Key, Params, SequenceModel, Sequences
 

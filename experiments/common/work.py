@@ -28,7 +28,8 @@ def of_banel(setting, settings, metrics):
         total += np.mean(np.sum(3 * (drawn_all - drawn), axis=1))
     if c.models_successes:
         total += rounds * drawn
-        total += 3 * _learned(metrics, c.success_rounds) * c.success_training.epochs
+        met = np.minimum(np.cumsum(metrics["num_successes"], axis=1), c.replay_size)
+        total += 3 * np.mean(np.sum(met, axis=1)) * c.success_training.epochs
     failures = c.num_candidates * np.minimum(np.arange(1, rounds + 1), c.failure_rounds)
     return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
 
@@ -64,15 +65,10 @@ def of_expert_iteration(name, settings, metrics):
     # Drawn, scored by the generator and by the base; then the successes of the rounds that are kept
     # are learned.
     c = sized(getattr(settings, name), settings)
-    learned = _learned(metrics, c.success_rounds) * c.training.epochs
-    return 3 * c.num_candidates * _rounds(metrics) + 3 * learned
-
-
-def _learned(metrics, kept):
-    """Successes of the last `kept` rounds, summed over the rounds."""
     met = metrics["num_successes"]
-    forgotten = np.pad(met, ((0, 0), (kept, 0)))[:, : met.shape[1]]
-    return np.mean(np.sum(met - forgotten, axis=1))
+    forgotten = np.pad(met, ((0, 0), (c.success_rounds, 0)))[:, : met.shape[1]]
+    learned = np.mean(np.sum(met - forgotten, axis=1)) * c.training.epochs
+    return 3 * c.num_candidates * _rounds(metrics) + 3 * learned
 
 
 def rnd_flops(settings, networks):

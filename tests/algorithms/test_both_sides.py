@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from tiny_run import LENGTH, MODEL, V
 
-from banel_jax import sampling, scoring, successes, training
+from banel_jax import replay, sampling, scoring, successes, training
 from banel_jax.algorithms.banel import BanelConfig, banel
-from banel_jax.failures import Failures
 from banel_jax.rejection import Proposals
 from banel_jax.successes import SuccessModel
 from banel_jax.training import TrainingConfig
@@ -34,7 +33,8 @@ A, B, C = [0] * LENGTH, [1] * LENGTH, [0] + [1] * (LENGTH - 1)
 
 
 def met(weights, *tokens):
-    return Failures(rows(*tokens), jnp.asarray(weights, jnp.float32))
+    memory = replay.empty(MODEL, PRIOR, 5)
+    return memory.add(rows(*tokens), jnp.asarray(weights, jnp.float32))
 
 
 def proposed(row, base_score):

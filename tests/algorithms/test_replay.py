@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from tiny_run import LENGTH, MODEL, PRIOR, V
 
-from banel_jax.algorithms import replay
+from banel_jax import replay
 from banel_jax.types import Sequences
 
 CAPACITY = 7
