@@ -6,11 +6,12 @@ JAX's scalars become Python's, so that settings can be written down and compared
 
 import dataclasses
 import functools
+import inspect
 import math
 import numbers as abstract
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -146,6 +147,15 @@ def whole(what: str, number: float) -> None:
     """A product of settings must be a whole number."""
     if abs(number - round(number)) > 1e-6:
         raise ValueError(f"{what} = {number} is not a whole number; change one of the two")
+
+
+def takes(function: Callable[..., Any], number: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*range(number))
+    except TypeError:
+        return False
+    return True
 
 
 def _choice(name: str, value: Any, choices: Sequence[Any]) -> None:

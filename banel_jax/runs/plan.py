@@ -1,12 +1,12 @@
 """What a run is going to do, checked before its folder is opened or anything is paid for."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from banel_jax import checks
 from banel_jax.oracle import BudgetExceeded
 from banel_jax.oracle.known import Known
 from banel_jax.runs import given, naming
@@ -146,10 +146,8 @@ def check_arguments(algorithm: Algorithm, config: Any, evaluate: Any) -> None:
 
 def check_answered(tell: Callable) -> None:
     """An algorithm must be able to hear that a row has no answer."""
-    try:
-        inspect.signature(tell).bind(*range(5))
-    except TypeError as error:
+    if not checks.takes(tell, 5):
         raise ValueError(
             'on_failure="drop" needs an algorithm whose tell takes (key, state, candidates, '
             "rewards, answered); add the argument, or choose another on_failure"
-        ) from error
+        )

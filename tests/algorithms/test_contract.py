@@ -10,8 +10,10 @@ import pytest
 from tiny_run import LENGTH, MODEL, V
 
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.cuts import CutConfig, cut
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
+from banel_jax.algorithms.hedge import HedgeConfig, hedge
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.pseudo_count import PseudoCountConfig, pseudo_count
@@ -108,13 +110,25 @@ ALGORITHMS = {
     "pseudo count": lambda: pseudo_count(
         MODEL, policy(kl_coefficient=0.05), PseudoCountConfig(learning_rate=0.01)
     ),
+    "likeliest cut": lambda: cut(MODEL, CutConfig(M, filter_factor=2)),
+    "least likely cut": lambda: cut(
+        MODEL, CutConfig(M, 2, "least_likely", length_normalised=True, distinct=False)
+    ),
+    "hedge": lambda: hedge(
+        {name: ALGORITHMS[name]() for name in ("prior", "likeliest cut", "banel, other choices")}
+    ),
+    "hedge, distinct": lambda: hedge(
+        {name: ALGORITHMS[name]() for name in ("prior", "ladder", "policy gradient")},
+        HedgeConfig(floor=0.5, discount=1, distinct=True),
+    ),
 }
 every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
 # Of what is compiled anew, those that share all their parts with others wait for the night.
 NIGHTLY = {
     "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
     "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
-    "gflownet, relative", "negative RL", "CbAS",
+    "gflownet, relative", "negative RL", "CbAS", "likeliest cut", "least likely cut",
+    "hedge, distinct",
 }  # fmt: skip
 half_of_them = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]
@@ -236,18 +250,19 @@ def test_asking_twice_gives_the_same_candidates(name):
 def test_no_rewards_leave_a_nan(name, reward):
     run = list(play(compiled(name), REWARDS[reward]))
     settings = dict(ALGORITHMS[name]().settings).get("settings")
-    holdout = getattr(settings, "failure_holdout", 0.0)
+    holdout = getattr(settings, "failure_holdout", 0.5 if "hedge" in name else 0.0)
     for asked, _, state, info in run[1:]:
         for leaf in jax.tree.leaves((asked, state)):
             assert not np.isnan(leaf).any()
         for title, value in info.items():
             # Without failures held out, or to train on, there is no such loss.
             missing = {"failure_validation_loss", "failure_gap"}
-            if hasattr(state, "failures"):
-                trained_on, _ = failure_weights(state.failures, holdout)
-                if not np.any(trained_on):
-                    missing |= {"failure_train_loss"}
-            assert title in missing or np.isfinite(value), title
+            for one in (state, *getattr(state, "arms", {}).values()):
+                if hasattr(one, "failures"):
+                    trained_on, _ = failure_weights(one.failures, holdout)
+                    if not np.any(trained_on):
+                        missing |= {"failure_train_loss"}
+            assert title.endswith(tuple(missing)) or np.isfinite(value), title
 
 
 @every_algorithm
