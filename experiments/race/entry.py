@@ -1,6 +1,6 @@
 """What the race needs of a task: where its methods start, how rare success is, its modes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Prepared(NamedTuple):
     Attributes:
       task: the task.
       networks: what its methods work with.
-      bases: parameters to start from, by name: `prior`, `broadened`.
+      bases: parameters to start from, by name, `prior` or `broadened`; fitted when asked for.
       base_rate: success rate of the base that what learns starts from.
       prior_rate: of the prior.
       modes: how many modes successes are of.
@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
     task: Task
     networks: Networks
-    bases: Mapping[str, Params]
+    bases: Callable[[str], Params]
     base_rate: float
     prior_rate: float
     modes: Modes
@@ -63,7 +63,7 @@ def prepared(
     entry: Entry,
     task: Task,
     networks: Networks,
-    bases: Mapping[str, Params],
+    bases: Callable[[str], Params],
     modes: Modes,
     samples: int,
     exact: bool = True,
@@ -76,7 +76,7 @@ def prepared(
       samples: of the prior and of the base, where rates cannot be summed over targets.
       exact: whether they may be, where targets are known; sums over many take long every round.
     """
-    base = bases[entry.settings.ours_base]
+    base = bases(entry.settings.ours_base)
     reference: Reference | None
     if task.targets is not None:
         targets = success_rate.distinct(task.targets)

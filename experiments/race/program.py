@@ -80,7 +80,7 @@ class Program:
         self.rounds, self.num_evaluated = rounds, num_evaluated
         most = max(1, rounds // BLOCKS)
         self.block = max(size for size in range(1, most + 1) if rounds % size == 0)
-        self.base = prepared.bases[method.base(settings)]
+        self.base = prepared.bases(method.base(settings))
         self.algorithm = method.build(settings, prepared.networks)
         task = prepared.task
         self.compiled = loop.compiled_blocks(

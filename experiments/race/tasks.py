@@ -4,7 +4,7 @@ Another task is another line of `TASKS`; its function ends with `entry.prepared`
 """
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -21,6 +21,7 @@ from banel_jax.tasks.mnist import task as mnist
 from banel_jax.tasks.mnist.data import load_mnist
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
 from banel_jax.training import TrainingConfig
+from banel_jax.types import Task
 from experiments.addition import modes as addition_modes
 from experiments.addition import table as addition_table
 from experiments.addition.config import PRESETS as ADDITION
@@ -32,12 +33,16 @@ from experiments.race import entry
 from experiments.race.entry import Entry, Prepared
 from experiments.race.measures import apart, by_kind
 
-BOTH = ("prior", "broadened")  # bases, whatever is raced
 SECTORS = 6  # of the rewarded arc, each a mode
 # Of a prior of 2 tokens: enough to draw both circles.
 CIRCLES = TransformerConfig(48, 2, num_layers=2, num_heads=2, width=32)
 CIRCLES_SAMPLES = 30_000
 CIRCLES_TRAINING = TrainingConfig(epochs=12, batch_size=200, learning_rate=2e-3, patience=3)
+
+
+def _bases(task: Task, broaden: BroadenConfig, seed: int, folder: Path, name: str):
+    """Of a task, each when it is asked for."""
+    return cache(lambda base: bases({base}, task, broaden, seed, folder, name)[base])
 
 
 def _addition(preset: str, this: Entry, folder: Path, samples: int) -> Prepared:
@@ -53,7 +58,7 @@ def _addition(preset: str, this: Entry, folder: Path, samples: int) -> Prepared:
         texts = strings_of(addition_table.as_sequences(tokens))
         return [addition_modes.mode(text, c.grammar.max_digits) for text in texts]
 
-    starts = bases(BOTH, task, config.broaden, c.seed, folder, "addition")
+    starts = _bases(task, config.broaden, c.seed, folder, "addition")
     return entry.prepared(this, task, config.networks, starts, by_kind(kinds), samples)
 
 
@@ -68,7 +73,7 @@ def _circles(config: TwoCirclesConfig, this: Entry, folder: Path, samples: int) 
 
     prior = prior_cache.pretrained(folder, "circles", config, model, CIRCLES_TRAINING, 0, data)
     task = toy._replace(prior=model, prior_params=prior.params)
-    starts = bases(BOTH, task, BroadenConfig(), 0, folder, "circles")
+    starts = _bases(task, BroadenConfig(), 0, folder, "circles")
     networks = of_transformer(CIRCLES, CIRCLES.length * CIRCLES.vocab_size)
     return entry.prepared(this, task, networks, starts, by_kind(_sector(config)), samples)
 
@@ -87,14 +92,14 @@ def _tiny(config: TwoCirclesConfig, this: Entry, folder: Path, samples: int) -> 
     task = two_circles(config)
     model = table.table(config.grid, 2)
     networks = Networks(lambda dropout: model, 2.0 * config.grid**2, 2 * config.grid)
-    starts = {name: task.prior_params for name in BOTH}
-    return entry.prepared(this, task, networks, starts, by_kind(_sector(config)), samples)
+    start = lambda name: task.prior_params
+    return entry.prepared(this, task, networks, start, by_kind(_sector(config)), samples)
 
 
 def _digits(preset: str, this: Entry, folder: Path, samples: int) -> Prepared:
     config = DIGITS[preset]
     task = digits(config.task, folder)
-    starts = bases(BOTH, task, config.broaden, config.task.seed, folder, "digits")
+    starts = _bases(task, config.broaden, config.task.seed, folder, "digits")
     modes = apart(config.task.transformer.length // 2)
     return entry.prepared(this, task, config.networks, starts, modes, samples)
 
@@ -104,7 +109,7 @@ def _mnist(preset: str, this: Entry, folder: Path, samples: int) -> Prepared:
     data = load_mnist(config.data_dir or None)
     prior = mnist.pretrained_prior(config.task, data, folder, config.prior_file or None)
     task = mnist.mnist(config.task, data, prior)
-    starts = bases(BOTH, task, config.broaden, config.task.seed, folder, "mnist")
+    starts = _bases(task, config.broaden, config.task.seed, folder, "mnist")
     modes = apart(config.task.length // 10)
     return entry.prepared(this, task, config.networks, starts, modes, samples, exact=False)
 

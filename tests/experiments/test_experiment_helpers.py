@@ -348,6 +348,7 @@ PROGRAMS = {
     "mnist.filters": "mnist.prepare", "two_circles.experiment": "two_circles",
     "benchmark.experiment": "benchmark_ceiling.products", "digits.search": "digits.prepare",
     "addition.search": "addition.prepare", "mnist.search": "mnist.prepare",
+    "race.__main__": "cells.prepare",
 }  # fmt: skip
 
 
