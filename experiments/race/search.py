@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from banel_jax import files
+from banel_jax.runs import naming
 from experiments.common import choice, report, search
 from experiments.common.config import SeedsConfig
 from experiments.common.methods import Settings
@@ -33,6 +34,7 @@ FACTORS = (0.1, 0.3, 3.0, 10.0)  # of a learning rate
 _SETTINGS = "settings."
 _OURS = _SETTINGS + "ours."
 _EXPERT = _SETTINGS + "expert_iteration."
+_GENETIC, _VSD = _SETTINGS + "genetic.", _SETTINGS + "vsd."
 
 TRIALS: dict[str, list[dict[str, Any]]] = {
     "ours": [
@@ -55,6 +57,20 @@ TRIALS: dict[str, list[dict[str, Any]]] = {
         {_SETTINGS + "filter_factor": 8.0},
         {_SETTINGS + "failure_epochs": 10},
         {_SETTINGS + "failure_start": "base"},
+    ],
+    "genetic": [
+        {},
+        {_GENETIC + "mutation_rate": 0.02},
+        {_GENETIC + "mutation_rate": 0.15},
+        {_GENETIC + "fresh": 0.5},
+        {_GENETIC + "crossover": 0.0},
+    ],
+    "vsd": [
+        {},
+        {_VSD + "search_training.learning_rate": 3e-4},
+        {_VSD + "search_training.learning_rate": 1e-3},
+        {_VSD + "kl_coefficient": 0.1},
+        {_VSD + "search_training.epochs": 200},
     ],
     "expert_iteration": [
         {},
@@ -97,19 +113,20 @@ class Trial(SeedsConfig):
 def trials_of(task: str, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """By method; those of one that is not in TRIALS are learning rates about its own."""
     settings = TASKS[task].settings
-    found = {name: TRIALS.get(name) or _rates(name, settings) for name in names}
-    return {name: trials for name, trials in found.items() if trials}
+    return {
+        name: TRIALS.get(name) or _rates(name, settings)
+        for name in names
+        if name not in methods.SAMPLED
+    }
 
 
 def _rates(name: str, settings: Settings) -> list[dict[str, Any]]:
-    if name in methods.SAMPLED:
-        return []
     for field in choice.read_by(methods.METHODS[name], settings):
-        if training := getattr(getattr(settings, field), "training", None):
-            path = f"{_SETTINGS}{field}.training.learning_rate"
-            rate = training.learning_rate
-            return [{}, *({path: float(f"{rate * factor:.1g}")} for factor in FACTORS)]
-    raise ValueError(f"{name} has no trials; name {NUMBER} in experiments/race/search.py")
+        for path, rate in naming.flatten({field: naming.plain(getattr(settings, field))}).items():
+            if path.endswith("training.learning_rate"):
+                of = lambda factor, rate=rate: float(f"{rate * factor:.1g}")
+                return [{}, *({_SETTINGS + path: of(factor)} for factor in FACTORS)]
+    return []  # which a test forbids
 
 
 def file_of(config: Config, task: str) -> Path:
