@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from experiments.common import redraw
-from experiments.common.figures import MARK, below, colour, grid, save
+from experiments.common.figures import MARK, WIDTH, below, colour, matplotlib, plt, save
 
-SPREAD = 1.06  # between the methods of a task, so that their bars can be told apart
+SPREAD = 1.045  # between the methods of a task, so that they can be told apart
+NEVER = "fewer than half of the seeds got there"
+TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+CONTROL, RIVAL, OURS = ("x", 4.0), ("o", 3.5), ("D", 5.0)  # marks and their sizes
 
 
 def draw(summary: Mapping[str, Any], folder: Path) -> None:
@@ -25,48 +28,52 @@ def draw(summary: Mapping[str, Any], folder: Path) -> None:
 def to_half(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A panel for each m; medians over seeds, bars from 10 to 90%, one colour a method."""
     sizes = sorted({row["m"] for row in rows})
-    figure, panels = grid(len(sizes), 3.6, sharex=True, sharey=True)
+    figure, grid = plt.subplots(
+        len(sizes), 1, figsize=(WIDTH, 1.6 + 2.4 * len(sizes)), layout="constrained",
+        sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    panels = list(grid[:, 0])
     names = list(dict.fromkeys(row["algorithm"] for row in rows))
     never = 2.0 * max(row["budget"] for row in rows)
     for size, axes in zip(sizes, panels, strict=True):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.axvline(1.0, color="#CCCCCC", lw=0.8, zorder=0)
         for place, name in enumerate(names):
             of = [row for row in rows if row["m"] == size and row["algorithm"] == name]
+            shift = SPREAD ** (place - (len(names) - 1) / 2)
             if of:
-                _method(axes, sorted(of, key=lambda row: row["n_rho"]), never, place, len(names))
+                _method(axes, of, never, shift)
         axes.set_title(f"m = {size}", loc="left")
-        axes.set_xlabel(r"N rho, successes that plain sampling expects")
-        axes.axvline(1.0, color="#DDDDDD", lw=0.8, zorder=0)
-    panels[0].set_ylabel("reward evaluations to a success rate of one half")
-    below(figure, panels, columns=4)
+    low, high = panels[0].get_ylim()
+    ticks = [tick for tick in TICKS if low <= tick < never]
+    panels[0].set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    panels[0].yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    panels[0].set_ylim(low, high)
+    panels[-1].set_xlabel(
+        "N rho: successes that plain sampling from the base expects in the budget"
+    )
+    figure.supylabel("reward evaluations to a success rate of one half", fontsize=9)
+    panels[-1].plot([], [], color="#666666", label=NEVER, **_UP | {"clip_on": True})
+    below(figure, panels, columns=3)
     save(figure, path)
 
 
-def _method(axes, rows, never: float, place: int, number: int) -> None:
+_UP = MARK | {"marker": "^", "ms": 5}
+
+
+def _method(axes, rows, never: float, shift: float) -> None:
     """One method's points; what never got there in the median is a mark above all others."""
-    shift = SPREAD ** (place - (number - 1) / 2)
+    first = rows[0]
+    c = colour(first["algorithm"])
+    mark, size = CONTROL if first["control"] else RIVAL if first["rival"] else OURS
     x = np.array([row["n_rho"] for row in rows]) * shift
-    middle = np.array([np.nan if row["to_0.5"] is None else row["to_0.5"] for row in rows])
-    low, high = (
-        np.array([_value(row["to_0.5_quantiles"][i], never) for row in rows]) for i in (0, 2)
-    )
-    name = rows[0]["algorithm"]
-    style = "--" if rows[0]["control"] else "-"
-    c = colour(name)
-    axes.plot(x, middle, color=c, marker=".", ms=6, ls=style, lw=1.0, label=rows[0]["title"])
+    low, middle, high = np.array([row["to_0.5_quantiles"] for row in rows], float).T
     reached = np.isfinite(middle)
-    axes.vlines(x[reached], low[reached], high[reached], color=c, lw=1.0, alpha=0.6)
-    if (~reached).any():
-        up = MARK | {"marker": "^"}
-        axes.plot(x[~reached], np.full(sum(~reached), never), color=c, **up)
-        note = "fewer than half of the seeds got there"
-        if note not in axes.get_legend_handles_labels()[1]:
-            axes.plot([], [], color="#666666", label=note, **up | {"clip_on": True})
-
-
-def _value(value: float | None, never: float) -> float:
-    return never if value is None else value
+    axes.plot(x, middle, color=c, marker=mark, ms=size, ls="", label=first["title"])
+    tops = np.where(np.isfinite(high), high, never)
+    axes.vlines(x[reached], low[reached], tops[reached], color=c, lw=0.8, alpha=0.5)
+    axes.plot(x[~reached], np.full(sum(~reached), never), color=c, **_UP)
 
 
 if __name__ == "__main__":

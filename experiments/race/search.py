@@ -34,9 +34,19 @@ FACTORS = (0.1, 0.3, 3.0, 10.0)  # of a learning rate
 _SETTINGS = "settings."
 _OURS = _SETTINGS + "ours."
 _EXPERT = _SETTINGS + "expert_iteration."
+_BOTH = _SETTINGS + "both_sides."
 _GENETIC, _VSD = _SETTINGS + "genetic.", _SETTINGS + "vsd."
 
+_BOTH_TRIALS: list[dict[str, Any]] = [
+    {},
+    {_BOTH + "success_training.epochs": 15},
+    {_BOTH + "replay": 0.25},
+    {_BOTH + "filter_factor": 8.0},
+    {_BOTH + "generator_training.learning_rate": 1e-3},
+]
 TRIALS: dict[str, list[dict[str, Any]]] = {
+    "both_sides": _BOTH_TRIALS,
+    "success_only": _BOTH_TRIALS,
     "ours": [
         {},
         {_OURS + "failure_training.epochs": 15},

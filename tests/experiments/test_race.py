@@ -341,7 +341,15 @@ def test_rates_without_targets_are_counted_in_samples(prepared):
 
 def test_never_is_a_mark_above_all(tmp_path):
     rows = [
-        {"m": m, "algorithm": a, "n_rho": r, "budget": 100, "title": a, "control": False}
+        {
+            "m": m,
+            "algorithm": a,
+            "n_rho": r,
+            "budget": 100,
+            "title": a,
+            "control": False,
+            "rival": a == "rnd",
+        }
         | {"to_0.5": half, "to_0.5_quantiles": [half, half, None]}
         for m, a, r, half in [(50, "ours", 1.0, 50.0), (50, "ours", 0.1, None), (10, "rnd", 1, 9)]
     ]
