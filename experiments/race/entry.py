@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax import sampling, scoring, success_rate
-from banel_jax.types import Params, Sequences, Task
-from experiments.common.batches import in_batches
+from banel_jax.types import Params, SequenceModel, Sequences, Task
+from experiments.common.batches import in_batches, over
 from experiments.common.methods import Networks, Settings
 from experiments.race.measures import Modes, Reference
 
 DRAWN = 10_000  # samples in a compiled call
+SCORED = 1000  # sequences likewise
 
 
 class Prepared(NamedTuple):
@@ -67,6 +69,7 @@ def prepared(
     modes: Modes,
     samples: int,
     exact: bool = True,
+    proposal: tuple[SequenceModel, Params] | None = None,
 ) -> Prepared:
     """What is measured of a task before it is raced over.
 
@@ -75,6 +78,7 @@ def prepared(
       task, networks, bases, modes: as in `Prepared`.
       samples: of the prior and of the base, where rates cannot be summed over targets.
       exact: whether they may be, where targets are known; sums over many take long every round.
+      proposal: as for `of_samples`.
     """
     base = bases(entry.settings.ours_base)
     reference: Reference | None
@@ -86,9 +90,9 @@ def prepared(
         rounds = targets if exact else None
     else:
         rounds = None
-        reference, prior_rate = of_samples(task, task.prior_params, samples, 21)
+        reference, prior_rate = of_samples(task, task.prior_params, samples, 21, proposal)
         same = base is task.prior_params
-        base_rate = prior_rate if same else of_samples(task, base, samples, 22)[1]
+        base_rate = prior_rate if same else of_samples(task, base, samples, 22, proposal)[1]
     return Prepared(task, networks, bases, base_rate, prior_rate, modes, reference, rounds)
 
 
@@ -104,26 +108,45 @@ def of_targets(task: Task) -> tuple[Reference, float]:
 
 
 def of_samples(
-    task: Task, params: Params, samples: int, seed: int
+    task: Task,
+    params: Params,
+    samples: int,
+    seed: int,
+    proposal: tuple[SequenceModel, Params] | None = None,
 ) -> tuple[Reference | None, float]:
-    """The same of a model by so many of its samples; None where none succeeds."""
+    """The same of a model by so many of its samples; None where none succeeds.
+
+    Args:
+      task: the task.
+      params: of the model, the prior's functions.
+      samples: how many are drawn.
+      seed: of them.
+      proposal: a model that is drawn from instead, where it covers all successes and is faster;
+        what it draws counts by p / p_proposal.
+    """
+    drawn_from, given_params = proposal or (task.prior, params)
     size = min(DRAWN, samples)
 
     @jax.jit
     def draw(key):
-        sequences, scores = sampling.sample(task.prior, key, params, size)
+        sequences, scores = sampling.sample(drawn_from, key, given_params, size)
         return sequences, scores, task.reward_fn(sequences)
 
     key = jax.random.key(seed)
     one = lambda i: draw(jax.random.fold_in(key, i))
-    sequences, scores, rewards = in_batches(one, samples, size, "samples of the prior")
-    won = rewards > 0
-    if not won.any():
+    sequences, proposed, rewards = in_batches(one, samples, size, "samples of the prior")
+    won = np.flatnonzero(rewards > 0)
+    if not len(won):
         return None, 0.0
-    rows = np.where(sequences.mask, sequences.tokens, -1)[won]
-    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
-    kept = np.flatnonzero(won)[first]
-    rate = float(won.mean())
-    given = scores[kept].astype(float) - np.log(rate)
-    tokens, mask = np.asarray(sequences.tokens)[kept], np.asarray(sequences.mask)[kept]
-    return Reference(tokens, mask, counts / counts.sum(), given), rate
+    met: Sequences = jax.tree.map(lambda x: x[won], sequences)
+    scores = proposed = proposed[won].astype(float)
+    if proposal:
+        score = jax.jit(partial(scoring.log_likelihood, task.prior, params))
+        scores = over(score, met, min(SCORED, len(won)), "scores of the prior").astype(float)
+    weights = np.exp(scores - proposed)
+    rate = float(weights.sum() / samples)
+    rows = np.where(met.mask, met.tokens, -1)
+    _, first, of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    shares = np.bincount(of.reshape(-1), weights) / weights.sum()
+    tokens, mask = np.asarray(met.tokens)[first], np.asarray(met.mask)[first]
+    return Reference(tokens, mask, shares, scores[first] - np.log(rate)), rate

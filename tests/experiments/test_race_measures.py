@@ -129,9 +129,11 @@ def test_the_share_that_was_found_by_enumeration(task):
     assert measures.found_share(everything, reference) == pytest.approx(1.0, rel=1e-6)
 
 
-def test_a_reference_of_samples_tends_to_the_exact_one(task):
+@pytest.mark.parametrize("proposed", [False, True])
+def test_a_reference_of_samples_tends_to_the_exact_one(task, proposed):
     exact, rate = entry.of_targets(task)
-    sampled, counted = entry.of_samples(task, task.prior_params, 4000, 0)
+    even = (task.prior, jnp.zeros((3, 3))) if proposed else None  # draws all nine alike
+    sampled, counted = entry.of_samples(task, task.prior_params, 4000, 0, even)
     assert counted == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / 4000))
     assert sorted(map(tuple, sampled.tokens)) == [(1, 2), (2, 2)]
     rows, right = np.argsort(sampled.tokens[:, 0]), np.argsort(exact.tokens[:, 0])
