@@ -48,11 +48,15 @@ def _task(config: Config, task: str, ends: float, left_out: list[str]) -> int:
     lines: list[dict[str, Any]] = report.read_json_lines(path)
     chosen = search.chosen(config, task)
     prepared = prepare(config, task)
-    print(f"{task}: success rate of the base {prepared.base_rate:.3g}", flush=True)
+    print(
+        f"{task}: success rate of the base {prepared.base_rate:.3g}; settings searched for: "
+        f"{', '.join(chosen) or 'none'}",
+        flush=True,
+    )
     run = 0
     for kind in kinds(config, task):
-        changes = chosen.get(kind.algorithm, {})
-        program = program_of(config, kind, prepared, changes)
+        changes = chosen.get(kind.algorithm)  # None where nothing was searched
+        program = program_of(config, kind, prepared, changes or {})
         identity = program.identity
         done = {line["seed"] for line in lines if line["of"] == identity and _is(line, kind)}
         for seed in config.every_seed:

@@ -219,7 +219,8 @@ def score(lines: Sequence[Mapping[str, Any]], budget: int) -> float:
 
 
 def chosen(config: Config, task: str) -> dict[str, dict[str, Any]]:
-    """By method, what the best of its trials changed in the settings; nothing where trials lack."""
+    """By method, what the best of its trials changed in the settings; those that lack trials are
+    left out."""
     on = TASKS[task].searched_on or task
     lines = report.read_json_lines(file_of(config, on))
     how, trial = searched(config, on), trial_of(config, on)

@@ -355,3 +355,10 @@ def test_never_is_a_mark_above_all(tmp_path):
     ]
     figures.to_half(tmp_path / "a.png", rows)
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_modes_of_the_circles_are_sixths_of_the_arc(prepared):
+    # About the middle 7.5, an arc of 60 degrees: -8 and +8 degrees, 23.2 and 24.4 degrees.
+    tokens = np.array([(11, 7), (11, 8), (11, 9), (13, 10), (11, 8)])
+    assert prepared.modes(tokens, np.ones(tokens.shape, bool)) == 3
+    assert prepared.modes(tokens[:2], np.ones((2, 2), bool)) == 2
