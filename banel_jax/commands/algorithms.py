@@ -9,6 +9,7 @@ import jax
 from banel_jax import checks
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
+from banel_jax.algorithms.genetic import GeneticConfig, genetic
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
@@ -16,6 +17,7 @@ from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
+from banel_jax.algorithms.vsd import VsdConfig, vsd
 from banel_jax.commands import fields
 from banel_jax.commands.help import did_you_mean
 from banel_jax.commands.priors import Found
@@ -40,6 +42,8 @@ KINDS: dict[str, tuple[Any, Any]] = {
     "banel": (BanelConfig, banel),
     "policy_gradient": (PolicyGradientConfig, policy_gradient),
     "expert_iteration": (ExpertIterationConfig, expert_iteration),
+    "vsd": (VsdConfig, vsd),
+    "genetic": (GeneticConfig, genetic),
     "gflownet": (GFlowNetConfig, gflownet),
     "prior_sampling": (
         PriorSamplingConfig,

@@ -55,6 +55,8 @@ class What:
         "banel",
         "policy_gradient",
         "expert_iteration",
+        "vsd",
+        "genetic",
         "gflownet",
         "prior_sampling",
         "sequential_filtering",

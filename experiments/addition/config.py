@@ -43,7 +43,7 @@ class Config(ComparisonConfig):
         ours_by_prior, ours_by_novelty, ours_told_nothing, ours_f1_every_round,
         ours_by_novelty_every_round (controls), banel, banel_base, importance, inverse, ours,
         ours_every_round, filtering, policy_gradient, reinforce_replay, ppo, expert_iteration,
-        cbas, negative_rl, rnd,
+        cbas, vsd, genetic, negative_rl, rnd,
         pseudo_count, gflownet_tb, gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
       num_evaluated: samples after each round, judged for its success rate.
       num_final: the same of the last state.

@@ -6,12 +6,14 @@ from functools import partial
 
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.expert_iteration import expert_iteration
+from banel_jax.algorithms.genetic import genetic
 from banel_jax.algorithms.gflownet import gflownet
 from banel_jax.algorithms.policy_gradient import policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.pseudo_count import pseudo_count
 from banel_jax.algorithms.rnd import rnd
 from banel_jax.algorithms.sequential_filtering import sequential_filtering
+from banel_jax.algorithms.vsd import vsd
 from banel_jax.models import tempering
 from banel_jax.training import TrainingConfig
 from experiments.common import work
@@ -67,6 +69,14 @@ def _pseudo_count(settings, networks):
 
 def _expert_iteration(name, settings, networks):
     return expert_iteration(networks.model(0.0), sized(getattr(settings, name), settings))
+
+
+def _vsd(settings, networks):
+    return vsd(networks.model(0.0), sized(settings.vsd, settings), networks.observe)
+
+
+def _genetic(settings, networks):
+    return genetic(networks.model(0.0), sized(settings.genetic, settings))
 
 
 def _gflownet(name, settings, networks):
@@ -185,6 +195,8 @@ METHODS: dict[str, Method] = {
         partial(_expert_iteration, "cbas"),
         partial(work.of_expert_iteration, "cbas"),
     ),
+    "vsd": Method("VSD", False, _vsd, work.of_vsd, other_flops=work.vsd_flops),
+    "genetic": Method("genetic algorithm", False, _genetic, work.sampling),
     "negative_rl": Method(
         "negative RL",
         False,

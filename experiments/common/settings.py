@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig
+from banel_jax.algorithms.genetic import GeneticConfig
 from banel_jax.algorithms.gflownet import GFlowNetConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.algorithms.pseudo_count import POLICY as PSEUDO_COUNT_POLICY
@@ -13,6 +14,7 @@ from banel_jax.algorithms.pseudo_count import PseudoCountConfig
 from banel_jax.algorithms.rnd import POLICY as RND_POLICY
 from banel_jax.algorithms.rnd import RndConfig
 from banel_jax.algorithms.sequential_filtering import SequentialFilteringConfig
+from banel_jax.algorithms.vsd import VsdConfig
 from banel_jax.training import TrainingConfig
 
 PUBLISHED = BanelConfig()  # whose defaults are the paper's
@@ -93,6 +95,8 @@ class Settings:
       ppo: several epochs on a round, with PPO's clipped ratio.
       expert_iteration: the prior fitted to all successes.
       cbas: the same, each weighted by the prior over what it was drawn from.
+      vsd: variational search distributions.
+      genetic: the genetic algorithm.
       negative_rl: Eq. 1.
       rnd: the bonus of random network distillation.
       rnd_policy: the policy gradient under it.
@@ -127,6 +131,8 @@ class Settings:
     cbas: ExpertIterationConfig = field(
         default_factory=lambda: ExpertIterationConfig(importance=1.0)
     )
+    vsd: VsdConfig = field(default_factory=VsdConfig)
+    genetic: GeneticConfig = field(default_factory=GeneticConfig)
     negative_rl: PolicyGradientConfig = field(
         default_factory=lambda: PolicyGradientConfig(baseline=1.0)
     )

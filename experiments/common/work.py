@@ -71,6 +71,29 @@ def of_expert_iteration(name, settings, metrics):
     return 3 * c.num_candidates * _rounds(metrics) + 3 * learned
 
 
+def of_vsd(settings, metrics):
+    # As a policy gradient of no epochs; and once a success was met each sample of the search is
+    # drawn, scored by the prior and learned.
+    c, rounds = settings.vsd.search_training, _rounds(metrics)
+    searched = np.mean(np.sum(np.cumsum(metrics["num_successes"], axis=1) > 0, axis=1))
+    each = (5 * c.epochs + 2) * c.batch_size  # of a first batch but the mean is taken
+    return 3 * settings.num_candidates * rounds + each * searched
+
+
+def vsd_flops(settings, networks):
+    """Of the classifier, as if there were a success in each round."""
+    c = settings.vsd.classifier
+    length = getattr(networks.model(0.0).settings, "length", 0)
+    if networks.observe is not None or not length:
+        each = 2 * (networks.observed * c.width + c.width * c.hidden + c.hidden)
+    else:
+        convolved = length * c.embedding + (length + 1) // 2 * c.width
+        each = 2 * (convolved * c.kernel * c.width + c.width * c.hidden + c.hidden)
+    fitted, search = c.training, settings.vsd.search_training
+    rows = 3 * fitted.epochs * fitted.batch_size + search.epochs * search.batch_size
+    return each * rows / settings.num_candidates
+
+
 def rnd_flops(settings, networks):
     c = settings.rnd
     widths = [networks.observed, *[c.width] * (c.num_layers - 1), c.num_features]

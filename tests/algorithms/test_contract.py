@@ -1,5 +1,6 @@
 """What the loop relies on, asked of every algorithm."""
 
+import dataclasses
 import itertools
 from functools import cache, partial
 
@@ -10,18 +11,21 @@ import pytest
 from tiny_run import LENGTH, MODEL, V
 
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.classifier import ClassifierConfig
 from banel_jax.algorithms.cuts import CutConfig, cut
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
+from banel_jax.algorithms.genetic import GeneticConfig, genetic
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.hedge import HedgeConfig, hedge
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.pseudo_count import PseudoCountConfig, pseudo_count
-from banel_jax.algorithms.rnd import RndConfig, rnd
+from banel_jax.algorithms.rnd import RndConfig, one_hot, rnd
 from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
+from banel_jax.algorithms.vsd import VsdConfig, vsd
 from banel_jax.failures import failure_weights
 from banel_jax.models import tempering
 from banel_jax.training import TrainingConfig
@@ -55,6 +59,12 @@ def policy(**settings):
 
 
 SMALL = RndConfig(width=8, num_layers=2, num_features=8, batch_size=4, vocab_size=V)
+
+JUDGE = ClassifierConfig(
+    embedding=4, width=8, kernel=3, hidden=4, vocab_size=V,
+    training=TrainingConfig(epochs=10, batch_size=4, learning_rate=0.02),
+)  # fmt: skip
+SEARCH = dataclasses.replace(FIT, batch_size=8)
 
 # Below any ratio that the short fits reach for long: some sequences pass.
 FIXED = dict(rejection="threshold", threshold=-0.1, acceptance_floor=0.01)
@@ -99,6 +109,11 @@ ALGORITHMS = {
     "CbAS": lambda: expert_iteration(
         MODEL, ExpertIterationConfig(M, success_rounds=2, importance=1.0, training=FIT)
     ),
+    "VSD": lambda: vsd(MODEL, VsdConfig(M, 2, search_training=SEARCH, classifier=JUDGE)),
+    "VSD, observing": lambda: vsd(
+        MODEL, VsdConfig(M, ROUNDS, search_training=SEARCH, classifier=JUDGE), one_hot(V)
+    ),
+    "genetic": lambda: genetic(MODEL, GeneticConfig(M, population=4, num_donors=20)),
     "gflownet, trajectory balance": lambda: balance(objective="trajectory_balance"),
     "gflownet, vargrad": lambda: balance(objective="vargrad"),
     "gflownet, relative": lambda: balance(relative_to_prior=True),
@@ -129,6 +144,7 @@ NIGHTLY = {
     "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
     "gflownet, relative", "negative RL", "CbAS", "likeliest cut", "least likely cut",
     "hedge, distinct",
+    "VSD, observing",
 }  # fmt: skip
 half_of_them = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]

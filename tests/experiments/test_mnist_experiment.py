@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from banel_jax import prior_cache, scoring
+from banel_jax.algorithms.classifier import ClassifierConfig
 from banel_jax.algorithms.rnd import RndConfig
+from banel_jax.algorithms.vsd import VsdConfig
 from banel_jax.models.table import table as table_of
 from banel_jax.models.transformer import TransformerConfig
 from banel_jax.tasks.mnist import task as task_module
@@ -358,6 +360,9 @@ def test_work_by_hand():
     # As many successes are learned again; four epochs on what was drawn.
     assert work("reinforce_replay") == 10 * rounds * (3 + 6)
     assert work("ppo") == 10 * rounds * (3 + 12)
+    # A step of the search: 128 drawn, scored by the prior and learned; in 3 and in 4 rounds.
+    assert work("vsd") == 10 * rounds * 3 + 128 * (50 * 5 + 2) * 3.5
+    assert work("genetic") == work("prior")
     # As the policy gradient, and each candidate learnt (a pass and a step) and scored again.
     assert work("pseudo_count") == 10 * rounds * (3 + 3 + 4)
     assert work("rnd") == 10 * rounds * (3 + 3)
@@ -374,6 +379,18 @@ def test_flops_of_the_networks_of_rnd_by_hand():
     found = METHODS["rnd"].other_flops(Settings(rnd=small), networks)
     assert found == target + predictor * (1 + 1 + 3 * 2)
     assert METHODS["banel"].other_flops(Settings(), networks) == 0
+    # VSD's classifier: tokens by two convolutions, or what is observed by dense layers.
+    judge = ClassifierConfig(4, 8, 3, 16, training=TrainingConfig(epochs=2, batch_size=5))
+    search = TrainingConfig(epochs=3, batch_size=7)
+    settings = Settings(10, vsd=VsdConfig(search_training=search, classifier=judge))
+    length = SMOKE.task.transformer.length
+    convolved = length * 4 * 3 * 8 + -(-length // 2) * 8 * 3 * 8
+    each = 2 * (convolved + 8 * 16 + 16)
+    found = METHODS["vsd"].other_flops(settings, networks)
+    assert found == each * (3 * 2 * 5 + 3 * 7) / 10
+    networks = dataclasses.replace(networks, observe=lambda sequences: sequences.tokens)
+    each = 2 * (196 * 8 + 8 * 16 + 16)
+    assert METHODS["vsd"].other_flops(settings, networks) == each * 51 / 10
 
 
 def test_the_settings_are_the_papers():

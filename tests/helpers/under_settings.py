@@ -1,6 +1,7 @@
 """Every algorithm through the loop, on tiny models: run under a setting of JAX, it must say the
 same as without. Prints one JSON line of what each algorithm paid for and of its final state."""
 
+import dataclasses
 import json
 import sys
 import tempfile
@@ -11,6 +12,9 @@ import numpy as np
 
 from banel_jax import sampling, scoring, success_rate, training
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.classifier import ClassifierConfig
+from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
+from banel_jax.algorithms.genetic import GeneticConfig, genetic
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.language_rnd import LanguageRndConfig, language_rnd
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
@@ -21,6 +25,7 @@ from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,
 )
+from banel_jax.algorithms.vsd import VsdConfig, vsd
 from banel_jax.models import tempering
 from banel_jax.models.ensemble import ensemble, fit_ensemble
 from banel_jax.models.lora import LoraConfig, lora
@@ -57,6 +62,13 @@ def algorithms():
     small = RndConfig(width=4, num_layers=2, num_features=4, vocab_size=V)
     yield "rnd", rnd(TABLE, POLICY, small)
     yield "language rnd", language_rnd(TABLE, POLICY, LanguageRndConfig(V, 2, (2,)))
+    replay = dataclasses.replace(POLICY, clip=0.2, replay_size=5)
+    yield "replay", policy_gradient(TABLE, replay)
+    weighted = ExpertIterationConfig(M, 2, importance=1.0, training=FIT)
+    yield "cbas", expert_iteration(TABLE, weighted)
+    judge = ClassifierConfig(4, 8, 3, 4, vocab_size=V, training=FIT)
+    yield "vsd", vsd(TABLE, VsdConfig(M, 2, search_training=FIT, classifier=judge))
+    yield "genetic", genetic(TABLE, GeneticConfig(M, 4, num_donors=10))
     yield "pseudo-count", pseudo_count(TABLE, POLICY, PseudoCountConfig())
 
 
