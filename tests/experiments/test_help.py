@@ -27,7 +27,7 @@ LINES, COLUMNS = 45, 100
 def configurations():
     names = (
         "addition.experiment", "addition.search", "addition.single", "benchmark.experiment",
-        "benchmark.lora_memory", "convert", "digits.experiment", "digits.search",
+        "benchmark.lora_memory", "convert", "digits.experiment", "digits.search", "ehrlich.screen",
         "gaussian_1d.experiment", "mnist.experiment", "mnist.filters", "mnist.search",
         "pretrain", "race.__main__", "two_circles.experiment",
     )  # fmt: skip

@@ -18,6 +18,8 @@ LONGEST = {
     "test_loop": 30,
     "test_border": 30,
     "test_fault_campaign": 25,
+    "test_ehrlich": 20,
+    "test_ehrlich_experiment": 20,
     "test_kill_resume": 20,
 }
 # What is short and shares nothing fills the workers' last moments.

@@ -110,7 +110,7 @@ def test_what_is_no_sequence_of_the_task_has_no_value():
 
 
 def test_rewards_at_a_threshold():
-    """1 from the threshold on, also where a product of thirds is rounded; under jit and scan."""
+    """1 from the threshold on, also where a product is rounded; under jit and scan."""
     sequences = spelt("0011112", "0011111", "1111111", "2222222", "1111220")
     for threshold, expected in [(1.0, "10000"), (0.5, "11000"), (0.51, "10000"), (0.01, "11100")]:
         reward = jax.jit(SMALL.reward(threshold))(sequences)
@@ -118,15 +118,11 @@ def test_rewards_at_a_threshold():
         assert reward.tolist() == [float(c) for c in expected], threshold
     one = lambda _, sequence: (0, SMALL.value(jax.tree.map(lambda x: x[None], sequence))[0])
     assert jax.lax.scan(one, 0, sequences)[1].tolist() == SMALL.value(sequences).tolist()
-    row = next(row for row in REFERENCE if row["settings"][3] == 3)
-    thirds = Ehrlich(
-        row["initial"], row["transitions"], row["motifs"], row["spacings"], row["settings"][1], 3
-    )
-    met = {text: value for text, value in row["values"].items() if value}
-    tokens = sequences_of([[holo_reference.DIGITS.index(c) for c in text] for text in met])
-    for ninths in (2, 3, 4, 9):  # 4 / 9 of float32 is less than 2 / 3 * 2 / 3
-        rewards = np.asarray(thirds.reward(ninths / 9)(tokens))
-        assert rewards.tolist() == [float(v > ninths / 9 - 1e-3) for v in met.values()]
+    # Five of six tokens of three motifs: as float32 less than 125 / 216.
+    sixths = Ehrlich([0.5, 0.5], np.full((2, 2), 0.5), np.ones((3, 6)), np.ones((3, 5)), 18, 6)
+    five = sequences_of([[1] * 5 + [0] * 13])
+    assert sixths.value(five).tolist()[0] < np.float32(125 / 216)
+    assert [sixths.reward(n / 216)(five).tolist() for n in (125, 126)] == [[1], [0]]
     for threshold in (0, -1, 1.5, float("nan")):
         with pytest.raises(ValueError, match="threshold="):
             SMALL.reward(threshold)
@@ -181,6 +177,8 @@ def test_a_seed_draws_one_function_and_shares_its_chain():
         ({"motifs": [[0, 1]]}, r"must be \[c, k\] and \[c, k - 1\]"),
         ({"motifs": [[0, 1], [1, 3]]}, r"must lie in \[0, 3\)"),
         ({"motifs": [[1, 2], [0, 1]]}, "have a banned move"),
+        ({"motifs": [[0, 1], [1, 1.5]]}, "motifs must be whole numbers"),
+        ({"motifs": [[0, 1], [1, np.nan]]}, "motifs must be whole numbers"),
         ({"spacings": [[2], [0]]}, "spacings must be 1 or more"),
         ({"spacings": [[2], [4]]}, "take 8 tokens, and length=7"),
         ({"quantisation": 3}, "quantisation=3 does not divide .* choose one of 1, 2"),
@@ -203,8 +201,8 @@ def test_arrays_that_make_no_function_are_refused(change, message):
         (lambda: EhrlichConfig(length=15), "do not fit into length=15"),
         (lambda: EhrlichConfig(motif_length=5, quantisation=2), "quantisation=2 does not divide"),
         (lambda: EhrlichConfig(seed=-1), "seed=-1"),
-        (lambda: EhrlichPriorConfig(held_out=20_000), "held_out=20000"),
-        (lambda: EhrlichPriorConfig(width=65), "width=65"),
+        (lambda: EhrlichPriorConfig(held_out=30_000), "held_out=30000"),
+        (lambda: EhrlichPriorConfig(width=50), "width=50"),
     ],
 )
 def test_bad_settings_are_named(config, message):

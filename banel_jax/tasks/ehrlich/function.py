@@ -52,9 +52,14 @@ class Ehrlich:
     def __post_init__(self):
         checks.integers(self, "length", "quantisation", at_least=1)
         checks.reals(self, "epistasis", at_least=0, at_most=4)
-        for name, kind in (("initial", float), ("transitions", float), ("motifs", int)):
-            object.__setattr__(self, name, np.array(getattr(self, name), kind))
-        object.__setattr__(self, "spacings", np.array(self.spacings, int))
+        for name in ("initial", "transitions", "motifs", "spacings"):
+            array = np.array(getattr(self, name), float)
+            if name in ("motifs", "spacings"):
+                if not np.all(array == np.floor(array)):
+                    raise ValueError(f"{name} must be whole numbers")
+                array = array.astype(int)
+            array.setflags(write=False)  # what follows from them is kept
+            object.__setattr__(self, name, array)
         _check_chain(self.initial, self.transitions)
         _check_motifs(self)
         check_quantisation(self.motifs.shape[1], self.quantisation)

@@ -35,20 +35,19 @@ class EhrlichPriorConfig(TransformerSize):
       seed: of the sequences and of the fit.
     """
 
-    num_layers: int = 3
+    num_layers: int = 2
     num_heads: int = 4
-    width: int = 64
+    width: int = 48
     dropout: float = 0.0
-    num_sequences: int = 20_000
+    num_sequences: int = 30_000
     held_out: int = 2000
     pretraining: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            epochs=6,
+            epochs=2,
             batch_size=100,
-            learning_rate=2e-3,
-            warmup_steps=100,
-            decay_steps=1080,
-            patience=2,
+            learning_rate=3e-3,
+            warmup_steps=50,
+            decay_steps=560,
         )
     )
     seed: int = 0
