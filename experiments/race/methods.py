@@ -9,18 +9,19 @@ from experiments.common.settings import Settings
 
 # In the order of the table. A name that `experiments.common.methods` does not have is left out.
 NAMES = (
-    "prior", "ladder", "broadened", "ours_f1", "banel", "ours", "success_only", "both_sides",
-    "hedge", "auto", "policy_gradient", "reinforce_replay", "ppo", "expert_iteration",
+    "prior", "ladder", "broadened", "hedge_free", "ours_f1", "banel", "ours", "success_only",
+    "both_sides", "hedge", "auto", "policy_gradient", "reinforce_replay", "ppo", "expert_iteration",
     "gflownet_tb", "cbas", "vsd", "genetic", "rnd", "pseudo_count",
 )  # fmt: skip
-SAMPLED = ("prior", "ladder", "broadened")  # what learns nothing, and starts where its name says
+SAMPLED = ("prior", "ladder", "broadened")  # what learns nothing
+OWN_BASE = (*SAMPLED, "hedge_free", "hedge")  # what starts where its name or its arms say
 OURS = ("banel", "ours", "success_only", "both_sides", "hedge", "auto", "filtering")
 
 
 def _from_one_base(name: str) -> Method:
     """What learns starts where all of it starts, so that no base is an advantage."""
     method = methods.METHODS[name]
-    if name in SAMPLED:
+    if name in OWN_BASE:
         return method
     return method._replace(base=lambda settings: settings.ours_base)
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from banel_jax import files
-from banel_jax.runs import naming
 from experiments.common import choice, report, search
 from experiments.common.config import SeedsConfig
 from experiments.common.methods import Settings
@@ -26,70 +25,10 @@ from experiments.race import cell, methods
 from experiments.race.config import Config
 from experiments.race.program import Program
 from experiments.race.tasks import TASKS
+from experiments.race.trials import trials_of
 
-NUMBER = 5  # trials of each method, the first of them its defaults
 # A trial is judged by the evaluations to these, a never as twice the budget.
 JUDGED = ("to_10_distinct", "to_0.5", "to_0.9")
-FACTORS = (0.1, 0.3, 3.0, 10.0)  # of a learning rate
-_SETTINGS = "settings."
-_OURS = _SETTINGS + "ours."
-_EXPERT = _SETTINGS + "expert_iteration."
-_BOTH = _SETTINGS + "both_sides."
-_GENETIC, _VSD = _SETTINGS + "genetic.", _SETTINGS + "vsd."
-
-_BOTH_TRIALS: list[dict[str, Any]] = [
-    {},
-    {_BOTH + "success_training.epochs": 15},
-    {_BOTH + "replay": 0.25},
-    {_BOTH + "filter_factor": 8.0},
-    {_BOTH + "generator_training.learning_rate": 1e-3},
-]
-TRIALS: dict[str, list[dict[str, Any]]] = {
-    "both_sides": _BOTH_TRIALS,
-    "success_only": _BOTH_TRIALS,
-    "ours": [
-        {},
-        {_OURS + "failure_training.epochs": 15},
-        {_OURS + "filter_factor": 8.0},
-        {_OURS + "fall_back": 0.0},
-        {_OURS + "generator_training.learning_rate": 1e-3},
-    ],
-    "ours_f1": [
-        {},
-        {_OURS + "generator_training.learning_rate": 5e-4},
-        {_OURS + "generator_training.learning_rate": 1e-3},
-        {_OURS + "generator_training.learning_rate": 4e-3},
-        {_OURS + "fall_back": 0.0},
-    ],
-    "banel": [
-        {},
-        {_SETTINGS + "generator_learning_rate": 1e-3},
-        {_SETTINGS + "filter_factor": 8.0},
-        {_SETTINGS + "failure_epochs": 10},
-        {_SETTINGS + "failure_start": "base"},
-    ],
-    "genetic": [
-        {},
-        {_GENETIC + "mutation_rate": 0.02},
-        {_GENETIC + "mutation_rate": 0.15},
-        {_GENETIC + "fresh": 0.5},
-        {_GENETIC + "crossover": 0.0},
-    ],
-    "vsd": [
-        {},
-        {_VSD + "search_training.learning_rate": 3e-4},
-        {_VSD + "search_training.learning_rate": 1e-3},
-        {_VSD + "kl_coefficient": 0.1},
-        {_VSD + "search_training.epochs": 200},
-    ],
-    "expert_iteration": [
-        {},
-        {_EXPERT + "training.epochs": 10},
-        {_EXPERT + "training.epochs": 20},
-        {_EXPERT + "training.learning_rate": 3e-4},
-        {_EXPERT + "training.learning_rate": 3e-3},
-    ],
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,25 +57,6 @@ class Trial(SeedsConfig):
     algorithms: tuple[str, ...] = ()
     settings: Settings
     task: Raced
-
-
-def trials_of(task: str, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """By method; those of one that is not in TRIALS are learning rates about its own."""
-    settings = TASKS[task].settings
-    return {
-        name: TRIALS.get(name) or _rates(name, settings)
-        for name in names
-        if name not in methods.SAMPLED
-    }
-
-
-def _rates(name: str, settings: Settings) -> list[dict[str, Any]]:
-    for field in choice.read_by(methods.METHODS[name], settings):
-        for path, rate in naming.flatten({field: naming.plain(getattr(settings, field))}).items():
-            if path.endswith("training.learning_rate"):
-                of = lambda factor, rate=rate: float(f"{rate * factor:.1g}")
-                return [{}, *({_SETTINGS + path: of(factor)} for factor in FACTORS)]
-    return []  # which a test forbids
 
 
 def file_of(config: Config, task: str) -> Path:
@@ -238,7 +158,7 @@ def chosen(config: Config, task: str) -> dict[str, dict[str, Any]]:
         if results and None not in kept:
             best = min(results, key=lambda line: (line["score"], -_median(line["final"])))
             found[name] = {
-                path.removeprefix(_SETTINGS): value for path, value in best["changes"].items()
+                path.removeprefix("settings."): value for path, value in best["changes"].items()
             }
     return found
 

@@ -10,7 +10,17 @@ import pytest
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from experiments.common import methods as common
 from experiments.common.method import Method
-from experiments.race import cell, cells, entry, figures, methods, program, search, table
+from experiments.race import (
+    cell,
+    cells,
+    entry,
+    figures,
+    methods,
+    program,
+    search,
+    table,
+    trials,
+)
 from experiments.race.cell import Kind
 from experiments.race.config import PRESETS, Config
 from experiments.race.tasks import TASKS
@@ -251,7 +261,8 @@ def test_past_rounds_are_kept_from_the_first_whatever_m_is():
 def test_every_method_that_learns_starts_where_the_others_do():
     settings = TASKS["addition_demo"].settings
     starts = {name: method.base(settings) for name, method in methods.METHODS.items()}
-    assert starts.pop("prior") == starts.pop("ladder") == "prior"
+    own = {name: starts.pop(name) for name in methods.OWN_BASE if name in starts}
+    assert own["prior"] == own["ladder"] == "prior" and own["broadened"] == "broadened"
     assert set(starts.values()) == {"broadened"} and "policy_gradient" in starts
     known = set(methods.METHODS)
     assert known == set(methods.NAMES) & set(common.METHODS)
@@ -261,15 +272,15 @@ def test_every_method_that_learns_starts_where_the_others_do():
 def test_every_method_has_as_many_trials_and_each_changes_what_it_reads(task):
     config = Config()
     trial = search.trial_of(config, task)
-    trials = search.trials_of(task, tuple(methods.METHODS))
-    assert set(trials) == set(methods.METHODS) - set(methods.SAMPLED)
-    for name, of in trials.items():
-        assert len(of) == search.NUMBER and of[0] == {}
+    every = trials.trials_of(task, tuple(methods.METHODS))
+    assert set(every) == set(methods.METHODS) - set(methods.SAMPLED)
+    for name, of in every.items():
+        assert len(of) == trials.NUMBER and of[0] == {}
         read = [
             json.dumps(search.settings_of(search.search.with_fields(trial, changes), name))
             for changes in of
         ]
-        assert len(set(read)) == search.NUMBER, name
+        assert len(set(read)) == trials.NUMBER, name
 
 
 def test_a_search_is_on_other_seeds_and_the_cells_take_what_did_best(done, tmp_path, monkeypatch):
@@ -278,12 +289,12 @@ def test_a_search_is_on_other_seeds_and_the_cells_take_what_did_best(done, tmp_p
         config, output=str(tmp_path), command="search", algorithms=("policy_gradient",), seeds=1
     )
     rate = "settings.policy_gradient.training.learning_rate"
-    trials = [{}, {rate: 1e-6}]
-    monkeypatch.setitem(search.TRIALS, "policy_gradient", trials)
+    two = [{}, {rate: 1e-6}]
+    monkeypatch.setitem(trials.TRIALS, "policy_gradient", two)
     search.main(config)
     path = search.file_of(config, "tiny")
     found = [json.loads(text) for text in path.read_text().splitlines()]
-    assert [x["changes"] for x in found] == trials
+    assert [x["changes"] for x in found] == two
     assert all(x["seeds"] == [1000, 1] and "policy_gradient" in x["settings"] for x in found)
     search.main(config)  # nothing is run again
     assert len(path.read_text().splitlines()) == 2
