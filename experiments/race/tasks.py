@@ -17,6 +17,7 @@ from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.tasks.addition import models as addition_models
 from banel_jax.tasks.addition.task import strings_of
 from banel_jax.tasks.digits import digits
+from banel_jax.tasks.ehrlich import chain
 from banel_jax.tasks.mnist import task as mnist
 from banel_jax.tasks.mnist.data import load_mnist
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
@@ -28,11 +29,13 @@ from experiments.addition.config import PRESETS as ADDITION
 from experiments.common.broadening import BroadenConfig, bases
 from experiments.common.methods import Networks, Settings, of_transformer
 from experiments.digits.config import PRESETS as DIGITS
+from experiments.ehrlich import instances
 from experiments.mnist.config import PRESETS as MNIST
 from experiments.race import entry
 from experiments.race.entry import Entry, Prepared
 from experiments.race.measures import apart, by_kind
 
+CHAIN_SAMPLES = 5  # of an Ehrlich function's chain, for each of the prior elsewhere
 SECTORS = 6  # of the rewarded arc, each a mode
 # Of a prior of 2 tokens: enough to draw both circles.
 CIRCLES = TransformerConfig(48, 2, num_layers=2, num_heads=2, width=32)
@@ -114,9 +117,35 @@ def _mnist(preset: str, this: Entry, folder: Path, samples: int) -> Prepared:
     return entry.prepared(this, task, config.networks, starts, modes, samples, exact=False)
 
 
+def _ehrlich(name: str, this: Entry, folder: Path, samples: int) -> Prepared:
+    """The prior's successes are drawn by the function's own chain, which is quick."""
+    made = instances.prepared(name, folder)
+    task, transformer_config = made.task, made.task.prior.settings
+    assert isinstance(transformer_config, TransformerConfig)
+    starts = _bases(task, BroadenConfig(), 0, folder, "ehrlich")
+    length = transformer_config.length
+    networks = of_transformer(transformer_config, length * transformer_config.vocab_size)
+    found = entry.prepared(
+        this, task, networks, starts, apart(length // 4), CHAIN_SAMPLES * samples,
+        proposal=chain(made.function),
+    )  # fmt: skip
+    rate = made.instance.rate  # of more samples
+    return found._replace(base_rate=rate, prior_rate=rate)
+
+
 _ATTACK = ADDITION["demo"].settings
 _FROM_PRIOR = dataclasses.replace(_ATTACK, ours_base="prior")
 _share = lambda share: partial(_circles, TwoCirclesConfig(inner_share=share))
+
+
+def _ehrlich_instances() -> dict[str, Entry]:
+    """All that were chosen; their settings are those of the search on the first."""
+    first, *others = (f"ehrlich_{name}" for name in instances.named())
+    of = lambda task: partial(_ehrlich, task.removeprefix("ehrlich_"))
+    return {first: Entry(2000, of(first), _FROM_PRIOR)} | {
+        task: Entry(2000, of(task), _FROM_PRIOR, first) for task in others
+    }
+
 
 TASKS: dict[str, Entry] = {
     "addition_demo": Entry(2000, partial(_addition, "demo"), _ATTACK),
@@ -126,6 +155,7 @@ TASKS: dict[str, Entry] = {
     "circles_rarer": Entry(2000, _share(0.0009), _FROM_PRIOR, "circles"),
     "digits": Entry(2000, partial(_digits, "demo"), _FROM_PRIOR),
     "mnist_14": Entry(2000, partial(_mnist, "cpu14"), _FROM_PRIOR, "digits"),
+    **_ehrlich_instances(),
     "tiny": Entry(
         200,
         partial(

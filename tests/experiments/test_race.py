@@ -128,6 +128,11 @@ def test_a_row_is_of_the_settings_that_were_run_last():
     ]  # fmt: skip
 
 
+def test_settings_that_were_run_before_and_are_run_again_are_the_last():
+    (cells,) = table.latest([line(of="old"), line(of="new"), line(of="old", seed=1)]).values()
+    assert [(x["of"], x["seed"]) for x in cells] == [("old", 0), ("old", 1)]
+
+
 def test_half_of_the_seeds_must_get_there():
     values = [{"to_first": v, "to_0.5": v, "distinct": 3} for v in (100, 300, None)]
     row = table.row("tiny", "prior", 50, [line(seed=i, **v) for i, v in enumerate(values)])
