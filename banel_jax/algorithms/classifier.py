@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from banel_jax import checks, training
-from banel_jax.algorithms.rnd import Mlp, Observe
+from banel_jax.algorithms.rnd import Mlp, Observe, vocab_size_of
 from banel_jax.failures import Failures
 from banel_jax.keys import portable
 from banel_jax.training import TrainingConfig
@@ -146,11 +146,5 @@ def classifier(
         seen = lambda sequences: jnp.asarray(observe(sequences), jnp.float32)
         start = lambda key, sequences: network.init(key, seen(sequences))
         return Classifier(start, lambda p, x: network.apply(p, seen(x))[:, 0], config)
-    vocab_size = config.vocab_size or getattr(model.settings, "vocab_size", 0)
-    if not vocab_size:
-        raise ValueError(
-            "vocab_size=0, and the model's settings have none: give ClassifierConfig.vocab_size, "
-            "or observe"
-        )
-    network = Cnn(config, vocab_size)
+    network = Cnn(config, vocab_size_of(model, config))
     return Classifier(network.init, network.apply, config)

@@ -1,11 +1,13 @@
 """A genetic algorithm on tokens, whose population is the successes.
 
 Of a reward of 0 or 1 selection in proportion to fitness is a choice among successes; while there is
-none, all are alike, and a round is drawn from the prior. What is proposed has a likelihood none the
+none, all are alike, and a round is drawn from the prior. No child is one of the population again: a
+success repeated would be a rate of 1 that finds nothing. What is proposed has a likelihood none the
 less: a child is the crossing of two independent parents, each of its tokens mutated by itself.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +22,7 @@ from banel_jax.parallel import map_sequences
 from banel_jax.replay import Replay
 from banel_jax.types import Algorithm, SequenceModel, Sequences
 
+TRIES = 8  # at a child that is not in the population; after these a sample of the prior
 CHUNK = 16  # sequences scored at a time, each against all of the population and the donors
 
 
@@ -30,7 +33,8 @@ class GeneticConfig:
     Attributes:
       num_candidates: m, reward evaluations a round.
       population: distinct successes among which parents are chosen, the latest ones.
-      fresh: probability that a candidate is drawn from the prior, as all are before a success.
+      fresh: probability that a candidate is drawn from the prior, as all are before a success and
+        those are of which no child in 8 would be new.
       crossover: probability that a child ends like a second parent, from a position on that is
         chosen evenly; where one of both has ended before it, the child is the first parent.
       mutation_rate: probability that a token is replaced by one that the prior may put there.
@@ -128,6 +132,24 @@ def child(key, c: GeneticConfig, population: Replay, donors: Donors) -> Sequence
     return Sequences(jnp.where(mutated, new, tokens), mask)
 
 
+def among(population: Replay, x: Sequences) -> Bool[Array, ""]:
+    """Whether one sequence is of the population."""
+    rows = population.sequences
+    same = jnp.where(rows.mask, rows.tokens == x.tokens, True) & (rows.mask == x.mask)
+    return jnp.any(jnp.all(same, axis=1) & population.there())
+
+
+def new_child(
+    key, c: GeneticConfig, population: Replay, donors: Donors
+) -> tuple[Sequences, Bool[Array, ""]]:
+    """The first of `TRIES` children that is not of the population, and whether there is one."""
+    one = lambda key: child(key, c, population, donors)
+    children = jax.vmap(one)(jax.random.split(key, TRIES))
+    new = ~jax.vmap(lambda x: among(population, x))(children) & jnp.any(population.there())
+    first = jnp.argmax(new)
+    return jax.tree.map(lambda x: x[first], children), new[first]
+
+
 def child_log_prob(
     c: GeneticConfig, population: Replay, donors: Donors, x: Sequences
 ) -> Float[Array, ""]:
@@ -175,9 +197,6 @@ def genetic(model: SequenceModel, config: GeneticConfig) -> Algorithm:
     """
     c = config
 
-    def share_of_fresh(state):
-        return jnp.where(jnp.any(state.population.there()), jnp.float32(c.fresh), 1.0)
-
     def init(key, prior_params):
         donors, _ = sampling.sample(model, key, prior_params, c.num_donors)
         none = replay.empty(model, prior_params, c.population)
@@ -186,11 +205,11 @@ def genetic(model: SequenceModel, config: GeneticConfig) -> Algorithm:
     def sample(key, state, n):
         fresh_key, child_key, choice_key = jax.random.split(portable(key), 3)
         fresh, _ = sampling.sample(model, fresh_key, state.base, n)
-        one = lambda i: child(jax.random.fold_in(child_key, i), c, state.population, state.donors)
-        children = jax.vmap(one)(jnp.arange(n))
-        chosen = jax.random.uniform(choice_key, (n,), jnp.float32) < share_of_fresh(state)
-        pick = lambda a, b: jnp.where(chosen[:, None], a, b)
-        return jax.tree.map(pick, fresh, children)
+        one = lambda of, i: new_child(jax.random.fold_in(of[0], i), c, of[1], of[2])
+        given = (child_key, state.population, state.donors)
+        children, new = map_sequences(one, given, jnp.arange(n, dtype=jnp.int32), CHUNK)
+        bred = new & (jax.random.uniform(choice_key, (n,), jnp.float32) >= c.fresh)
+        return jax.tree.map(lambda a, b: jnp.where(bred[:, None], a, b), children, fresh)
 
     def ask(key, state):
         return sample(key, state, c.num_candidates), state
@@ -210,12 +229,17 @@ def genetic(model: SequenceModel, config: GeneticConfig) -> Algorithm:
         return state.replace(population=state.population.add(sequences, rewards))
 
     def log_prob(state, sequences):
-        of_child = lambda given, x: child_log_prob(c, given[0], given[1], x)
-        given = (state.population, state.donors)
-        children = map_sequences(of_child, given, sequences, CHUNK)
-        share = share_of_fresh(state)
-        fresh = jnp.log(share) + scoring.log_likelihood(model, state.base, sequences)
-        return jnp.logaddexp(fresh, jnp.log1p(-share) + children)
+        met = state.population
+        one = lambda of, x: (child_log_prob(c, of[0], of[1], x), among(of[0], x))
+        scored = partial(map_sequences, one, (met, state.donors), chunk_size=CHUNK)
+        # A child is of the population with this chance, so that another is tried.
+        again = jnp.sum(jnp.exp(scored(met.sequences)[0]) * met.there())
+        again = jnp.where(jnp.any(met.there()), jnp.minimum(again, 1.0), 1.0)
+        children, old = scored(sequences)
+        tried = jnp.log((1 - c.fresh) * jnp.sum(again ** jnp.arange(TRIES, dtype=jnp.float32)))
+        bred = jnp.where(old, -jnp.inf, tried + children)
+        fresh = jnp.log(c.fresh + (1 - c.fresh) * again**TRIES)
+        return jnp.logaddexp(fresh + scoring.log_likelihood(model, state.base, sequences), bred)
 
     settings = {"name": "genetic", "settings": c, "model": model.settings}
     return Algorithm(

@@ -147,6 +147,19 @@ def one_hot(vocab_size: int) -> Observe:
     return observe
 
 
+def vocab_size_of(model: SequenceModel, config: Any) -> int:
+    """The config's `vocab_size`, or where that is 0 the model's; ValueError where it has none."""
+    known = model.settings
+    of_table = known[1] if isinstance(known, tuple) and known[:1] == ("table",) else 0
+    found = config.vocab_size or of_table or getattr(known, "vocab_size", 0)
+    if not found:
+        name = f"{type(config).__name__}.vocab_size"
+        raise ValueError(
+            f"vocab_size=0, and the model's settings have none: give {name}, or observe"
+        )
+    return found
+
+
 def rnd_reward(
     model: SequenceModel, config: RndConfig, observe: Observe | None = None
 ) -> IntrinsicReward:
@@ -163,13 +176,7 @@ def rnd_reward(
     """
     c = config
     if observe is None:
-        vocab_size = c.vocab_size or getattr(model.settings, "vocab_size", 0)
-        if not vocab_size:
-            raise ValueError(
-                "vocab_size=0, and the model's settings have none: give RndConfig.vocab_size, "
-                "or observe"
-            )
-        observe = one_hot(vocab_size)
+        observe = one_hot(vocab_size_of(model, c))
     widths = (c.width,) * (c.num_layers - 1) + (c.num_features,)
     target = Mlp(widths)
     predictor = Mlp(widths + (c.num_features,) * c.predictor_extra_layers)

@@ -1,5 +1,6 @@
 """The genetic algorithm against the enumeration of all that it may propose."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from banel_jax import scoring
 from banel_jax.algorithms.genetic import (
     GeneticConfig,
+    State,
     child,
     child_log_prob,
     donors_of,
@@ -155,6 +157,30 @@ def test_without_a_success_it_is_plain_sampling_and_then_its_likelihood_is_exact
     for row, p in zip(EVERY, mixture, strict=True):
         if 5000 * p > 5:
             assert abs(drawn.count(row) - 5000 * p) < 4.5 * np.sqrt(5000 * p * (1 - p) + 1), row
+
+
+def test_no_child_is_of_the_population_again():
+    """Where eight in a row are, it is a sample of the prior: so says the likelihood, by hand."""
+    algorithm = genetic(MODEL, CONFIG)
+    state = State(PRIOR, POPULATION, DONORS)
+    members = lists(PARENTS)
+    again = sum(EXPECTED[row] for row in members)
+    assert again > 0.2
+    tried = 0.8 * sum(again**j for j in range(8))
+    prior = np.exp(np.asarray(scoring.log_likelihood(MODEL, PRIOR, ALL), np.float64))
+    expected = prior * (0.2 + 0.8 * again**8)
+    expected += [tried * EXPECTED.get(row, 0) * (row not in members) for row in EVERY]
+    found = np.exp(np.asarray(jax.jit(algorithm.log_prob)(state, ALL), np.float64))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-8)
+    # Where nothing changes a child, all are samples of the prior.
+    still = genetic(MODEL, dataclasses.replace(CONFIG, fresh=0.0, crossover=0.0, mutation_rate=0.0))
+    np.testing.assert_allclose(
+        np.exp(np.float64(jax.jit(still.log_prob)(state, ALL))), prior, rtol=1e-4, atol=1e-8
+    )
+    drawn = lists(jax.jit(still.sample, static_argnums=2)(jax.random.key(4), state, 2000))
+    for row, p in zip(EVERY, prior, strict=True):
+        if 2000 * p > 5:
+            assert abs(drawn.count(row) - 2000 * p) < 4.5 * np.sqrt(2000 * p * (1 - p) + 1), row
 
 
 def test_known_successes_are_parents_from_the_first_round_on():

@@ -23,7 +23,16 @@ from banel_jax.algorithms.pseudo_count import (
     pseudo_count,
     pseudo_count_reward,
 )
-from banel_jax.algorithms.rnd import Moments, RndConfig, no_rows, one_hot, rnd, rnd_reward
+from banel_jax.algorithms.rnd import (
+    Moments,
+    RndConfig,
+    no_rows,
+    one_hot,
+    rnd,
+    rnd_reward,
+    vocab_size_of,
+)
+from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.runs import naming
 from banel_jax.training import TrainingConfig
@@ -390,6 +399,7 @@ def test_the_one_hot_observation_knows_the_vocabulary_of_a_model_or_asks_for_it(
     with pytest.raises(ValueError, match=r"vocab_size=0.*give RndConfig.vocab_size, or observe"):
         rnd_reward(MODEL, config)
     rnd_reward(MODEL, config, observe=one_hot(V))
+    assert vocab_size_of(table(7, 2), config) == 7 and vocab_size_of(table(7, 2), TINY_RND) == V
 
 
 def test_pseudo_counts_by_hand():
