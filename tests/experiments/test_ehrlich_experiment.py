@@ -10,7 +10,7 @@ import pytest
 from banel_jax import sampling, scoring
 from banel_jax.models.markov import chain_params, markov_chain
 from banel_jax.prior_cache import Prior
-from banel_jax.tasks.ehrlich import Ehrlich, draw, ehrlich
+from banel_jax.tasks.ehrlich import Ehrlich, EhrlichConfig, draw, ehrlich
 from experiments.ehrlich import instances, rates, screen
 from experiments.ehrlich.config import PRESETS, Config, of_size
 
@@ -108,3 +108,22 @@ def test_the_smoke_preset_and_what_is_prepared_of_it(tmp_path, capsys):
     file.write_text("{}")
     with pytest.raises(ValueError, match=r"instances.json has no instances"):
         instances.named(file)
+
+
+def test_the_instances_that_are_kept():
+    """Three and more a decade of rates, none of them trivial, as they were drawn."""
+    told = json.loads(instances.FILE.read_text(encoding="utf-8"))["instances"]
+    every = instances.named()
+    assert len(every) == len(told) >= 9
+    rate = np.array([instance.rate for instance in every.values()])
+    for low, high in ((1e-3, 1e-2), (1e-4, 1e-3), (1e-5, 1e-4)):
+        assert np.sum((rate >= low) & (rate < high)) >= 3
+    for row, instance in zip(told, every.values(), strict=True):
+        function = draw(instance.config)
+        assert instances.described(function) == instance.drawn
+        assert screen.no_token_twice(function) and instance.threshold in function.levels
+        low, high = instance.interval
+        assert low < instance.rate < high < 3 * low
+        direct = row["sampled"]["interval"]
+        assert direct[0] < high and low < direct[1]  # of the prior's own samples, fewer
+        assert screen.name(EhrlichConfig(**row["function"]), row["threshold"]) == row["name"]
