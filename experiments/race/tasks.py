@@ -94,7 +94,10 @@ def _tiny(config: TwoCirclesConfig, this: Entry, folder: Path, samples: int) -> 
     """The toy as its table is: nothing is trained."""
     task = two_circles(config)
     model = table.table(config.grid, 2)
-    networks = Networks(lambda dropout: model, 2.0 * config.grid**2, 2 * config.grid)
+    observe = lambda sequences: jax.nn.one_hot(sequences.tokens, config.grid).reshape(
+        -1, 2 * config.grid
+    )
+    networks = Networks(lambda dropout: model, 2.0 * config.grid**2, 2 * config.grid, observe)
     start = lambda name: task.prior_params
     return entry.prepared(this, task, networks, start, by_kind(_sector(config)), samples)
 
