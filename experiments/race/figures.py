@@ -26,14 +26,18 @@ def draw(summary: Mapping[str, Any], folder: Path) -> None:
 
 
 def to_half(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A panel for each m; medians over seeds, bars from 10 to 90%, one colour a method."""
+    """A panel for each m; medians over seeds, bars from 10 to 90%, one colour a method.
+
+    Diamonds are ours, circles rivals and crosses controls.
+    """
     sizes = sorted({row["m"] for row in rows})
+    names = list(dict.fromkeys(row["algorithm"] for row in rows))
+    height = 0.6 + 0.07 * len(names) + 2.4 * len(sizes)
     figure, grid = plt.subplots(
-        len(sizes), 1, figsize=(WIDTH, 1.6 + 2.4 * len(sizes)), layout="constrained",
-        sharex=True, sharey=True, squeeze=False,
+        len(sizes), 1, figsize=(WIDTH, height), layout="constrained", sharex=True, sharey=True,
+        squeeze=False,
     )  # fmt: skip
     panels = list(grid[:, 0])
-    names = list(dict.fromkeys(row["algorithm"] for row in rows))
     never = 2.0 * max(row["budget"] for row in rows)
     for size, axes in zip(sizes, panels, strict=True):
         axes.set_xscale("log")
@@ -45,6 +49,7 @@ def to_half(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             if of:
                 _method(axes, of, never, shift)
         axes.set_title(f"m = {size}", loc="left")
+        axes.set_ylabel("evaluations to one half")
     low, high = panels[0].get_ylim()
     ticks = [tick for tick in TICKS if low <= tick < never]
     panels[0].set_yticks(ticks, [f"{tick:,}" for tick in ticks])
@@ -53,7 +58,6 @@ def to_half(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     panels[-1].set_xlabel(
         "N rho: successes that plain sampling from the base expects in the budget"
     )
-    figure.supylabel("reward evaluations to a success rate of one half", fontsize=9)
     panels[-1].plot([], [], color="#666666", label=NEVER, **_UP | {"clip_on": True})
     below(figure, panels, columns=3)
     save(figure, path)

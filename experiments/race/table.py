@@ -21,7 +21,7 @@ MORE = (
 SHOWN = {
     "method": "title", "m": "m", "seeds": "seeds", "first": "to_first", "10": "to_10_distinct",
     "0.1": "to_0.1", "0.5": "to_0.5", "0.9": "to_0.9", "distinct": "distinct", "modes": "modes",
-    "coverage": "coverage", "final": "final", "seconds": "seconds", "FLOP": "flops",
+    "coverage": "coverage", "final": "final", "seconds": "seconds", "TFLOP": "flops",
 }  # fmt: skip
 LEGEND = (
     "evaluations to the first and to the 10th distinct success, to success rates of 0.1, 0.5 and "
@@ -97,15 +97,14 @@ def readable(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[dict[st
     heading = lambda r: (
         f"{r['task']}: N = {r['budget']:,}, N rho = {report.format_value(r['n_rho'])}"
     )
-    return [
-        (heading(of(task)[0]), [{c: _shown(r[n]) for c, n in SHOWN.items()} for r in of(task)])
-        for task in tasks
-    ]
+    return [(heading(of(task)[0]), [_shown(r) for r in of(task)]) for task in tasks]
 
 
-def _shown(value: Any) -> Any:
-    """Evaluations and successes are whole numbers, but for a median between two."""
-    return int(value) if isinstance(value, float) and value >= 10 else value
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Evaluations and successes as whole numbers, but for a median between two; FLOPs in 1e12."""
+    whole = lambda value: int(value) if isinstance(value, float) and value >= 10 else value
+    flops = None if row["flops"] is None else row["flops"] / 1e12
+    return {c: whole(row[n]) for c, n in SHOWN.items()} | {"TFLOP": flops}
 
 
 def markdown(found: Sequence[Mapping[str, Any]]) -> str:
