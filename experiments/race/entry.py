@@ -18,6 +18,7 @@ from experiments.race.measures import Modes, Reference
 
 DRAWN = 10_000  # samples in a compiled call
 SCORED = 1000  # sequences likewise
+MOST = 4000  # successes of the prior that a generator is held to
 
 
 class Prepared(NamedTuple):
@@ -96,15 +97,24 @@ def prepared(
     return Prepared(task, networks, bases, base_rate, prior_rate, modes, reference, rounds)
 
 
-def of_targets(task: Task) -> tuple[Reference, float]:
-    """(the prior given success, its rate), exact, from the sequences of reward 1."""
+def of_targets(task: Task, most: int = MOST) -> tuple[Reference, float]:
+    """(the prior given success, its rate), exact, from the sequences of reward 1.
+
+    Of more of these than `most`, which take long to score after every run, the first is by so many
+    draws among them.
+    """
     assert task.targets is not None
     targets = success_rate.distinct(task.targets)
     scores = np.asarray(scoring.log_likelihood(task.prior, task.prior_params, targets), float)
     log_rate = float(np.logaddexp.reduce(scores))
     given = scores - log_rate
-    tokens, mask = np.asarray(targets.tokens), np.asarray(targets.mask)
-    return Reference(tokens, mask, np.exp(given), given), float(np.exp(log_rate))
+    shares = np.exp(given)
+    if len(shares) > most:
+        drawn = np.random.default_rng(0).choice(len(shares), most, p=shares / shares.sum())
+        shares = np.bincount(drawn, minlength=len(shares)) / most
+    rows = np.flatnonzero(shares)
+    tokens, mask = np.asarray(targets.tokens)[rows], np.asarray(targets.mask)[rows]
+    return Reference(tokens, mask, shares[rows], given[rows]), float(np.exp(log_rate))
 
 
 def of_samples(

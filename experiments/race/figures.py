@@ -15,6 +15,7 @@ from experiments.common import redraw
 from experiments.common.figures import MARK, WIDTH, below, colour, matplotlib, plt, save
 
 SPREAD = 1.045  # between the methods of a task, so that they can be told apart
+LEAST = 1e-3  # of N rho in the figure; what has less stands there
 NEVER = "fewer than half of the seeds got there"
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 CONTROL, RIVAL, OURS = ("x", 4.0), ("o", 3.5), ("D", 5.0)  # marks and their sizes
@@ -56,7 +57,7 @@ def to_half(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     panels[0].yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     panels[0].set_ylim(low, high)
     panels[-1].set_xlabel(
-        "N rho: successes that plain sampling from the base expects in the budget"
+        f"N rho: successes that plain sampling from the base expects in the budget (or {LEAST:g})"
     )
     panels[-1].plot([], [], color="#666666", label=NEVER, **_UP | {"clip_on": True})
     below(figure, panels, columns=3)
@@ -71,7 +72,7 @@ def _method(axes, rows, never: float, shift: float) -> None:
     first = rows[0]
     c = colour(first["algorithm"])
     mark, size = CONTROL if first["control"] else RIVAL if first["rival"] else OURS
-    x = np.array([row["n_rho"] for row in rows]) * shift
+    x = np.maximum([row["n_rho"] for row in rows], LEAST) * shift
     low, middle, high = np.array([row["to_0.5_quantiles"] for row in rows], float).T
     reached = np.isfinite(middle)
     axes.plot(x, middle, color=c, marker=mark, ms=size, ls="", label=first["title"])

@@ -121,6 +121,16 @@ def test_coverage_by_enumeration(task):
     assert at(22.5, 22.5) == pytest.approx(1 - (0.5 - 0.4), rel=1e-6)
 
 
+def test_of_many_targets_some_are_drawn(task):
+    every = jnp.array([(i, j) for i in range(3) for j in range(3)])
+    all_win = task._replace(targets=Sequences(every, jnp.ones(every.shape, bool)))
+    drawn, rate = entry.of_targets(all_win, most=8)
+    assert rate == pytest.approx(1, rel=1e-6) and len(drawn.tokens) < 9
+    assert drawn.weights.sum() == pytest.approx(1) and set(drawn.weights * 8 % 1) == {0}
+    expected = (3 * drawn.tokens[:, 0] + drawn.tokens[:, 1] + 1) / 45
+    assert drawn.log_given == pytest.approx(np.log(expected), rel=1e-5)
+
+
 def test_the_share_that_was_found_by_enumeration(task):
     reference, _ = entry.of_targets(task)
     met = record([[((2, 2), 1), ((2, 2), 1), ((1, 2), 0)]], [0.0])
