@@ -79,7 +79,7 @@ class Config(MethodsConfig):
     known: ClassVar[Mapping[str, Method]] = METHODS
     main_flags: ClassVar[tuple[str, ...]] = (
         "model", "data_dir", "question", "algorithms", "rounds", "seeds", "first_seed",
-        "settings.num_candidates", "max_new_tokens", "shots", "dtype", "lora", "output", "runs",
+        "settings.num_candidates", "max_new_tokens", "dtype", "lora", "output", "runs",
     )  # fmt: skip
 
     model: str = "runs/gsm8k/qwen"

@@ -77,6 +77,26 @@ def counted(monkeypatch):
     return asked
 
 
+def test_the_hardest_that_are_answered_go_on(stand_in, counted, tmp_path):
+    config = gsm8k_select.Config(
+        model=stand_in, num_questions=5, low=0.0, high=0.05, stages=(100, 400, 500), most=2,
+        max_new_tokens=16, output=str(tmp_path),
+    )  # fmt: skip
+    gsm8k_select.main(config)
+    # Rates of 2 i percent: 3 and 4 are above, though chance may have it; of the others 2 and 1.
+    assert [q for q, _, until in counted if until == 400] == [1, 2]
+    assert [q for q, _, until in counted if until == 500] == [1, 2]
+
+
+def test_worked_problems_stand_before_the_question(stand_in):
+    shots = PROBLEMS[1:3]
+    with_two = gsm8k_model.load(stand_in, 16, shots)
+    text = with_two.tokenizer.decode(with_two.prompt(PROBLEMS[0]))
+    places = [text.index(part) for p in shots for part in (p.prompt, p.solution)]
+    assert places == sorted(places) and text.index(PROBLEMS[0].prompt) > places[-1]
+    assert "<<" not in text
+
+
 def test_easy_questions_are_dropped_and_counts_are_kept(stand_in, counted, tmp_path):
     config = gsm8k_select.Config(
         model=stand_in, num_questions=5, low=0.01, high=0.03, stages=(100, 400),

@@ -186,6 +186,7 @@ def test_models_that_are_named_are_adapters(config, judged, which):
         ({"algorithms": ("ppo",)}, "algorithms=ppo is not known; choose among banel_f1, ours_f1"),
         ({"algorithms": ("banel", "rnd"), "lora": "failure"}, "lora=failure: rnd has no failure"),
         ({"question": ()}, "at least one question"),
+        ({"split": "train", "question": (5, 1), "shots": 2}, "question=1 of the training split is"),
         ({"num_final": 0}, "num_final=0 must be at least 1"),
         ({"temperatures": (0.0,)}, "temperatures"),
     ],
@@ -200,7 +201,7 @@ def test_settings_are_checked(settings, text):
     [
         ({"model": "nowhere"}, "model=nowhere: there is no such folder"),
         ({"question": (3, 60)}, "60"),
-        ({"max_new_tokens": 5000}, "lower max_new_tokens or choose another question"),
+        ({"max_new_tokens": 5000}, "lower max_new_tokens or shots, or choose another question"),
         ({"settings": dataclasses.replace(SMOKE.settings, ours_failure_dropout=0.1)}, "no dropout"),
         ({"settings": dataclasses.replace(SMOKE.settings, filter_factor=0.5)}, "filter_factor"),
     ],

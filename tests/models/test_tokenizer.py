@@ -47,6 +47,19 @@ def test_the_folders_own_template_is_used(tmp_path):
     assert found.decode(tokenizer.prompt_ids(found, "why? <b>")) == "Q: why? <b>\nA:"
 
 
+def test_examples_are_turns_before_the_question_or_text_before_it(tmp_path):
+    examples = [("1+1?", "2."), ("2+2?", "4.")]
+    chats = tokenizer.tokenizer(written(tmp_path / "chats"))
+    asked = chats.decode(tokenizer.prompt_ids(chats, "3+3?", examples), skip_special_tokens=False)
+    turns = ["user\n1+1?", "assistant\n2.", "user\n2+2?", "assistant\n4.", "user\n3+3?"]
+    expected = "".join(f"<|im_start|>{turn}<|im_end|>\n" for turn in turns)
+    assert asked.endswith(expected + "<|im_start|>assistant\n") and asked.count("user") == 3
+    plain = tokenizer.tokenizer(written(tmp_path / "plain", special=("<|end|>",)))
+    assert not plain.chat_template
+    asked = plain.decode(tokenizer.prompt_ids(plain, "3+3?", examples))
+    assert asked == "1+1?\n2.\n\n2+2?\n4.\n\n3+3?"
+
+
 def test_a_response_is_read_without_its_end(tmp_path):
     found = tokenizer.tokenizer(written(tmp_path))
     ids = found("It is 2 é.")["input_ids"]
