@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from banel_jax import scoring
-from banel_jax.algorithms.genetic import (
-    GeneticConfig,
-    State,
+from banel_jax.algorithms.breeding import (
+    among,
     child,
     child_log_prob,
     donors_of,
-    genetic,
     inner,
+    words,
 )
+from banel_jax.algorithms.genetic import GeneticConfig, State, genetic
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.replay import Replay
@@ -53,7 +53,7 @@ POPULATION = Replay(
     jax.tree.map(lambda x: jnp.pad(x, ((0, 3), (0, 0))), PARENTS)  # of which three are empty
 )
 DONORS = donors_of(padded([(1, 1, 2, END), (2, 1, 2, 1), (1, 2, 1, 2), (2, END), (1, 1, END)]))
-CONFIG = GeneticConfig(M, population=7, fresh=0.2, crossover=0.6, mutation_rate=0.3, num_donors=5)
+CONFIG = GeneticConfig(M, 7, fresh=0.2, crossover=0.6, mutation_rate=0.3, memory=9, num_donors=5)
 CHILDREN = jax.jit(
     lambda key, n: jax.vmap(lambda k: child(k, CONFIG, POPULATION, DONORS))(
         jax.random.split(key, n)
@@ -159,12 +159,14 @@ def test_without_a_success_it_is_plain_sampling_and_then_its_likelihood_is_exact
             assert abs(drawn.count(row) - 5000 * p) < 4.5 * np.sqrt(5000 * p * (1 - p) + 1), row
 
 
-def test_no_child_is_of_the_population_again():
-    """Where eight in a row are, it is a sample of the prior: so says the likelihood, by hand."""
+def test_no_child_is_what_was_paid_for_already():
+    """Neither a success nor a failure; after eight in a row it is a sample of the prior."""
     algorithm = genetic(MODEL, CONFIG)
-    state = State(PRIOR, POPULATION, DONORS)
-    members = lists(PARENTS)
-    again = sum(EXPECTED[row] for row in members)
+    failed = [(1, 2, 1, 2), (1, 1, END), (END,), (2, 2, 2, 2)]
+    members = lists(PARENTS) + failed
+    seen = jax.tree.map(lambda x: jnp.pad(x, ((0, 2), (0, 0))), padded(members))
+    state = State(PRIOR, POPULATION, Replay(seen), DONORS)
+    again = sum(EXPECTED.get(row, 0.0) for row in members)
     assert again > 0.2
     tried = 0.8 * sum(again**j for j in range(8))
     prior = np.exp(np.asarray(scoring.log_likelihood(MODEL, PRIOR, ALL), np.float64))
@@ -183,11 +185,34 @@ def test_no_child_is_of_the_population_again():
             assert abs(drawn.count(row) - 2000 * p) < 4.5 * np.sqrt(2000 * p * (1 - p) + 1), row
 
 
+def test_failures_are_remembered_but_not_what_has_no_answer():
+    algorithm = genetic(MODEL, CONFIG)
+    state = algorithm.init(jax.random.key(0), PRIOR)
+    rows = [(1, 2, 1, 2), (1, 1, END), (END,), (2, 2, 2, 2), (2, END), (1, END)]
+    rewards, answered = jnp.float32([0, 1, 0, 0, 0, 1]), jnp.arange(M) != 2
+    state, _ = algorithm.tell(jax.random.key(1), state, padded(rows), rewards, answered)
+    assert lists(state.seen.sequences)[:6] == [*rows[:2], *rows[3:], ()]
+    assert lists(state.population.sequences)[:3] == [rows[1], rows[5], ()]
+
+
+def test_words_tell_sequences_apart_by_their_scored_tokens():
+    every = np.asarray(words(ALL))
+    assert len(np.unique(every, axis=0)) == len(EVERY) and every.any(axis=1).all()
+    noise = Sequences(jnp.where(ALL.mask, ALL.tokens, 7), ALL.mask)
+    np.testing.assert_array_equal(words(noise), every)
+    assert not np.any(words(padded([()])))
+    is_one = jax.vmap(lambda x: among(words(PARENTS), x))(ALL)
+    assert [row for row, one in zip(EVERY, is_one, strict=True) if one] == sorted(
+        lists(PARENTS), key=EVERY.index
+    )
+
+
 def test_known_successes_are_parents_from_the_first_round_on():
     algorithm = genetic(MODEL, CONFIG)
     state = algorithm.init(jax.random.key(0), PRIOR)
     rewards = jnp.float32([1, 0, 1, 0])
     state = algorithm.know(jax.random.key(1), state, PARENTS, rewards)
+    assert lists(state.seen.sequences)[:5] == [*lists(PARENTS), ()]
     assert lists(state.population.sequences)[:3] == [(1, 2, 1, 1), (2, 2, 1, END), ()]
 
 
