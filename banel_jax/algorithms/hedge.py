@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 from banel_jax import checks, diagnostics, failures
 from banel_jax.algorithms import hedge_arms
 from banel_jax.algorithms import shares as sharing
+from banel_jax.algorithms.hedge_arms import free_arms as free_arms
 from banel_jax.algorithms.hedge_arms import starting_at as starting_at
 from banel_jax.algorithms.shares import Answers
 from banel_jax.log_domain import logsumexp

@@ -1,12 +1,32 @@
 """What may be an arm of a hedge (`hedge.py`), and where it starts."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from banel_jax import checks
+from banel_jax.algorithms.cuts import CutConfig, cut
+from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.types import Algorithm, SequenceModel, Sequences
+
+
+def free_arms(model: SequenceModel, wide: SequenceModel, config: CutConfig) -> dict[str, Algorithm]:
+    """Proposals that cost nothing and learn nothing: a model, a wider one, and both cuts.
+
+    Args:
+      model: the prior's functions.
+      wide: over the same parameters, such as `tempering.ladder(model)`.
+      config: of the cuts, whichever it keeps.
+    """
+    kept = lambda keep: cut(model, dataclasses.replace(config, keep=keep))
+    return {
+        "prior": prior_sampling(model, config.num_candidates),
+        "ladder": prior_sampling(wide, config.num_candidates),
+        "likeliest": kept("likeliest"),
+        "least_likely": kept("least_likely"),
+    }
 
 
 def starting_at(algorithm: Algorithm, name: str) -> Algorithm:

@@ -41,10 +41,10 @@ class Config(ComparisonConfig):
     Attributes:
       algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
         ours_by_prior, ours_by_novelty, ours_told_nothing, ours_f1_every_round,
-        ours_by_novelty_every_round (controls), banel, banel_base, importance, inverse, ours,
-        ours_every_round, filtering, policy_gradient, reinforce_replay, ppo, expert_iteration,
-        cbas, vsd, genetic, negative_rl, rnd,
-        pseudo_count, gflownet_tb, gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
+        ours_by_novelty_every_round, hedge_free (controls), banel, banel_base, importance,
+        inverse, ours, ours_every_round, filtering, hedge, policy_gradient, reinforce_replay, ppo,
+        expert_iteration, cbas, vsd, genetic, negative_rl, rnd, pseudo_count, gflownet_tb,
+        gflownet_vargrad, rtb, policy_gradient_ours, rnd_ours.
       num_evaluated: samples after each round, judged for its success rate.
       num_final: the same of the last state.
       num_prior: the same of the prior, for its rate and the controls made of its samples.

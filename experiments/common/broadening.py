@@ -80,13 +80,16 @@ def bases(
     cache_dir: str | os.PathLike,
     name: str,
 ) -> dict[str, Params]:
-    """Parameters to start from, by name: `prior`, and `broadened` where that is `needed`.
+    """Parameters to start from, by name: `prior`, and where they are `needed` `broadened`, and
+    `both` by name, for arms of a hedge.
 
     Args:
       needed: what the methods that are run start from.
       task, config, seed, cache_dir, name: as for `broadened`.
     """
     found = {"prior": task.prior_params}
-    if "broadened" in needed:
+    if {"broadened", "both"} & set(needed):
         found["broadened"] = broadened(task, config, seed, cache_dir, name)
+    if "both" in needed:
+        found["both"] = dict(found)
     return found

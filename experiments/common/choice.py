@@ -24,7 +24,7 @@ def relevant(config: Any, methods: Mapping[str, Method]) -> list[str]:
     found: list[str] = []
     for name in config.chosen:
         found += [f"settings.{field}" for field in read_by(methods[name], config.settings)]
-        if methods[name].base(config.settings) == "broadened":
+        if methods[name].base(config.settings) != "prior":
             found.append("broaden")
     return list(dict.fromkeys(found))
 

@@ -37,7 +37,7 @@ OF_METHODS = {
     "rnd": "#E69F00", "rnd_ours": "#B37400", "pseudo_count": "#B8A000",
     "threshold": "#44AA99", "expert_iteration": "#999933",
     "cbas": "#5D6B1E", "reinforce_replay": "#AA4499", "ppo": "#C2185B", "vsd": "#00695C",
-    "genetic": "#795548",
+    "genetic": "#795548", "hedge": "#004D40", "hedge_free": "#80CBC4",
     "gflownet_tb": "#56B4E9", "gflownet_vargrad": "#1B9E9E", "rtb": "#3F007D",
 }  # fmt: skip
 FORMAT = "png"  # of every figure

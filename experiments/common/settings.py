@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from banel_jax.algorithms.banel import BanelConfig
+from banel_jax.algorithms.cuts import CutConfig
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig
 from banel_jax.algorithms.genetic import GeneticConfig
 from banel_jax.algorithms.gflownet import GFlowNetConfig
+from banel_jax.algorithms.hedge import HedgeConfig
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig
 from banel_jax.algorithms.pseudo_count import POLICY as PSEUDO_COUNT_POLICY
 from banel_jax.algorithms.pseudo_count import PseudoCountConfig
@@ -90,6 +92,8 @@ class Settings:
         temperature ladder.
       ours_failure_dropout: of the failure models of `ours` and `filtering`.
       filtering: Algorithm 1.
+      cut: the likeliest and the least likely cut of the prior, arms of the hedges.
+      hedge: how `hedge` and `hedge_free` share a round among their arms.
       policy_gradient: REINFORCE.
       reinforce_replay: REINFORCE with a replay of the successes met.
       ppo: several epochs on a round, with PPO's clipped ratio.
@@ -124,6 +128,8 @@ class Settings:
     ours_base: Literal["prior", "broadened"] = "prior"
     ours_failure_dropout: float = 0.1
     filtering: SequentialFilteringConfig = FILTERING
+    cut: CutConfig = field(default_factory=CutConfig)
+    hedge: HedgeConfig = field(default_factory=lambda: HedgeConfig(distinct=True))
     policy_gradient: PolicyGradientConfig = field(default_factory=PolicyGradientConfig)
     reinforce_replay: PolicyGradientConfig = REINFORCE_REPLAY
     ppo: PolicyGradientConfig = PPO

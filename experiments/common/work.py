@@ -53,6 +53,19 @@ def of_filtering(settings, metrics):
     return total + 3 * np.mean(np.sum(failures * metrics["failure_epochs"], axis=1))
 
 
+def of_free_arms(settings, metrics):
+    # The prior and its ladder; and what both cuts choose among.
+    return sampling(settings, metrics) * (2 + 2 * settings.cut.filter_factor)
+
+
+def of_hedge(setting, settings, metrics):
+    total = of_free_arms(settings, metrics)
+    for arm in ("ours", "ours_broadened"):
+        own = {n.removeprefix(f"{arm}_"): x for n, x in metrics.items() if n.startswith(f"{arm}_")}
+        total += of_banel(setting, settings, metrics | own)
+    return total
+
+
 def of_policy(name, settings, metrics, extra=0.0):
     # Drawn, scored by the policy and by the base, then trained on.
     c = getattr(settings, name)

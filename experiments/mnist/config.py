@@ -22,9 +22,9 @@ class Config(ComparisonConfig):
 
     Attributes:
       algorithms: which to run; empty for all: prior, ladder, broadened, banel_f1, ours_f1,
-        ours_by_prior (controls), banel, banel_base, importance, inverse, ours, filtering,
-        policy_gradient, reinforce_replay, ppo, expert_iteration, cbas, vsd, genetic,
-        negative_rl, rnd, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
+        ours_by_prior, hedge_free (controls), banel, banel_base, importance, inverse, ours,
+        filtering, hedge, policy_gradient, reinforce_replay, ppo, expert_iteration, cbas, vsd,
+        genetic, negative_rl, rnd, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
       num_round_targets: how many of the targets, the likeliest under the prior, the success
         rates by round are summed over; 0 for all. Final values are always over all.
       without_top: leave so many of the likeliest targets out of the second figure.

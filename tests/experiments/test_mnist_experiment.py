@@ -308,21 +308,24 @@ def test_every_method_is_built_asks_for_m_and_works(name):
     algorithm = method.build(SMOKE.settings, SMOKE.networks)
     model = SMOKE.networks.model(0.0)
     params = jax.eval_shape(model.init, jax.random.key(0))
-    state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
+    base = method.base(SMOKE.settings)
+    start = {"prior": params, "broadened": params} if base == "both" else params
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), start)
     candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
     assert candidates.tokens.shape == (M, SMOKE.task.length)
     work = method.work(SMOKE.settings, RESULTS["banel"].metrics)
     assert np.isfinite(work) and work >= M * ROUNDS
-    assert method.base(SMOKE.settings) == ("broadened" if name == "broadened" else "prior")
+    always = {"broadened": "broadened", "hedge": "both"}
+    assert base == always.get(name, "prior")
     ours = dataclasses.replace(SMOKE.settings, ours_base="broadened")
-    wide = {"broadened", "ours", "ours_f1", "ours_by_prior", "filtering"}
-    assert method.base(ours) == ("broadened" if name in wide else "prior")
+    wide = {"ours", "ours_f1", "ours_by_prior", "filtering", "both_sides", "success_only"}
+    assert method.base(ours) == always.get(name, "broadened" if name in wide else "prior")
 
 
 def test_controls_gain_nothing_from_failures():
     controls = {name for name, method in METHODS.items() if method.control}
     assert controls == {
-        "prior", "ladder", "broadened", "banel_f1", "ours_by_prior", "ours_f1",
+        "prior", "ladder", "broadened", "banel_f1", "ours_by_prior", "ours_f1", "hedge_free",
     }  # fmt: skip
 
 
@@ -343,6 +346,13 @@ def test_work_by_hand():
     fits = 3 * 10 * (24 + 20) / 2
     assert work("banel") == 20 * rounds * 3 + 3 * 10 * 3 * (rounds - 1) + fits
     assert work("importance") == work("inverse") == work("banel")
+    # The prior, its ladder, and both cuts of four times as many; beside them ours, twice.
+    assert work("hedge_free") == 10 * rounds * (2 + 2 * 4)
+    hedged = {
+        f"{arm}_failure_epochs": metrics["failure_epochs"] for arm in ("ours", "ours_broadened")
+    }
+    twice = METHODS["hedge"].work(settings, metrics | hedged)
+    assert twice == work("hedge_free") + 2 * work("ours")
     # Drawn, scored by the policy and by the base, and an epoch.
     assert settings.policy_gradient.training.epochs == 1
     assert work("policy_gradient") == 10 * rounds * (3 + 3)
