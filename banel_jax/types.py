@@ -74,6 +74,22 @@ class SequenceModel(NamedTuple):
     settings: Hashable = None
 
 
+class Evidence(NamedTuple):
+    """What a round was answered, whoever proposed it.
+
+    Attributes:
+      sequences: [m].
+      rewards: float32 [m] in {0, 1}; 0 where there is no answer.
+      answered: bool [m]; None where all are.
+      log_probs: float32 [m], their log-likelihoods in nats under what drew them.
+    """
+
+    sequences: Sequences
+    rewards: Float[Array, " m"]
+    answered: Bool[Array, " m"] | None
+    log_probs: Float[Array, " m"]
+
+
 class Algorithm(NamedTuple):
     """What learns from rewards, in the manner of optax: pure functions over a state.
 
@@ -103,6 +119,9 @@ class Algorithm(NamedTuple):
       know: `know(key, state, sequences [K], rewards float32 [K]) -> state`, the first state told
         what was known before the run; its shapes may be others from then on. None for what
         learns from its own rounds alone.
+      takes_evidence: whether `tell` takes `evidence`, an `Evidence`, after `answered`: what others
+        proposed is then learned from too, where the algorithm need not have drawn it itself. It
+        has the algorithm's own candidates in it.
 
     No field of a state may be NaN: where one is, a fit has diverged, and the loop ends.
     """
@@ -117,6 +136,7 @@ class Algorithm(NamedTuple):
     settings: tuple[tuple[str, Hashable], ...] = ()
     model: SequenceModel | None = None
     know: Callable[[Key, State, Sequences, Float[Array, " K"]], State] | None = None
+    takes_evidence: bool = False
 
 
 class Task(NamedTuple):

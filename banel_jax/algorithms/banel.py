@@ -19,7 +19,7 @@ from banel_jax.failures import FailureModel
 from banel_jax.rejection import Posterior, Ranking
 from banel_jax.successes import SuccessModel
 from banel_jax.training import Fit
-from banel_jax.types import Algorithm, SequenceModel
+from banel_jax.types import Algorithm, Evidence, SequenceModel
 
 
 def banel(
@@ -68,7 +68,7 @@ def banel(
     return Algorithm(
         steps.init, steps.ask, steps.tell, steps.sample, steps.log_prob, steps.candidate_log_prob,
         steps.proposal_log_prob if c.past_filters else None, tuple(settings.items()), model,
-        steps.know,
+        steps.know, takes_evidence=True,
     )  # fmt: skip
 
 
@@ -130,11 +130,13 @@ class _Banel:
         candidates = jax.tree.map(lambda x: x[: c.num_candidates], batch)
         return rejection.give_up(candidates, found, proposed), state
 
-    def tell(self, key, state, candidates, rewards, answered=None):
+    def tell(self, key, state, candidates, rewards, answered=None, evidence=None):
         """Lines 3, 6 and 7: fit the failure model, distil the filter into the generator."""
         failure_key, start_key, generator_key = jax.random.split(key, 3)
-        weights = failures.failed(candidates, rewards, answered) * self._weigh(state, candidates)
-        seen = state.failures.add(state.round, candidates, weights)
+        drawn_by = self.candidate_log_prob(state, candidates)
+        heard = evidence or Evidence(candidates, rewards, answered, drawn_by)
+        weights = failures.failed(*heard[:3]) * self._weigh(state, heard)
+        seen = state.failures.add(state.round, heard.sequences, weights)
         failure_params, info = state.failure_model, {}
         if self.config.filters:
             failure_params, fitted = self.failure_model.learn(
@@ -143,7 +145,7 @@ class _Banel:
             info = self.failure_model.report(failure_params, seen, fitted)
         number = jnp.sum(rewards)
         best = self._best_generator(state, number)
-        state = self._meet(key, state, candidates, rewards)
+        state = self._meet(key, state, heard.sequences, heard.rewards)
         state = state.replace(
             round=state.round + 1,
             most_successes=jnp.maximum(state.most_successes, number),
@@ -207,15 +209,16 @@ class _Banel:
         if c.region.alone or not (c.filters and c.past_filters):
             return state.filters
         added = rejection.add_filter(state.filters, state.failure_model, state.threshold)
-        first = self._first(state)  # it had no filter
-        return jax.tree.map(lambda old, new: jnp.where(first, old, new), state.filters, added)
+        none = partial(jnp.where, self._first(state))  # there was no filter then
+        return jax.tree.map(none, state.filters, added)
 
-    def _weigh(self, state, candidates):
+    def _weigh(self, state, heard):
         """What each counts for if it failed."""
         if not self.config.failure_weighting:
             return jnp.ones(self.config.num_candidates, jnp.float32)
-        base_scores = scoring.log_likelihood(self.model, state.base, candidates)
-        log_ratio = base_scores - self.candidate_log_prob(state, candidates)
+        log_ratio = (
+            scoring.log_likelihood(self.model, state.base, heard.sequences) - heard.log_probs
+        )
         return jnp.exp(jnp.minimum(0.0, self.config.failure_weighting * log_ratio))
 
     def _meet(self, key, state, sequences, rewards):

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from banel_jax import checks, diagnostics, failures, sampling, scoring, training
 from banel_jax.failures import Failures
 from banel_jax.training import Fit, TrainingConfig
-from banel_jax.types import Algorithm, SequenceModel
+from banel_jax.types import Algorithm, Evidence, SequenceModel
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,18 @@ def expert_iteration(
     def ask(key, state):
         return sampling.sample(model, key, state.generator, c.num_candidates)[0], state
 
-    def tell(key, state, candidates, rewards, answered=None):
+    def tell(key, state, candidates, rewards, answered=None, evidence=None):
         del answered  # what has no answer has reward 0
         scores = scoring.log_likelihood(model, state.generator, candidates)
         base_scores = scoring.log_likelihood(model, state.base, candidates)
-        weights = rewards
+        heard, target = Evidence(candidates, rewards, None, scores), base_scores
+        if evidence is not None:
+            heard = evidence
+            target = scoring.log_likelihood(model, state.base, heard.sequences)
+        weights = heard.rewards
         if c.importance:
-            weights = success_weights(rewards, c.importance * (base_scores - scores))
-        seen = state.successes.add(state.round, candidates, weights)
+            weights = success_weights(weights, c.importance * (target - heard.log_probs))
+        seen = state.successes.add(state.round, heard.sequences, weights)
         state, fitted = learn(key, state, seen)
         info = {
             "successes": jnp.sum(rewards),
@@ -149,5 +153,5 @@ def expert_iteration(
     settings = {"name": "expert_iteration", "settings": c, "model": model.settings}
     return Algorithm(
         init, ask, tell, sample, log_prob, candidate_log_prob=log_prob,
-        settings=tuple(settings.items()), model=model, know=know,
+        settings=tuple(settings.items()), model=model, know=know, takes_evidence=True,
     )  # fmt: skip

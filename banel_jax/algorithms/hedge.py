@@ -29,7 +29,7 @@ from banel_jax.algorithms.hedge_arms import free_arms as free_arms
 from banel_jax.algorithms.hedge_arms import starting_at as starting_at
 from banel_jax.algorithms.shares import Answers
 from banel_jax.log_domain import logsumexp
-from banel_jax.types import Algorithm, Sequences
+from banel_jax.types import Algorithm, Evidence, Sequences
 
 # Folded into a key: far from the numbers of sequences.
 ARM, SHARES = 0x4ED60000, 0x5A4E0000
@@ -43,6 +43,8 @@ class HedgeConfig:
       floor: gamma, the part of the candidates that all arms share evenly for ever.
       discount: what an answer counts for a round later. 1 forgets nothing, for arms that do not
         change.
+      share_evidence: arms that can learn from what others proposed (`Algorithm.takes_evidence`)
+        are told all answers, the mixture being what drew them; the others, their own alone.
       distinct: of a round's equal candidates, of one arm or of several, the first alone is paid
         for while the arms have others. Likelihoods stay those of the mixture.
 
@@ -52,6 +54,7 @@ class HedgeConfig:
 
     floor: float = 0.1
     discount: float = 0.9
+    share_evidence: bool = True
     distinct: bool = False
 
     def __post_init__(self):
@@ -86,7 +89,8 @@ def hedge(arms: Mapping[str, Algorithm], config: HedgeConfig | None = None) -> A
 
     In a round each arm asks for m candidates, which costs compute alone, and the first n_k of
     arm k's are paid for, m in all. Each is told its own m, those that were not paid for as having
-    no answer. A hedge of one arm is that arm, bit for bit.
+    no answer, and the others' answers where it can learn from them. A hedge of one arm is that
+    arm, bit for bit.
 
     `sample` and `log_prob` are the mixture of the arms by their shares. A round costs m reward
     evaluations and the forward passes of all arms.
@@ -170,17 +174,27 @@ class _Hedge:
         successes = jnp.sum(own_rewards, axis=1)
         failed = jax.vmap(failures.failed)(own, own_rewards, own_answered)
         answers = state.answers.add(self.config.discount, successes, jnp.sum(failed, axis=1))
+        evidence = self._evidence(state, candidates, rewards, heard)
         states, info = {}, {"successes": jnp.sum(rewards)}
         for k, (name, arm, own_key) in enumerate(self._each(key)):
             told = jax.tree.map(lambda x, k=k: x[k], (own, own_rewards, own_answered))
             if len(self.arms) == 1:
                 told = (candidates, rewards, *([] if answered is None else [answered]))
+            elif evidence is not None and arm.takes_evidence:
+                told = (*told, evidence)
             states[name], one = arm.tell(own_key, state.arms[name], *told)
             one |= {"share": state.shares[k], "evaluations": jnp.float32(state.taken[k])}
             one |= {"successes": successes[k]}
             info |= {f"{name}_{title}": value for title, value in one.items()}
         shares = sharing.shares(jax.random.fold_in(key, SHARES), answers, self.config.floor)
         return state.replace(arms=states, answers=answers, shares=shares), info
+
+    def _evidence(self, state, candidates, rewards, answered):
+        wanted = any(arm.takes_evidence for arm in self.arms.values())
+        if not (wanted and self.config.share_evidence and len(self.arms) > 1):
+            return None
+        drawn_by = self.candidate_log_prob(state, candidates)
+        return Evidence(candidates, rewards, answered, drawn_by)
 
     def know(self, key, state, known, rewards):
         arms = {

@@ -205,6 +205,7 @@ def lora_algorithm(
     outline = build(lora(model, base_params, config), base_params)
     settings = outline.settings
     filters, learns = outline.proposal_log_prob is not None, outline.know is not None
+    takes_evidence = outline.takes_evidence
     del outline  # it holds on to the caller's base
     if num_devices() > 1:
         base_params = jax.device_put(base_params, jax.sharding.PartitionSpec())
@@ -231,4 +232,5 @@ def lora_algorithm(
         proposal_log_prob=over_base("proposal_log_prob") if filters else None,
         settings=settings,
         know=over_base("know") if learns else None,
+        takes_evidence=takes_evidence,
     )

@@ -38,7 +38,9 @@ MAKE = {
             m, failure_training=FIT, generator_training=FIT, failure_weighting=0.5, fall_back=0.5
         ),
     ),
-    "expert": lambda m=M, model=TABLE: expert_iteration(model, ExpertIterationConfig(m, 3, FIT)),
+    "expert": lambda m=M, model=TABLE: expert_iteration(
+        model, ExpertIterationConfig(m, 3, training=FIT)
+    ),
     "policy": lambda m=M, model=TABLE: policy_gradient(
         model, PolicyGradientConfig(m, training=FIT, centre=True)
     ),
@@ -136,7 +138,7 @@ def test_the_shares_follow_the_arm_that_succeeds_and_none_falls_below_its_floor(
         start = sharing.no_answers(4), jnp.full(4, 0.25)
         return jax.lax.scan(one_round, start, jax.random.split(key, rounds))[1]
 
-    shares, met = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 50))
+    shares, met = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 8))
     np.testing.assert_allclose(shares.sum(axis=2), 1, atol=1e-5)
     assert shares.min() >= floor / 4 - 1e-6
     np.testing.assert_allclose(shares[:, 0], 0.25)
@@ -158,7 +160,7 @@ def test_what_was_answered_long_ago_is_forgotten():
 def test_each_arm_is_told_its_own_answers_alone():
     """By hand: an arm beside another learns what it does from its own, marked as answered."""
     names = ("expert", "prior", "policy")
-    (asked, candidates, state, info), *_ = played(*names)
+    (asked, candidates, state, info), *_ = played(*names, share_evidence=False)
     start, taken = 0, np.asarray(asked.taken)
     rewards = np.float32(index(candidates) % 2 == 0)
     for k, name in enumerate(names):
@@ -177,6 +179,24 @@ def test_each_arm_is_told_its_own_answers_alone():
         assert float(info[f"{name}_evaluations"]) == taken[k]
         start = stop
     assert float(info["successes"]) == rewards.sum()
+
+
+def test_arms_that_can_learn_from_what_others_proposed():
+    """The failure model sees all failures, weighted by the base over the mixture; the successes of
+    all are fitted to."""
+    names = ("prior", "banel", "expert")
+    asked, candidates, state, info = played(*names, rounds=3)[-1]
+    p = np.exp(MAKE["prior"]().log_prob(asked.arms["prior"], ALL))
+    each = [MAKE[name]().candidate_log_prob(asked.arms[name], ALL) for name in names]
+    mixture = np.asarray(asked.shares) @ np.exp(np.stack(each))
+    rows = index(candidates)
+    answered = np.arange(M) != 3  # in this round
+    weights = np.minimum(1, np.sqrt(p / mixture))[rows] * (rows % 2 == 1) * answered
+    np.testing.assert_array_equal(state.arms["banel"].failures.sequences.tokens, candidates.tokens)
+    np.testing.assert_allclose(state.arms["banel"].failures.weights, weights, rtol=1e-4)
+    met = np.asarray(state.arms["expert"].successes.weights)[2 * M :]
+    np.testing.assert_array_equal(met, (rows % 2 == 0) & answered)
+    assert float(info["banel_successes"]) < float(info["successes"])  # still its own
 
 
 def test_samples_and_likelihoods_are_the_mixture_by_the_shares():

@@ -326,6 +326,7 @@ def test_controls_gain_nothing_from_failures():
     controls = {name for name, method in METHODS.items() if method.control}
     assert controls == {
         "prior", "ladder", "broadened", "banel_f1", "ours_by_prior", "ours_f1", "hedge_free",
+        "success_only",
     }  # fmt: skip
 
 
