@@ -209,16 +209,14 @@ class _Banel:
         if c.region.alone or not (c.filters and c.past_filters):
             return state.filters
         added = rejection.add_filter(state.filters, state.failure_model, state.threshold)
-        none = partial(jnp.where, self._first(state))  # there was no filter then
-        return jax.tree.map(none, state.filters, added)
+        return jax.tree.map(partial(jnp.where, self._first(state)), state.filters, added)
 
     def _weigh(self, state, heard):
         """What each counts for if it failed."""
         if not self.config.failure_weighting:
             return jnp.ones(self.config.num_candidates, jnp.float32)
-        log_ratio = (
-            scoring.log_likelihood(self.model, state.base, heard.sequences) - heard.log_probs
-        )
+        base_scores = scoring.log_likelihood(self.model, state.base, heard.sequences)
+        log_ratio = base_scores - heard.log_probs
         return jnp.exp(jnp.minimum(0.0, self.config.failure_weighting * log_ratio))
 
     def _meet(self, key, state, sequences, rewards):
@@ -232,14 +230,13 @@ class _Banel:
     def _best_generator(self, state, successes):
         if not self.config.fall_back:
             return None
-        latest = partial(jnp.where, successes >= state.most_successes)
-        return jax.tree.map(latest, state.generator, state.best_generator)
+        latest = successes >= state.most_successes
+        return jax.tree.map(partial(jnp.where, latest), state.generator, state.best_generator)
 
     def _distil(self, key, state, rewards, best):
         c = self.config
         use = sampling.found(state.batch).astype(jnp.float32)
-        if c.drop_successes:
-            use = use.at[: c.num_candidates].multiply(1 - rewards)
+        use = use.at[: c.num_candidates].multiply(1 - c.drop_successes * rewards)
         batch, again = state.batch, jax.random.fold_in(key, 1)
         if c.replay:
             batch, use = successes.replayed(again, batch, use, state.successes, c.replay)

@@ -8,7 +8,6 @@ from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.expert_iteration import expert_iteration
 from banel_jax.algorithms.genetic import genetic
 from banel_jax.algorithms.gflownet import gflownet
-from banel_jax.algorithms.hedge import free_arms, hedge, starting_at
 from banel_jax.algorithms.policy_gradient import policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.pseudo_count import pseudo_count
@@ -17,7 +16,7 @@ from banel_jax.algorithms.sequential_filtering import sequential_filtering
 from banel_jax.algorithms.vsd import vsd
 from banel_jax.models import tempering
 from banel_jax.training import TrainingConfig
-from experiments.common import work
+from experiments.common import hedges, work
 from experiments.common.choice import check as check
 from experiments.common.choice import check_rounds as check_rounds
 from experiments.common.choice import preset_of as preset_of
@@ -82,22 +81,6 @@ def _genetic(settings, networks):
 
 def _gflownet(name, settings, networks):
     return gflownet(networks.model(0.0), sized(getattr(settings, name), settings))
-
-
-def _free_arms(settings, networks):
-    model = networks.model(0.0)
-    return free_arms(model, tempering.ladder(model), sized(settings.cut, settings))
-
-
-def _hedge_free(settings, networks):
-    return hedge(_free_arms(settings, networks), settings.hedge)
-
-
-def _hedge(settings, networks):
-    from_prior = _free_arms(settings, networks) | {"ours": _ours(ours, settings, networks)}
-    arms = {name: starting_at(arm, "prior") for name, arm in from_prior.items()}
-    arms["ours_broadened"] = starting_at(_ours(ours, settings, networks), "broadened")
-    return hedge(arms, settings.hedge)
 
 
 def ours(settings: Settings) -> BanelConfig:
@@ -187,11 +170,11 @@ METHODS: dict[str, Method] = {
     "both_sides": variant_of_ours("both sides", False, both_sides),
     "success_only": variant_of_ours("both sides, successes alone (control)", True, _success_only),
     "filtering": Method("Algorithm 1", False, _filtering, work.of_filtering, _OURS_BASE),
-    "hedge_free": Method("hedge of free proposals", True, _hedge_free, work.of_free_arms),
+    "hedge_free": Method("hedge of free proposals", True, hedges.free, work.of_free_arms),
     "hedge": Method(
         "hedge of free proposals and ours",
         False,
-        _hedge,
+        lambda *given: hedges.beside_ours(_ours(ours, *given), *given),
         partial(work.of_hedge, ours),
         lambda settings: "both",
     ),
