@@ -98,7 +98,8 @@ def _tiny(config: TwoCirclesConfig, this: Entry, folder: Path, samples: int) -> 
         -1, 2 * config.grid
     )
     networks = Networks(lambda dropout: model, 2.0 * config.grid**2, 2 * config.grid, observe)
-    start = lambda name: task.prior_params
+    both = dict.fromkeys(("prior", "broadened"), task.prior_params)
+    start = lambda name: (both | {"both": both})[name]
     return entry.prepared(this, task, networks, start, by_kind(_sector(config)), samples)
 
 
