@@ -101,7 +101,7 @@ def searched(config: Config, task: str) -> Searched:
         settings=settings_of,
         columns={"evaluations": "score", "first": "to_first", "half": "to_0.5", "final": "final"},
         legend=(
-            f"evaluations: geometric mean of those to {', '.join(JUDGED)}, a never counted as "
+            f"evaluations: the geometric mean of {', '.join(JUDGED)}, a never counted as "
             "twice the budget; the others by seed"
         ),
     )
