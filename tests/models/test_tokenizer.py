@@ -54,7 +54,7 @@ def test_examples_are_turns_before_the_question_or_text_before_it(tmp_path):
     turns = ["user\n1+1?", "assistant\n2.", "user\n2+2?", "assistant\n4.", "user\n3+3?"]
     expected = "".join(f"<|im_start|>{turn}<|im_end|>\n" for turn in turns)
     assert asked.endswith(expected + "<|im_start|>assistant\n") and asked.count("user") == 3
-    plain = tokenizer.tokenizer(written(tmp_path / "plain", special=("<|end|>",)))
+    plain = tokenizer.tokenizer(written(tmp_path / "plain", special=["<|end|>"]))
     assert not plain.chat_template
     asked = plain.decode(tokenizer.prompt_ids(plain, "3+3?", examples))
     assert asked == "1+1?\n2.\n\n2+2?\n4.\n\n3+3?"
