@@ -14,6 +14,7 @@ compiler.guard()
 
 # ruff: noqa: F401
 if TYPE_CHECKING:
+    from banel_jax.algorithms.auto import AutoConfig, auto
     from banel_jax.algorithms.banel import BanelConfig, banel
     from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
     from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from banel_jax.vocabulary import Vocabulary
 
 _MODULES = {
+    "algorithms.auto": ["AutoConfig", "auto"],
     "algorithms.banel": ["BanelConfig", "banel"],
     "algorithms.gflownet": ["GFlowNetConfig", "gflownet"],
     "algorithms.policy_gradient": ["PolicyGradientConfig", "policy_gradient"],

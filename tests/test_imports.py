@@ -36,7 +36,7 @@ ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "successes": FLOOR | {"scoring", "training", "rejection", "replay"},
     "training": FLOOR | {"sampling", "scoring"},
     "models": MODEL,
-    "algorithms": MODEL | {"rejection", "failures", "successes", "replay"},
+    "algorithms": MODEL | {"rejection", "failures", "successes", "replay", "models"},
     "oracle": FLOOR,
     "runs": FLOOR | {"oracle", "sampling", "scoring", "success_rate"},
     "pretraining": MODEL | {"runs"},

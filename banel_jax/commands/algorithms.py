@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from banel_jax import checks
+from banel_jax.algorithms.auto import AutoConfig, auto
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
 from banel_jax.algorithms.genetic import GeneticConfig, genetic
@@ -39,6 +40,7 @@ class PriorSamplingConfig:
 
 
 KINDS: dict[str, tuple[Any, Any]] = {
+    "auto": (AutoConfig, auto),
     "banel": (BanelConfig, banel),
     "policy_gradient": (PolicyGradientConfig, policy_gradient),
     "expert_iteration": (ExpertIterationConfig, expert_iteration),

@@ -52,6 +52,7 @@ class What:
     prior: str = ""
     oracle: str = ""
     algorithm: Literal[
+        "auto",
         "banel",
         "policy_gradient",
         "expert_iteration",

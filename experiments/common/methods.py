@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 
+from banel_jax.algorithms.auto import AutoConfig, auto
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.expert_iteration import expert_iteration
 from banel_jax.algorithms.genetic import genetic
@@ -91,6 +92,12 @@ def both_sides(settings: Settings) -> BanelConfig:
     return sized(settings.both_sides, settings)
 
 
+def _auto(settings, networks):
+    parts = dict(both_sides=both_sides(settings), cut=sized(settings.cut, settings))
+    failure_model = networks.failure_model or networks.model(settings.ours_failure_dropout)
+    return auto(networks.model(0.0), AutoConfig(settings.num_candidates, **parts), failure_model)
+
+
 def _success_only(settings):
     """The failure model is the base."""
     return dataclasses.replace(both_sides(settings), failure_start="base", failure_training=_NO_FIT)
@@ -169,6 +176,7 @@ METHODS: dict[str, Method] = {
     "ours": variant_of_ours("BaNEL, ours", False, ours),
     "both_sides": variant_of_ours("both sides", False, both_sides),
     "success_only": variant_of_ours("both sides, successes alone (control)", True, _success_only),
+    "auto": Method("auto", False, _auto, partial(work.of_auto, both_sides), _OURS_BASE),
     "filtering": Method("Algorithm 1", False, _filtering, work.of_filtering, _OURS_BASE),
     "hedge_free": Method("hedge of free proposals", True, hedges.free, work.of_free_arms),
     "hedge": Method(

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from banel_jax.algorithms.auto import BOTH_SIDES
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.algorithms.cuts import CutConfig
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig
@@ -33,17 +34,6 @@ OURS = BanelConfig(
     failure_training=_FRESH,
     num_distilled=500,
     generator_training=TrainingConfig(epochs=6, learning_rate=3e-4),
-)
-BOTH_SIDES = BanelConfig(
-    filter_factor=4.0,
-    ratio_against="successes",
-    replay=0.5,
-    failure_rounds=30,
-    failure_weighting=0.5,
-    failure_training=TrainingConfig(epochs=5, learning_rate=5e-4),
-    num_distilled=1000,
-    generator_training=TrainingConfig(epochs=4, learning_rate=2e-3, decay_steps=80),
-    distinct=True,
 )
 # A few weak filters: what passes many of them looks like the targets, and another failure model
 # would learn to reject those.

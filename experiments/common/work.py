@@ -66,6 +66,11 @@ def of_hedge(setting, settings, metrics):
     return total
 
 
+def of_auto(setting, settings, metrics):
+    own = {n.removeprefix("both_sides_"): x for n, x in metrics.items() if "both_sides_" in n}
+    return of_free_arms(settings, metrics) + of_banel(setting, settings, metrics | own)
+
+
 def of_policy(name, settings, metrics, extra=0.0):
     # Drawn, scored by the policy and by the base, then trained on.
     c = getattr(settings, name)

@@ -35,6 +35,7 @@ _HEDGE_TRIALS: Trials = [
 TRIALS: dict[str, Trials] = {
     "both_sides": _BOTH_TRIALS,
     "success_only": _BOTH_TRIALS,
+    "auto": _BOTH_TRIALS,
     "ours": [
         {},
         {_OURS + "failure_training.epochs": 15},

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_run import LENGTH, MODEL, V
 
+from banel_jax.algorithms.auto import AutoConfig, auto
 from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.algorithms.classifier import ClassifierConfig
 from banel_jax.algorithms.cuts import CutConfig, cut
@@ -131,6 +132,24 @@ ALGORITHMS = {
     ),
     "hedge": lambda: hedge(
         {name: ALGORITHMS[name]() for name in ("prior", "likeliest cut", "banel, other choices")}
+    ),
+    "auto": lambda: auto(
+        MODEL,
+        AutoConfig(
+            M,
+            BanelConfig(
+                M,
+                ratio_against="successes",
+                successes_needed=1,
+                success_training=FIT,
+                replay=0.5,
+                generator_training=FIT,
+                failure_training=FIT,
+                failure_weighting=0.5,
+                failure_rounds=ROUNDS,
+                distinct=True,
+            ),
+        ),
     ),
     "hedge, distinct": lambda: hedge(
         {name: ALGORITHMS[name]() for name in ("prior", "ladder", "policy gradient")},
