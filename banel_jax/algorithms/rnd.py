@@ -149,15 +149,22 @@ def one_hot(vocab_size: int) -> Observe:
 
 def vocab_size_of(model: SequenceModel, config: Any) -> int:
     """The config's `vocab_size`, or where that is 0 the model's; ValueError where it has none."""
-    known = model.settings
-    of_table = known[1] if isinstance(known, tuple) and known[:1] == ("table",) else 0
-    found = config.vocab_size or of_table or getattr(known, "vocab_size", 0)
+    found = config.vocab_size or _vocab_size(model.settings)
     if not found:
         name = f"{type(config).__name__}.vocab_size"
         raise ValueError(
             f"vocab_size=0, and the model's settings have none: give {name}, or observe"
         )
     return found
+
+
+def _vocab_size(settings: Any) -> int:
+    """0 where the settings have none; those of a prompt or of adapters hold the model's own."""
+    if not isinstance(settings, tuple):
+        return getattr(settings, "vocab_size", 0)
+    if settings[:1] == ("table",):
+        return settings[1]
+    return next((size for part in settings if (size := _vocab_size(part))), 0)
 
 
 def rnd_reward(
