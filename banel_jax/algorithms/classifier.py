@@ -13,7 +13,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from banel_jax import checks, training
-from banel_jax.algorithms.rnd import Mlp, Observe, vocab_size_of
+from banel_jax.algorithms.observing import Observe, vocab_size_of
+from banel_jax.algorithms.rnd import Mlp
 from banel_jax.failures import Failures
 from banel_jax.keys import portable
 from banel_jax.training import TrainingConfig

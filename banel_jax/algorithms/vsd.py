@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from banel_jax import checks, diagnostics, failures, sampling, scoring, training
 from banel_jax.algorithms.classifier import Classifier, ClassifierConfig, classifier
 from banel_jax.algorithms.gflownet import ROUNDING
-from banel_jax.algorithms.rnd import Observe
+from banel_jax.algorithms.observing import Observe
 from banel_jax.failures import Failures
 from banel_jax.keys import portable
 from banel_jax.training import TrainingConfig

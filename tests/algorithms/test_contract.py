@@ -18,10 +18,11 @@ from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_
 from banel_jax.algorithms.genetic import GeneticConfig, genetic
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
 from banel_jax.algorithms.hedge import HedgeConfig, hedge
+from banel_jax.algorithms.observing import one_hot
 from banel_jax.algorithms.policy_gradient import PolicyGradientConfig, policy_gradient
 from banel_jax.algorithms.prior_sampling import prior_sampling
 from banel_jax.algorithms.pseudo_count import PseudoCountConfig, pseudo_count
-from banel_jax.algorithms.rnd import RndConfig, one_hot, rnd
+from banel_jax.algorithms.rnd import RndConfig, rnd
 from banel_jax.algorithms.sequential_filtering import (
     SequentialFilteringConfig,
     sequential_filtering,

@@ -11,6 +11,7 @@ import optax
 import pytest
 from tiny_run import LENGTH, MODEL, PRIOR, M, V, same
 
+from banel_jax.algorithms.observing import one_hot, vocab_size_of
 from banel_jax.algorithms.policy_gradient import (
     IntrinsicReward,
     PolicyGradientConfig,
@@ -23,15 +24,7 @@ from banel_jax.algorithms.pseudo_count import (
     pseudo_count,
     pseudo_count_reward,
 )
-from banel_jax.algorithms.rnd import (
-    Moments,
-    RndConfig,
-    no_rows,
-    one_hot,
-    rnd,
-    rnd_reward,
-    vocab_size_of,
-)
+from banel_jax.algorithms.rnd import Moments, RndConfig, no_rows, rnd, rnd_reward
 from banel_jax.models.table import table
 from banel_jax.models.transformer import TransformerConfig, transformer
 from banel_jax.runs import naming
@@ -400,6 +393,10 @@ def test_the_one_hot_observation_knows_the_vocabulary_of_a_model_or_asks_for_it(
         rnd_reward(MODEL, config)
     rnd_reward(MODEL, config, observe=one_hot(V))
     assert vocab_size_of(table(7, 2), config) == 7 and vocab_size_of(table(7, 2), TINY_RND) == V
+    # Of a prompted model, and of adapters over one.
+    inner = (table(7, 2).settings, None, (1, 2))
+    for settings in (inner, ("lora", object(), 123, inner)):
+        assert vocab_size_of(MODEL._replace(settings=settings), config) == 7
 
 
 def test_pseudo_counts_by_hand():

@@ -10,7 +10,7 @@ from enumeration import ALL, EVERY, TABLE, N, V, sequences, table_params, table_
 
 from banel_jax import scoring
 from banel_jax.algorithms.classifier import ClassifierConfig, classifier
-from banel_jax.algorithms.rnd import one_hot
+from banel_jax.algorithms.observing import one_hot
 from banel_jax.algorithms.vsd import VsdConfig, search_loss, vsd
 from banel_jax.failures import Failures
 from banel_jax.training import TrainingConfig
