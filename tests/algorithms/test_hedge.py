@@ -224,6 +224,13 @@ def test_of_equal_candidates_one_is_paid_for_while_there_are_others():
     assert number[True] > number[False]
 
 
+def test_equal_arms_propose_different_candidates():
+    algorithm = hedge({"a": MAKE["prior"](), "b": MAKE["prior"]()})
+    _, asked = algorithm.ask(jax.random.key(1), algorithm.init(jax.random.key(0), PRIOR))
+    one, other = np.asarray(asked.proposed.tokens)
+    assert not np.array_equal(one, other)
+
+
 def test_arms_may_start_from_different_parameters():
     arms = {"a": starting_at(MAKE["prior"](), "wide"), "b": starting_at(MAKE["prior"](), "prior")}
     algorithm = hedge(arms)
