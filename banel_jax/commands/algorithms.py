@@ -9,6 +9,7 @@ import jax
 from banel_jax import checks
 from banel_jax.algorithms.auto import AutoConfig, auto
 from banel_jax.algorithms.banel import BanelConfig, banel
+from banel_jax.algorithms.cuts import CutConfig, cut
 from banel_jax.algorithms.expert_iteration import ExpertIterationConfig, expert_iteration
 from banel_jax.algorithms.genetic import GeneticConfig, genetic
 from banel_jax.algorithms.gflownet import GFlowNetConfig, gflownet
@@ -51,6 +52,7 @@ KINDS: dict[str, tuple[Any, Any]] = {
         PriorSamplingConfig,
         lambda model, config: prior_sampling(model, config.num_candidates),
     ),
+    "cut": (CutConfig, cut),
     "sequential_filtering": (SequentialFilteringConfig, sequential_filtering),
 }
 

@@ -60,6 +60,7 @@ class What:
         "genetic",
         "gflownet",
         "prior_sampling",
+        "cut",
         "sequential_filtering",
     ] = "banel"
     set: tuple[str, ...] = ()
