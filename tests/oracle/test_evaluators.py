@@ -59,6 +59,13 @@ def test_rewards_are_those_of_the_rows(way, batch_size):
     assert outcomes == [Answer(float(row % 2)) for row in range(10)]
 
 
+@pytest.mark.parametrize("way", [in_place, threads, with_pool, awaited])
+def test_one_evaluator_serves_one_run_after_another(way):
+    evaluator = way(odd)
+    for _ in range(3):
+        assert evaluated(evaluator, 4) == [Answer(0), Answer(1), Answer(0), Answer(1)]
+
+
 @pytest.mark.parametrize("way", [threads, with_pool, awaited])
 def test_whatever_a_function_does_costs_its_own_row(way):
     check_various(evaluated(way(various), 6))

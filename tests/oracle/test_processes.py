@@ -45,7 +45,9 @@ def until(happened):
 
 def test_rewards_are_those_of_the_rows():
     for fn in (worker_functions.odd, "worker_functions:odd"):
-        assert evaluated(processes(fn, 2), 5, batch_size=2) == [Answer(n % 2) for n in range(5)]
+        evaluator = processes(fn, 2)
+        for _ in range(2):  # one run after another
+            assert evaluated(evaluator, 5, batch_size=2) == [Answer(n % 2) for n in range(5)]
     with_text = [Answer(n % 2, f"text {n}") for n in range(2)]
     assert evaluated(processes(worker_functions.with_rows, 1), 2) == with_text
     assert evaluated(processes(each(worker_functions.one), 1), 2) == [Answer(0), Answer(1)]

@@ -33,11 +33,8 @@ class asynchronous:
         self.fn, self.workers = fn, check_workers(workers)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: dict[Future, asyncio.Task] = {}  # of the loop's thread
-        self._closed = False
 
     def submit(self, call: Call) -> Future:
-        if self._closed:
-            raise RuntimeError("this evaluator was closed; make a new one")
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             run = self._loop.run_forever
@@ -72,20 +69,20 @@ class asynchronous:
             task.cancel()
 
     def close(self) -> None:
-        self._closed = True
-        if self._loop is not None and self._thread.is_alive():
-            ended = asyncio.run_coroutine_threadsafe(self._end_all(), self._loop)
+        loop, self._loop = self._loop, None  # another run may begin with it
+        if loop is not None and self._thread.is_alive():
+            ended = asyncio.run_coroutine_threadsafe(self._end_all(loop), loop)
             try:
                 ended.result(PATIENCE)
             except TimeoutError:
                 return  # the thread is a daemon
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            loop.call_soon_threadsafe(loop.stop)
             self._thread.join(PATIENCE)
             if not self._thread.is_alive():
-                self._loop.close()
+                loop.close()
 
-    async def _end_all(self) -> None:
-        tasks = list(self._tasks.values())
+    async def _end_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        tasks = [task for task in list(self._tasks.values()) if task.get_loop() is loop]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

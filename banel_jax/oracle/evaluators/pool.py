@@ -54,33 +54,33 @@ class Pool:
     def __init__(self, workers: int, make: Callable[[], Worker]):
         self.workers = check_workers(workers)
         self._make = make
-        self._calls: queue.SimpleQueue[tuple[Future, Call] | None] = queue.SimpleQueue()
         self._lock = threading.RLock()
         self._at_work: dict[Future, Worker] = {}
+        self._empty()
+
+    def _empty(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future, Call] | None] = queue.SimpleQueue()
         self._open: set[Future] = set()
         self._threads: list[threading.Thread] = []
         self._all: list[Worker] = []
-        self._closed = False
 
     def submit(self, call: Call) -> Future:
         future = Timed()
         with self._lock:
-            if self._closed:
-                raise RuntimeError("this evaluator was closed; make a new one")
             self._open.add(future)
             if len(self._open) > len(self._threads) < self.workers:
-                name = f"oracle-{len(self._threads)}"
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                name, mine = f"oracle-{len(self._threads)}", (self._calls, self._all)
+                thread = threading.Thread(target=self._run, name=name, args=mine, daemon=True)
                 self._threads.append(thread)
                 thread.start()
-        self._calls.put((future, call))
+            self._calls.put((future, call))
         return future
 
-    def _run(self) -> None:
+    def _run(self, calls: queue.SimpleQueue, workers: list[Worker]) -> None:
         worker = self._make()
         with self._lock:
-            self._all.append(worker)
-        while (item := self._calls.get()) is not None:
+            workers.append(worker)
+        while (item := calls.get()) is not None:
             future, call = item
             with self._lock:
                 self._at_work[future] = worker
@@ -105,15 +105,16 @@ class Pool:
 
     def close(self) -> None:
         with self._lock:
-            self._closed = True
-            futures = list(self._open)
-            threads = list(self._threads)
+            futures, threads, calls, workers = (
+                list(self._open), self._threads, self._calls, self._all
+            )  # fmt: skip
+            self._empty()  # another run may begin with it
         for future in futures:
             self.end(future)
         for _ in threads:
-            self._calls.put(None)
+            calls.put(None)
         if self.can_end == "yes":
             for thread in threads:
                 thread.join(PATIENCE)
-            for worker in self._all:
+            for worker in workers:
                 worker.end()

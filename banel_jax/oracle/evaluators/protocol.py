@@ -36,7 +36,8 @@ class Evaluator(Protocol):
         """Ends the work for a future now, with the worker and its children."""
 
     def close(self) -> None:
-        """Ends all workers: in order where they are idle, now where they are at work."""
+        """Ends all workers: in order where they are idle, now where they are at work. Another run
+        may begin with the evaluator afterwards."""
 
 
 def gives_each(fn: Callable) -> bool:
