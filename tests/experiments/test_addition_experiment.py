@@ -227,7 +227,9 @@ def test_every_method_asks_for_as_many_evaluations():
         algorithm = method.build(settings, networks)
         model = networks.model(0.0)
         params = jax.eval_shape(model.init, jax.random.key(0))
-        state = jax.eval_shape(algorithm.init, jax.random.key(0), params)
+        both = {"prior": params, "broadened": params}
+        start = both if method.base(settings) == "both" else params
+        state = jax.eval_shape(algorithm.init, jax.random.key(0), start)
         candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
         assert candidates.tokens.shape == (250, LENGTH), name
         if method.control:

@@ -318,7 +318,7 @@ def test_every_method_is_built_asks_for_m_and_works(name):
     always = {"broadened": "broadened", "hedge": "both"}
     assert base == always.get(name, "prior")
     ours = dataclasses.replace(SMOKE.settings, ours_base="broadened")
-    wide = {"ours", "ours_f1", "ours_by_prior", "filtering", "both_sides", "success_only"}
+    wide = {"ours", "ours_f1", "ours_by_prior", "filtering", "both_sides", "success_only", "auto"}
     assert method.base(ours) == always.get(name, "broadened" if name in wide else "prior")
 
 
