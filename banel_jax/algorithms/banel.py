@@ -237,14 +237,14 @@ class _Banel:
         c = self.config
         use = sampling.found(state.batch).astype(jnp.float32)
         use = use.at[: c.num_candidates].multiply(1 - c.drop_successes * rewards)
-        batch, again = state.batch, jax.random.fold_in(key, 1)
+        batch, met, idle = state.batch, state.successes, self._first(state)
         if c.replay:
-            batch, use = successes.replayed(again, batch, use, state.successes, c.replay)
-        too_few = jnp.sum(rewards) < c.fall_back * state.most_successes
-        stay = self._first(state) | too_few | ~jnp.any(use > 0)
+            batch, use = successes.replayed(jax.random.fold_in(key, 1), batch, use, met, c.replay)
+            idle &= ~jnp.any(met.there())
+        idle |= jnp.sum(rewards) < c.fall_back * state.most_successes
         start = state.base if c.reset_generator else state.generator
         return jax.lax.cond(
-            stay,
+            idle | ~jnp.any(use > 0),
             lambda: best if c.fall_back else state.generator,
             lambda: self.fit_generator(key, start, batch, use, None)[0],
         )
