@@ -56,7 +56,8 @@ class BanelConfig:
       successes_needed: different successes from which on there is a success model.
       success_mix: share of the base in it, so that it is never a list of what was seen.
       replay: share of what is distilled that is successes met, in turn and each as often as the
-        others, once there is one, be it in the first round. At f = 1 and a replay of 1 this is expert iteration.
+        others, once there is one, be it in the first round. At f = 1 and a replay of 1 this is
+        expert iteration.
       past_filters: how many earlier filters stay in force beside the newest.
 
     Raises:
