@@ -93,9 +93,9 @@ def both_sides(settings: Settings) -> BanelConfig:
 
 
 def _auto(settings, networks):
-    parts = dict(both_sides=both_sides(settings), cut=sized(settings.cut, settings))
+    config = AutoConfig(settings.num_candidates, settings.both_sides, settings.cut)  # sizes them
     failure_model = networks.failure_model or networks.model(settings.ours_failure_dropout)
-    return auto(networks.model(0.0), AutoConfig(settings.num_candidates, **parts), failure_model)
+    return auto(networks.model(0.0), config, failure_model)
 
 
 def _success_only(settings):

@@ -1,6 +1,7 @@
 """What algorithms compute: forward passes of the sequence model, and of other networks."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 
@@ -58,17 +59,16 @@ def of_free_arms(settings, metrics):
     return sampling(settings, metrics) * (2 + 2 * settings.cut.filter_factor)
 
 
-def of_hedge(setting, settings, metrics):
+def of_hedge(setting, settings, metrics, arms=("ours", "ours_broadened")):
+    """Of free proposals, and of arms that are Algorithm 2 with a setting."""
     total = of_free_arms(settings, metrics)
-    for arm in ("ours", "ours_broadened"):
+    for arm in arms:
         own = {n.removeprefix(f"{arm}_"): x for n, x in metrics.items() if n.startswith(f"{arm}_")}
         total += of_banel(setting, settings, metrics | own)
     return total
 
 
-def of_auto(setting, settings, metrics):
-    own = {n.removeprefix("both_sides_"): x for n, x in metrics.items() if "both_sides_" in n}
-    return of_free_arms(settings, metrics) + of_banel(setting, settings, metrics | own)
+of_auto = partial(of_hedge, arms=("both_sides",))
 
 
 def of_policy(name, settings, metrics, extra=0.0):
