@@ -66,12 +66,15 @@ class SequenceModel(NamedTuple):
         ancestral sampling and its log-likelihood at that temperature.
       settings: what determines the functions (a frozen dataclass, say), for a run's record;
         a run is not resumed with others. None says nothing of them.
+      takes_low_rank: whether `log_prob` takes `models.low_rank.LowRank` in place of kernels, so
+        that a gradient in adapters needs none in what they adapt.
     """
 
     init: Callable[[Key], Params]
     log_prob: LogProb
     sample: Sample
     settings: Hashable = None
+    takes_low_rank: bool = False
 
 
 class Evidence(NamedTuple):

@@ -7,10 +7,9 @@ instead. `lora_algorithm` keeps the closed-over base in references, which JAX ha
 program as arguments, so that one copy serves every model, program and seed and none is baked in.
 """
 
-import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,47 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax import checks
+from banel_jax.models.lora_config import LoraConfig
+from banel_jax.models.low_rank import LowRank
 from banel_jax.parallel import num_devices
 from banel_jax.types import Algorithm, Params, SequenceModel
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    """Settings of the adapters.
-
-    Attributes:
-      rank: of each adapter; 0 is the base itself, with nothing to train.
-      alpha: an adapter's product counts alpha / rank.
-      targets: a regular expression, searched for in the path of each parameter, such as
-        `block_0/qkv/kernel`; those it finds are adapted.
-      exclude: likewise, those that are not; by default embeddings and the head. Empty for none.
-    """
-
-    rank: int = 8
-    alpha: float = 16.0
-    targets: str = r"(^|/)kernel$"
-    exclude: str = r"embed|(^|/)(lm_)?head/"
-
-    def __post_init__(self):
-        checks.fields(self)
-        checks.integers(self, "rank", at_least=0)
-        checks.reals(self, "alpha", above=0)
-        for name in ("targets", "exclude"):
-            try:
-                re.compile(getattr(self, name))
-            except (re.error, TypeError) as error:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is no regular expression ({error})"
-                ) from error
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / max(self.rank, 1)
-
-    def adapts(self, path: str) -> bool:
-        excluded = self.exclude and re.search(self.exclude, path)
-        return bool(re.search(self.targets, path)) and not excluded
 
 
 class Adapter(NamedTuple):
@@ -92,6 +54,8 @@ def lora(model: SequenceModel, base_params: Params, config: LoraConfig) -> Seque
     def full(params):
         return merge(jax.lax.stop_gradient(base_params), params, config)
 
+    scored = partial(_beside, base_params, config=config) if model.takes_low_rank else full
+
     def init(key):
         keys = jax.random.split(key, len(kernels))
         return {
@@ -101,13 +65,14 @@ def lora(model: SequenceModel, base_params: Params, config: LoraConfig) -> Seque
 
     def log_prob(params, sequence, *, temperature=1.0, dropout_key=None):
         return model.log_prob(
-            full(params), sequence, temperature=temperature, dropout_key=dropout_key
+            scored(params), sequence, temperature=temperature, dropout_key=dropout_key
         )
 
     def sample(key, params, *, temperature=1.0):
         return model.sample(key, full(params), temperature=temperature)
 
     settings = ("lora", config, _checksum(base_params), model.settings)
+    settings += ("low rank",) if model.takes_low_rank else ()  # other roundings
     return SequenceModel(init, log_prob, sample, settings)
 
 
@@ -119,6 +84,29 @@ def merge(base_params: Params, adapters: Adapters, config: LoraConfig) -> Params
     Raises:
       ValueError: if the adapters are not this base's, or not of `config.rank`.
     """
+    return _map_adapted(partial(_merged, config), base_params, adapters, config)
+
+
+def _beside(base_params, adapters, config):
+    """As `merge`, with each adapter beside its kernel for a model that takes `LowRank`."""
+
+    def beside(path, leaf, adapter):
+        # A sampler draws from what was merged, so what its type would round is merged here too.
+        if leaf.dtype != jnp.float32 or not path.endswith("/kernel"):
+            return _merged(config, path, leaf, adapter)
+        return LowRank(leaf, adapter.a, config.scale * adapter.b)
+
+    return _map_adapted(beside, jax.lax.stop_gradient(base_params), adapters, config)
+
+
+def _merged(config, path, leaf, adapter):
+    # Likelihood ratios are small differences of large numbers: float32 on every device.
+    product = jnp.matmul(adapter.a, adapter.b, precision="highest")
+    return (leaf + config.scale * product).astype(leaf.dtype)
+
+
+def _map_adapted(function, base_params, adapters, config):
+    """The parameters with function(path, kernel, adapter) in place of what is adapted."""
     foreign = set(adapters) ^ set(targets(base_params, config))
     if foreign:
         raise ValueError(
@@ -126,7 +114,7 @@ def merge(base_params: Params, adapters: Adapters, config: LoraConfig) -> Params
             "that they were made with"
         )
 
-    def merged(path, leaf):
+    def at(path, leaf):
         adapter = adapters.get(_name(path))
         if adapter is None:
             return leaf
@@ -135,11 +123,9 @@ def merge(base_params: Params, adapters: Adapters, config: LoraConfig) -> Params
                 f"rank={config.rank}, but the adapter of {_name(path)} has rank "
                 f"{adapter.a.shape[-1]}; take the settings that it was made with"
             )
-        # Likelihood ratios are small differences of large numbers: float32 on every device.
-        product = jnp.matmul(adapter.a, adapter.b, precision="highest")
-        return (leaf + config.scale * product).astype(leaf.dtype)
+        return function(_name(path), leaf, adapter)
 
-    return jax.tree_util.tree_map_with_path(merged, base_params)
+    return jax.tree_util.tree_map_with_path(at, base_params)
 
 
 def targets(base_params: Params, config: LoraConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from banel_jax.models import low_rank
 from banel_jax.models.language.attention import attention, attention_in_blocks, frequencies, rotate
 from banel_jax.models.language.decoder_config import DecoderConfig
 
@@ -40,6 +41,8 @@ class Layer(nn.Module):
             dtype=c.dtype,
             param_dtype=c.param_dtype,
             precision=c.precision,
+            dot_general=low_rank.dot_general,
+            promote_dtype=low_rank.promote_dtype,
             kernel_init=nn.initializers.normal(0.02),
         )
         self.attention_norm = _norm(c)
@@ -104,7 +107,8 @@ class Decoder(nn.Module):
         self.head = self.embedding if c.tied else table("head", c.vocab_size)
         if c.positions == "learned":
             self.position_table = table("position_table", c.context)
-        self.layers = self.param("layers", partial(_init_layers, c))
+        made = self.variables.get("params", {}).get("layers")  # flax refuses kernels with adapters
+        self.layers = self.param("layers", partial(_init_layers, c)) if made is None else made
         self.final_norm = _norm(c)
 
     def __call__(self, tokens):

@@ -107,7 +107,7 @@ def network(
 
     def prepare(params):
         # Once here instead of in every step. Norms and biases stay as they are.
-        small = lambda path: path[-1].key in ("scale", "bias")
+        small = lambda path: getattr(path[-1], "key", "") in ("scale", "bias")
         cast = lambda path, x: x if small(path) else x.astype(config.dtype)
         params = jax.tree_util.tree_map_with_path(cast, params)
         tokens, mask = jnp.asarray(prompt.tokens), jnp.asarray(prompt.mask)
@@ -226,12 +226,13 @@ def complete_greedily(
 
 def _model(config, response, prompt):
     _check_room(config, response, prompt)
-    return autoregressive.sequence_model(
+    model = autoregressive.sequence_model(
         network(config, response, prompt),
         config.vocab_size,
         response.max_new_tokens,
         response.eos_tokens,
     )
+    return model._replace(takes_low_rank=True)
 
 
 def _check_room(config, response, prompt):
