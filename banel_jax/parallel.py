@@ -1,6 +1,6 @@
 """Work on sequences, spread over the devices of the mesh in force."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
 DATA = "data"
+LARGE_BYTES = 16_000_000  # of weights: beyond a CPU's caches, so read from memory for each chunk
 
 
 def data_mesh(devices=None) -> jax.sharding.Mesh:
@@ -26,6 +27,17 @@ def num_devices() -> int:
     mesh = jax.sharding.get_abstract_mesh()
     sizes, types = dict(mesh.shape), dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
     return sizes[DATA] if types.get(DATA) == AxisType.Auto else 1
+
+
+def large(params: Any, closed_over: Callable[[], Sequence[Any]] = tuple) -> bool:
+    """Whether a model's weights are beyond the caches.
+
+    Args:
+      params: of the model.
+      closed_over: gives the arrays that its functions close over, such as the base of adapters.
+    """
+    size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
+    return size(params) > LARGE_BYTES or size(closed_over()) > LARGE_BYTES
 
 
 def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: int) -> Any:

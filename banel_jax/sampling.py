@@ -8,14 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from banel_jax.keys import portable
-from banel_jax.parallel import map_sequences
+from banel_jax.parallel import large, map_sequences
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
 # Tuned on CPU: what attention reads of a chunk's cache goes with its size times length^2, and
 # should stay near the core; short sequences want as many rows to a matrix product as they get.
 READ_PER_CHUNK = {"cpu": 400_000}
-# Weights beyond the caches are read from memory in each step, for as many rows as there are.
-LARGE_BYTES, LARGE_ROWS = 16_000_000, 64
+LARGE_ROWS = 64  # at least, of a model whose weights are beyond the caches
 
 LADDER = (0.5, 0.7, 1.0, 1.5, 2.0, 3.0)  # temperatures of the control that costs nothing
 
@@ -30,8 +29,7 @@ def default_chunk_size(length: int, weights: Any = ()) -> int:
     read = READ_PER_CHUNK.get(jax.default_backend())
     if not read:
         return 512
-    large = sum(x.nbytes for x in jax.tree.leaves(weights)) > LARGE_BYTES
-    return max(LARGE_ROWS if large else 8, min(256, read // length**2))
+    return max(LARGE_ROWS if large(weights) else 8, min(256, read // length**2))
 
 
 @partial(jax.jit, static_argnames=("model", "n", "chunk_size"))

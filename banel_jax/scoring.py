@@ -8,17 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from banel_jax.parallel import map_sequences
+from banel_jax.parallel import large, map_sequences
 from banel_jax.types import Params, SequenceModel, Sequences
 
 # On CPU a chunk whose activations stay in cache is several times faster than a large one.
-TOKENS_PER_CHUNK = {"cpu": 1024}
+# Weights beyond it are read anew for each chunk, and so is what a prompt's tokens cost.
+TOKENS_PER_CHUNK, LARGE_TOKENS = {"cpu": 1024}, {"cpu": 4096}
 
 
-def default_chunk_size(length: int) -> int:
-    """How many sequences of `length` tokens to score at a time on the default backend."""
-    tokens = TOKENS_PER_CHUNK.get(jax.default_backend(), 131072)
+def default_chunk_size(length: int, is_large: bool = False) -> int:
+    """How many sequences of `length` tokens to score at a time on the default backend.
+
+    Args:
+      length: of a sequence, in tokens.
+      is_large: whether the model's weights are beyond the caches (`parallel.large`).
+    """
+    tokens = (LARGE_TOKENS if is_large else TOKENS_PER_CHUNK).get(jax.default_backend(), 131072)
     return max(1, tokens // length)
+
+
+def chunk_size_of(model: SequenceModel, params: Params, sequences: Sequences) -> int:
+    """The default for these sequences [n, length] and what the model reads to score them."""
+    n, length = sequences.tokens.shape
+    small = default_chunk_size(length)
+    if n <= small:
+        return small
+    one = jax.tree.map(lambda x: x[0], sequences)
+    closed_over = lambda: jax.make_jaxpr(model.log_prob)(params, one).consts
+    return default_chunk_size(length, large(params, closed_over))
 
 
 @partial(jax.jit, static_argnames=("model", "chunk_size", "length_normalised"))
@@ -46,7 +63,7 @@ def log_likelihood(
     """
     score = lambda replicated, x: model.log_prob(replicated[0], x, **replicated[1])
     tempered = {} if temperature is None else {"temperature": temperature}
-    chunk_size = chunk_size or default_chunk_size(sequences.tokens.shape[-1])
+    chunk_size = chunk_size or chunk_size_of(model, params, sequences)
     scores = map_sequences(score, (params, tempered), sequences, chunk_size).astype(jnp.float32)
     return normalise_length(scores, sequences) if length_normalised else scores
 

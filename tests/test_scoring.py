@@ -73,6 +73,22 @@ def test_default_chunks_hold_at_least_one_sequence():
     assert scoring.default_chunk_size(32) >= scoring.default_chunk_size(196) > 1
 
 
+def test_weights_beyond_the_caches_are_read_for_more_sequences_closed_over_or_not():
+    rows = Sequences(jnp.zeros((500, 64), jnp.int32), jnp.ones((500, 64), bool))
+    kernel = jnp.zeros((2100, 2100))
+
+    def size(params, weights=lambda params: params):
+        log_prob = lambda params, sequence: weights(params).sum() * sequence.tokens.sum()
+        model = SequenceModel(None, log_prob, None)
+        traced = jax.jit(lambda *args: jnp.int32(scoring.chunk_size_of(model, *args)))
+        return int(traced(params, rows))
+
+    small, many = scoring.default_chunk_size(64), scoring.default_chunk_size(64, True)
+    assert many > small or jax.default_backend() != "cpu"
+    assert size(kernel[:2]) == small
+    assert size(kernel) == size(kernel[:2], lambda params: kernel) == many
+
+
 def test_scores_inside_jit_grad_and_vmap(params, sequences):
     total = lambda p: jnp.sum(scoring.log_likelihood(MODEL, p, sequences, 4))
     plain = lambda p: sum(

@@ -52,7 +52,7 @@ def weighted_gradient(model, params, sequences, weights, key, micro_batch_size):
 
     def on_device(params, batch):
         n = batch[1].shape[0]
-        limit = micro_batch_size or scoring.default_chunk_size(batch[0].tokens.shape[-1])
+        limit = micro_batch_size or scoring.chunk_size_of(model, params, batch[0])
         size = max(d for d in range(1, min(n, limit) + 1) if n % d == 0)
         if size == n:
             return gradient(params, batch)

@@ -66,9 +66,7 @@ def test_scores_and_gradients_are_those_of_merged_adapters(remat):
     model, base = model_of(config), base_of()
     adapters, adapted = adapters_of(base), lora(model, base, CONFIG)
     drawn, log_probs = sampling.sample(adapted, jax.random.key(2), adapters, 20)
-    np.testing.assert_allclose(
-        scoring.log_likelihood(adapted, adapters, drawn), log_probs, **CLOSE
-    )
+    np.testing.assert_allclose(scoring.log_likelihood(adapted, adapters, drawn), log_probs, **CLOSE)
     merged = lambda a: mean_log_prob(model, drawn)(merge(base, a, CONFIG))
     expected, expected_gradient = jax.value_and_grad(merged)(adapters)
     found, gradient = jax.value_and_grad(mean_log_prob(adapted, drawn))(adapters)
@@ -102,6 +100,4 @@ def test_tables_are_adapted_by_merging():
     adapters = random_like(adapted.init(jax.random.key(0)), 1)
     drawn, log_probs = sampling.sample(adapted, jax.random.key(2), adapters, 20)
     assert "embedding" in adapters
-    np.testing.assert_allclose(
-        scoring.log_likelihood(adapted, adapters, drawn), log_probs, **CLOSE
-    )
+    np.testing.assert_allclose(scoring.log_likelihood(adapted, adapters, drawn), log_probs, **CLOSE)
