@@ -29,6 +29,8 @@ def test_a_copy_is_what_equals_an_earlier_row():
     found = diagnostics.copies(sequences(rows))
     np.testing.assert_array_equal(found, [False, False, True, False, True, True])
     np.testing.assert_array_equal(diagnostics.first_equal(sequences(rows)), [0, 1, 0, 3, 0, 1])
+    beside = diagnostics.copies(sequences(rows), sequences([[0, 1], [1, 1]]))
+    np.testing.assert_array_equal(beside, [False, True, True, False, True, True])
 
 
 def test_what_is_masked_tells_no_sequences_apart_but_the_mask_does():

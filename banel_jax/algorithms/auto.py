@@ -24,13 +24,14 @@ from banel_jax.types import Algorithm, SequenceModel
 BOTH_SIDES = BanelConfig(
     filter_factor=4.0,
     ratio_against="successes",
-    replay=0.5,
+    replay=1.0,
     failure_rounds=30,
     failure_weighting=0.5,
     failure_training=TrainingConfig(epochs=5, learning_rate=5e-4),
     num_distilled=1000,
     generator_training=TrainingConfig(epochs=4, learning_rate=2e-3, decay_steps=80),
     distinct=True,
+    prefer_new=True,
 )
 
 

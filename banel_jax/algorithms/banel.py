@@ -53,8 +53,7 @@ def banel(
     c, failure_model = config, failure_model or model
     brought = {"fit_generator": fit_generator, "fit_failure_model": fit_failure_model}
     brought["fit_success_model"] = fit_success_model
-    against = "base" if c.ratio_against == "successes" else c.ratio_against
-    ranking = Ranking(failure_model, c.kappa, c.length_normalised, against)
+    ranking = Ranking(failure_model, c.kappa, c.length_normalised, c.numerator)
     steps = _Banel(
         model=model,
         config=c,
@@ -115,8 +114,9 @@ class _Banel:
         )
         ratios = self._newest_log_ratio(state, proposals)
         indices, threshold, log_share = region.accept(
-            select_key, ratios, proposals.sequences, c.distilled, ~self._first(state)
-        )
+            select_key, ratios, proposals.sequences, c.distilled, ~self._first(state),
+            state.paid() if c.prefer_new else None,
+        )  # fmt: skip
         batch = jax.tree.map(lambda x: x[indices], proposals.sequences)
         weights = None if region.alone else ratios
         rejected = log_share if region.rejects else 0.0

@@ -35,6 +35,8 @@ class BanelConfig:
         oracle is not paid twice for one sequence while there are others that passed, and the
         generator cannot narrow to a few. Likelihoods of the filtered distribution are those of
         the threshold that this sets, copies counted for what they are.
+      prefer_new: what was paid for before comes last as well, as far as it is kept
+        (`failure_rounds`, `replay_size`); needs `distinct`.
       fall_back: a round that meets less than this share of the successes of the best one so far is
         not distilled, and the generator goes back to the one whose proposals were the best, so
         that a gain is not lost again; 0, as published, to distil every round.
@@ -79,6 +81,7 @@ class BanelConfig:
     )
     reset_generator: bool = True
     distinct: bool = False
+    prefer_new: bool = False
     fall_back: float = 0.0
     drop_successes: bool = False
     failure_training: TrainingConfig = field(
@@ -114,6 +117,8 @@ class BanelConfig:
             raise ValueError(
                 f"distinct=True needs rejection=best: {self.rejection} ranks no proposals"
             )
+        if self.prefer_new and not self.distinct:
+            raise ValueError("prefer_new=True needs distinct=True")
         fit = self.generator_training
         steps = fit.epochs * math.ceil(self.distilled / fit.batch_size)
         if fit.decay_steps and fit.decay_steps < steps:
@@ -144,6 +149,11 @@ class BanelConfig:
     @property
     def models_successes(self) -> bool:
         return self.ratio_against == "successes"
+
+    @property
+    def numerator(self) -> Literal["base", "generator", "nothing"]:
+        """Of the ratio until there is a success."""
+        return "base" if self.ratio_against == "successes" else self.ratio_against
 
     @property
     def keeps_successes(self) -> bool:

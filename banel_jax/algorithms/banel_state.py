@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -43,3 +45,9 @@ class State:
     threshold: Float[Array, ""]
     log_normaliser: Float[Array, ""]
     report: dict[str, Array]
+
+    def paid(self) -> Sequences:
+        """What was paid for, as far as it is kept, beside empty rows."""
+        kept = [self.failures.sequences]  # of each round all that was asked
+        kept += [self.successes.sequences] if self.successes is not None else []
+        return jax.tree.map(lambda *x: jnp.concatenate(x), *kept)

@@ -54,6 +54,7 @@ class Region:
         sequences: Sequences,
         num_accepted: int,
         ranked: Bool[Array, ""],
+        paid: Sequences | None = None,
     ) -> Accepted:
         """Chooses among n proposals.
 
@@ -64,6 +65,7 @@ class Region:
           num_accepted: m, static.
           ranked: False before the first failures, when all ratios are 0: proposals are then
             accepted in the order in which they were drawn.
+          paid: [k], what was paid for before, in rows that are not empty.
         """
         raise NotImplementedError
 
@@ -86,18 +88,19 @@ class Best(Region):
     smaller index, the first of those accepted would not be a fair sample.
 
     Attributes:
-      distinct: copies of a proposal come last, and are paid for after what else passed.
+      distinct: copies of a proposal, and of what was paid for where that is given, come last and
+        are paid for after what else passed.
     """
 
     distinct: bool = False
 
-    def accept(self, key, log_ratios, sequences, num_accepted, ranked):
+    def accept(self, key, log_ratios, sequences, num_accepted, ranked, paid=None):
         chance = None
         if key is not None:
             chance = jax.random.uniform(key, log_ratios.shape, jnp.float32)
             chance = jnp.where(ranked, chance, 0.0)
         if self.distinct:
-            copy = diagnostics.copies(sequences)
+            copy = diagnostics.copies(sequences, paid)
             last = jnp.where(copy, LAST, log_ratios)
             indices, threshold, _ = best(last, num_accepted, chance)
             indices = indices[jnp.argsort(copy[indices], stable=True)]
@@ -121,7 +124,7 @@ class Threshold(Region):
     threshold: float
     alone: ClassVar[bool] = True
 
-    def accept(self, key, log_ratios, sequences, num_accepted, ranked):
+    def accept(self, key, log_ratios, sequences, num_accepted, ranked, paid=None):
         threshold = jnp.where(ranked, jnp.float32(self.threshold), -jnp.inf)
         indices, share = above(log_ratios, threshold, num_accepted)
         return Accepted(indices, threshold, jnp.log(share))
@@ -133,7 +136,7 @@ class Importance(Region):
 
     rejects: ClassVar[bool] = False
 
-    def accept(self, key, log_ratios, sequences, num_accepted, ranked):
+    def accept(self, key, log_ratios, sequences, num_accepted, ranked, paid=None):
         # Equal weights choose nothing: then what was drawn is taken in order, once each.
         in_order = jnp.arange(num_accepted)
         indices = jnp.where(ranked, resample(key, log_ratios, num_accepted), in_order)

@@ -15,6 +15,8 @@ NAMES = (
 )  # fmt: skip
 SAMPLED = ("prior", "ladder", "broadened")  # what learns nothing
 OWN_BASE = (*SAMPLED, "hedge_free", "hedge")  # what starts where its name or its arms say
+# What has no search of its own: another's settings, without the failures or as a part.
+SEARCHED_AS = {"success_only": "both_sides", "auto": "both_sides"}
 OURS = ("banel", "ours", "success_only", "both_sides", "hedge", "auto", "filtering")
 
 

@@ -145,7 +145,8 @@ def chosen(config: Config, task: str) -> dict[str, dict[str, Any]]:
     lines = report.read_json_lines(file_of(config, on))
     how, trial = searched(config, on), trial_of(config, on)
     found = {}
-    for name, trials in trials_of(on, config.chosen).items():
+    searched_as = [methods.SEARCHED_AS.get(name, name) for name in config.chosen]
+    for name, trials in trials_of(on, searched_as).items():
         tried = [
             (search.with_fields(trial, {"algorithms": (name,), **changes}), changes)
             for changes in trials
@@ -160,7 +161,8 @@ def chosen(config: Config, task: str) -> dict[str, dict[str, Any]]:
             found[name] = {
                 path.removeprefix("settings."): value for path, value in best["changes"].items()
             }
-    return found
+    names = zip(config.chosen, searched_as, strict=True)
+    return {name: found[other] for name, other in names if other in found}
 
 
 def _median(values: Sequence[float | None]) -> float:

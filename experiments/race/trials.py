@@ -14,16 +14,15 @@ NUMBER = 5  # trials of each method, the first of them its defaults
 FACTORS = (0.1, 0.3, 3.0, 10.0)  # of a learning rate
 _SETTINGS = "settings."
 _OURS = _SETTINGS + "ours."
-_EXPERT = _SETTINGS + "expert_iteration."
 _BOTH, _HEDGE = _SETTINGS + "both_sides.", _SETTINGS + "hedge."
 _GENETIC, _VSD = _SETTINGS + "genetic.", _SETTINGS + "vsd."
 
 _BOTH_TRIALS: Trials = [
     {},
     {_BOTH + "success_training.epochs": 15},
-    {_BOTH + "replay": 0.25},
+    {_BOTH + "replay": 0.5},
     {_BOTH + "filter_factor": 8.0},
-    {_BOTH + "generator_training.learning_rate": 1e-3},
+    {_BOTH + "num_distilled": 250, _BOTH + "generator_training.epochs": 16},
 ]
 _HEDGE_TRIALS: Trials = [
     {},
@@ -32,10 +31,20 @@ _HEDGE_TRIALS: Trials = [
     {_HEDGE + "discount": 0.7},
     {_HEDGE + "discount": 1.0},
 ]
+
+
+def _successes(name: str) -> Trials:
+    """Of what is fitted to successes alone: first trials showed that it wants many epochs."""
+    path = f"{_SETTINGS}{name}.training."
+    return [
+        {},
+        *({path + "epochs": epochs} for epochs in (10, 20, 40)),
+        {path + "epochs": 20, path + "learning_rate": 3e-3},
+    ]
+
+
 TRIALS: dict[str, Trials] = {
     "both_sides": _BOTH_TRIALS,
-    "success_only": _BOTH_TRIALS,
-    "auto": _BOTH_TRIALS,
     "ours": [
         {},
         {_OURS + "failure_training.epochs": 15},
@@ -73,13 +82,7 @@ TRIALS: dict[str, Trials] = {
         {_VSD + "kl_coefficient": 0.1},
         {_VSD + "search_training.epochs": 200},
     ],
-    "expert_iteration": [
-        {},
-        {_EXPERT + "training.epochs": 10},
-        {_EXPERT + "training.epochs": 20},
-        {_EXPERT + "training.learning_rate": 3e-4},
-        {_EXPERT + "training.learning_rate": 3e-3},
-    ],
+    **{name: _successes(name) for name in ("expert_iteration", "cbas")},
 }
 
 
@@ -89,7 +92,7 @@ def trials_of(task: str, names: Sequence[str]) -> dict[str, Trials]:
     return {
         name: TRIALS.get(name) or _rates(name, settings)
         for name in names
-        if name not in methods.SAMPLED
+        if name not in methods.SAMPLED and name not in methods.SEARCHED_AS
     }
 
 

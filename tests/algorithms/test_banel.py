@@ -300,6 +300,20 @@ def test_copies_are_not_paid_for_while_others_passed():
         equal(paid, passed[:M])
 
 
+@pytest.mark.parametrize("kept", [3, 1])
+def test_what_was_paid_for_is_not_paid_for_again_while_there_is_something_new(kept):
+    run = Run(3, two(filter_factor=3, failure_rounds=kept, distinct=True, prefer_new=True))
+    came_back = 0
+    for i in range(1, 3):
+        draw_key, _ = jax.random.split(run.keys[i])
+        proposals, _ = sampling.sample(TABLE, draw_key, run.before[i].generator, 3 * M)
+        paid = {x for c in run.candidates[max(0, i - kept) : i] for x in index(c).tolist()}
+        drawn, asked = set(index(proposals).tolist()), set(index(run.candidates[i]).tolist())
+        came_back += bool(drawn & paid)
+        assert len(asked - paid) == min(M, len(drawn - paid)) > 0
+    assert came_back == 2  # so that this tests something
+
+
 @pytest.mark.parametrize("factor", [2.0, 4.0])
 def test_with_distinct_the_filtered_density_is_the_generator_above_the_threshold(factor):
     """Copies are no less likely to pass than what they are copies of."""
@@ -529,6 +543,7 @@ def test_a_wrong_setting_is_named(make, name, value):
         (MAKE_TWO, {"past_filters": -1}, "past_filters"),
         (MAKE_TWO, {"fall_back": 1.5}, "fall_back"),
         (MAKE_TWO, {"distinct": True, "rejection": "threshold"}, "distinct"),
+        (MAKE_TWO, {"prefer_new": True}, "prefer_new=True needs distinct=True"),
         (MAKE_TWO, {"fall_back": -0.1}, "fall_back"),
         (MAKE_TWO, {"failure_weighting": -1.0}, "failure_weighting"),
         (MAKE_TWO, {"failure_weighting": float("nan")}, "failure_weighting"),

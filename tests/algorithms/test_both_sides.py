@@ -96,6 +96,19 @@ def test_a_failure_model_that_is_the_base_leaves_a_ranking_by_successes():
     assert sorted(np.asarray(asked.batch.tokens).tolist()) == sorted(best.tolist())
 
 
+def test_successes_that_the_failures_no_longer_hold_are_not_paid_for_again_either():
+    """All of two tokens' sequences but one were met before the run, as successes."""
+    config = dataclasses.replace(BOTH, distinct=True, prefer_new=True, replay_size=V**LENGTH)
+    every = np.stack(np.meshgrid(*[np.arange(V)] * LENGTH), -1).reshape(-1, LENGTH)
+    known = rows(*every[1:].tolist()), jnp.ones(len(every) - 1)
+    likely = jnp.zeros((LENGTH, V)).at[jnp.arange(LENGTH), every[0]].set(1.0)
+    algorithm = banel(MODEL, config)
+    state = algorithm.init(jax.random.key(0), likely)
+    state = state.replace(successes=state.successes.add(*known))
+    candidates, _ = algorithm.ask(jax.random.key(1), state)
+    np.testing.assert_array_equal(candidates.tokens[0], every[0])
+
+
 @pytest.mark.parametrize("kept, enough", [(3, True), (1, False)])
 def test_a_model_of_successes_needs_different_ones(kept, enough):
     seen = met([1, 1, int(kept == 3), 0], A, A, B, C)
