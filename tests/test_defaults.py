@@ -1,9 +1,14 @@
 """Defaults that change raise numerics.VERSION: names of runs do not say what is at its default."""
 
+import dataclasses
 import json
 
 import golden_defaults as golden
 import golden_numerics
+import pytest
+
+import banel_jax as bj
+from banel_jax.runs import naming
 
 KEPT = json.loads(golden_numerics.FILE.read_text(encoding="utf-8"))
 
@@ -33,3 +38,14 @@ def test_changed_new_and_gone_fields_are_told_apart():
     assert golden.changed(kept, {"A": {"x": 1.5, "new": 0}, "B": {"w": 3}}) == (
         ["A.x"], ["A.new", "B.w"],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("of", golden.NOT_NAMED)
+def test_what_no_name_is_made_of_is_named_by_its_parts(of):
+    given = of(num_candidates=10)
+    sharper = dataclasses.replace(
+        given, both_sides=dataclasses.replace(given.both_sides, kappa=3.0)
+    )
+    name = lambda config: naming.plain(dict(bj.auto(golden_numerics.MODEL, config).settings))
+    assert name(given) != name(sharper)
+    assert of.__name__ not in json.dumps(name(given))

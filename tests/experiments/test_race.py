@@ -278,7 +278,7 @@ def test_every_method_has_as_many_trials_and_each_changes_what_it_reads(task):
     config = Config()
     trial = search.trial_of(config, task)
     every = trials.trials_of(task, tuple(methods.METHODS))
-    assert set(every) == set(methods.METHODS) - set(methods.SAMPLED)
+    assert set(every) == set(methods.METHODS) - set(methods.SAMPLED) - set(methods.SEARCHED_AS)
     for name, of in every.items():
         assert len(of) == trials.NUMBER and of[0] == {}
         read = [
@@ -306,9 +306,11 @@ def test_a_search_is_on_other_seeds_and_the_cells_take_what_did_best(done, tmp_p
     path.write_text(
         "".join(json.dumps(x | {"score": s}) + "\n" for x, s in zip(found, (9, 5), strict=True))
     )
-    assert search.chosen(config, "tiny") == {
-        "policy_gradient": {"policy_gradient.training.learning_rate": 1e-6}
-    }
+    best = {"policy_gradient.training.learning_rate": 1e-6}
+    monkeypatch.setitem(methods.SEARCHED_AS, "reinforce_replay", "policy_gradient")
+    both = dataclasses.replace(config, algorithms=("policy_gradient", "reinforce_replay"))
+    assert search.chosen(both, "tiny") == {"policy_gradient": best, "reinforce_replay": best}
+    assert search.chosen(config, "tiny") == {"policy_gradient": best}
     cells.main(config)
     assert lines_of(config)[0]["changes"] == {"policy_gradient.training.learning_rate": 1e-6}
     path.write_text(json.dumps(found[0]) + "\n")  # a trial lacks

@@ -12,6 +12,9 @@ from banel_jax.runs import code_names, plain_values
 # Beside the library's, those that a name is made of; others reach it by their values alone.
 MORE = ("experiments.common.broadening",)
 
+# No name is made of it: the algorithm that it configures is named by its parts' settings.
+NOT_NAMED = (banel_jax.AutoConfig,)
+
 
 def classes():
     """Settings, by name; each a list of the classes that have it: those called so, and those of
@@ -21,7 +24,7 @@ def classes():
     for name in [*(module.name for module in library), *MORE]:
         for of in vars(importlib.import_module(name)).values():
             if inspect.isclass(of) and of.__module__ == name and of.__name__.endswith("Config"):
-                found.append(of)
+                found += [of] if of not in NOT_NAMED else []
     for of in found:  # which grows
         nested = [type(value) for value in _given(of).values() if dataclasses.is_dataclass(value)]
         found += [one for one in dict.fromkeys(nested) if one not in found]
