@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from banel_jax import checks
 from banel_jax.algorithms import language_rnd
+from banel_jax.algorithms.auto import BOTH_SIDES
 from banel_jax.algorithms.banel import BanelConfig
 from banel_jax.models import tempering
 from banel_jax.models.lora import LoraConfig
@@ -37,6 +38,15 @@ SETTINGS = Settings(
     generator_epochs=10,
     generator_learning_rate=1e-5,
     ours=OURS,
+    both_sides=dataclasses.replace(
+        BOTH_SIDES,
+        filter_factor=16.0,
+        length_normalised=True,
+        failure_training=TrainingConfig(epochs=5, learning_rate=1e-5),
+        success_training=TrainingConfig(epochs=10, learning_rate=1e-5),
+        num_distilled=0,
+        generator_training=TrainingConfig(epochs=10, learning_rate=1e-5),
+    ),
     ours_base="broadened",
     ours_failure_dropout=0.0,
     rnd_policy=dataclasses.replace(
@@ -59,8 +69,8 @@ class Config(MethodsConfig):
       shots: worked problems of the training split before each question.
       dtype: of the matrix products, `float32` or `bfloat16`.
       algorithms: which to run: banel_f1, ours_f1, ours_by_prior, ours_told_nothing (controls),
-        banel, importance, inverse, ours, rnd, policy_gradient, expert_iteration, negative_rl,
-        pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
+        banel, importance, inverse, ours, both_sides, rnd, policy_gradient, expert_iteration,
+        negative_rl, pseudo_count, gflownet_tb, gflownet_vargrad, rtb.
       block: rounds in a compiled call; what it did is on disk before the next.
       num_evaluated: responses after each round, judged for the success rate.
       num_final: the same of the last state.

@@ -19,8 +19,8 @@ METHODS: dict[str, Method] = {
     name: methods.METHODS[name]
     for name in (
         "banel_f1", "ours_f1", "ours_by_prior", "banel", "importance", "inverse", "ours",
-        "policy_gradient", "expert_iteration", "negative_rl", "pseudo_count", "gflownet_tb",
-        "gflownet_vargrad", "rtb",
+        "both_sides", "policy_gradient", "expert_iteration", "negative_rl", "pseudo_count",
+        "gflownet_tb", "gflownet_vargrad", "rtb",
     )
 } | {
     # Its networks are small beside the language model.
@@ -35,5 +35,5 @@ METHODS: dict[str, Method] = {
 
 WITH_FAILURE_MODEL = (  # beside the generator
     "banel_f1", "ours_f1", "ours_by_prior", "ours_told_nothing", "banel", "importance", "inverse",
-    "ours",
+    "ours", "both_sides",
 )  # fmt: skip

@@ -27,8 +27,11 @@ def adapted(
     if config.lora == "none":
         return method.build(settings, networks), base
     # Adapters start as the base, so a fresh failure model is one that starts there.
-    ours = dataclasses.replace(settings.ours, failure_start="fresh")
-    settings = dataclasses.replace(settings, ours=ours, failure_start="fresh")
+    fresh = {
+        name: dataclasses.replace(getattr(settings, name), failure_start="fresh")
+        for name in ("ours", "both_sides")
+    }
+    settings = dataclasses.replace(settings, failure_start="fresh", **fresh)
     model = networks.model(0.0)
 
     def build(adapters: SequenceModel, base: Params) -> Algorithm:

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from made_up_gsm8k import PROBLEMS
@@ -166,18 +167,23 @@ def test_adapters_that_do_not_learn_leave_the_rates_of_full_models(config, judge
 
 
 @pytest.mark.parametrize("which", ["failure", "generator", "both"])
-def test_models_that_are_named_are_adapters(config, judged, which):
-    config = dataclasses.replace(config, lora=which, algorithms=("banel",), num_tempered=8)
+@pytest.mark.parametrize("name", ["banel", "both_sides"])
+def test_models_that_are_named_are_adapters(config, judged, name, which):
+    config = dataclasses.replace(config, lora=which, algorithms=(name,), num_tempered=8)
     language = gsm8k_run.begin(config)
     prepared = gsm8k_run.prepare(config, language, 3)
     algorithm, start = gsm8k_runner.adapted(
-        config, prepared, gsm8k_run.METHODS["banel"], language.params
+        config, prepared, gsm8k_run.METHODS[name], language.params
     )
     full = sum(x.size for x in jax.tree.leaves(language.params))
     size = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     state = jax.eval_shape(algorithm.init, jax.random.key(0), start)
     assert (size(state.generator) < full) == (which != "failure")
     assert (size(state.failure_model) < full) == (which != "generator")
+    candidates, asked = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
+    rewards = jnp.ones(candidates.tokens.shape[0])
+    told, _ = jax.eval_shape(algorithm.tell, jax.random.key(2), asked, candidates, rewards)
+    assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, state)
 
 
 @pytest.mark.parametrize(
