@@ -71,9 +71,9 @@ def lora(model: SequenceModel, base_params: Params, config: LoraConfig) -> Seque
     def sample(key, params, *, temperature=1.0):
         return model.sample(key, full(params), temperature=temperature)
 
-    settings = ("lora", config, _checksum(base_params), model.settings)
-    settings += ("low rank",) if model.takes_low_rank else ()  # other roundings
-    return SequenceModel(init, log_prob, sample, settings)
+    settings = "lora", config, _checksum(base_params), model.settings
+    beside = ("low rank",) if model.takes_low_rank else ()  # other roundings
+    return SequenceModel(init, log_prob, sample, (*settings, *beside))
 
 
 def merge(base_params: Params, adapters: Adapters, config: LoraConfig) -> Params:

@@ -3,7 +3,7 @@
 Where an adapter is merged into W, a gradient in A and B goes through one in W, as large as W is.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax.linen import dtypes
@@ -18,12 +18,14 @@ class LowRank(NamedTuple):
     b: Float[Array, "*layers rank out"]
 
 
-def promote_dtype(inputs, kernel, bias, **settings):
-    """For `nn.Dense`: flax's own, of kernels that may be `LowRank`."""
+def promote_dtype(*args: Any, **settings: Any) -> list[Any]:
+    """For `nn.Dense`: flax's own, of inputs, kernel and bias, of which the second may be
+    `LowRank`."""
+    inputs, kernel, bias = args
     if not isinstance(kernel, LowRank):
-        return dtypes.promote_dtype(inputs, kernel, bias, **settings)
+        return dtypes.promote_dtype(*args, **settings)
     inputs, bias, *parts = dtypes.promote_dtype(inputs, bias, *kernel, **settings)
-    return inputs, LowRank(*parts), bias
+    return [inputs, LowRank(*parts), bias]
 
 
 def dot_general(inputs, kernel, dimensions, **settings):

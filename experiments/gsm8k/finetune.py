@@ -147,7 +147,7 @@ def questions_of(
     """The first `most` problems of a split that are short enough, and their prompts."""
     kept: list[tuple[Problem, list[int]]] = []
     for problem in load_gsm8k(config.data_dir or None, split):
-        ids = model.prompt(problem)
+        ids = model.prompt(problem.prompt)
         if len(ids) <= config.max_prompt_tokens:
             kept.append((problem, ids))
         if len(kept) == most:

@@ -70,7 +70,7 @@ def flops_per_response(config: DecoderConfig, prompt_tokens: int, tokens: int) -
 
 def networks_of(language: LanguageModel, problem: Problem) -> Networks:
     """The language model asked a problem. Random network distillation sees its tokens."""
-    config, prompt = language.config, language.prompt(problem)
+    config, prompt = language.config, language.prompt(problem.prompt)
     model = responses.conditioned(config, language.response, prompt)
 
     def of(dropout):

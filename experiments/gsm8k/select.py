@@ -93,7 +93,7 @@ def main(config: Config) -> None:
         )
     shots = worked_examples(config.shots, config.data_dir or None)
     model = load(config.model, config.max_new_tokens, shots)
-    prompts = {i: model.prompt(every[i]) for i in range(config.first, last)}
+    prompts = {i: model.prompt(every[i].prompt) for i in range(config.first, last)}
     room = model.config.context - config.max_new_tokens
     counts = _taken_up(output / "counts.jsonl", config, model, every)
     key = jax.random.key(config.seed)
@@ -174,7 +174,7 @@ def _taken_up(
 ) -> dict[int, tuple[int, int]]:
     """What was counted before, by the same model and settings, of the same problems."""
     told = {name: getattr(config, name) for name in ("split", "max_new_tokens", "rule", "seed")}
-    asked = {"problems": [list(p) for p in problems], "first": model.prompt(problems[0])}
+    asked = {"problems": [list(p) for p in problems], "first": model.prompt(problems[0].prompt)}
     settings = told | {
         "model": f"{checksum(model.params):08x}",
         "problems": naming.identity(naming.plain(asked)),

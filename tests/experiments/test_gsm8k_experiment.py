@@ -32,7 +32,9 @@ def test_the_stand_in_is_a_model_of_its_folder(stand_in):
     # An untrained model of so many tokens has log V nats a token.
     assert 0 < about["held_out_nats_per_token"] < np.log(model.config.vocab_size)
     assert model.response.eos_tokens == (2,)
-    assert model.text([2]) == "" and model.text(model.prompt(PROBLEMS[0])).startswith("user\n")
+    assert model.text([2]) == "" and model.text(model.prompt(PROBLEMS[0].prompt)).startswith(
+        "user\n"
+    )
     assert not list(Path(stand_in).parent.glob("*.training"))
     with pytest.raises(FileExistsError, match="holds a model already"):
         gsm8k_pretrain.main(dataclasses.replace(gsm8k_pretrain.PRESETS["smoke"], folder=stand_in))
@@ -49,7 +51,7 @@ def test_a_model_is_not_fine_tuned_onto_itself(stand_in, monkeypatch, tmp_path):
 
 
 def test_chats_are_scored_from_their_second_token_to_the_end_of_the_solution(stand_in):
-    tokenizer = gsm8k_model.load(stand_in, 16).tokenizer
+    tokenizer = gsm8k_model.load(stand_in, 16).words
     (tokens,) = gsm8k_pretrain.chats(tokenizer, PROBLEMS[:1], annotations=False)
     text = tokenizer.decode(tokens)
     assert text.endswith("He has 3 left.\n#### 3<|im_end|>") and "<|im_start|>assistant\n" in text
@@ -91,7 +93,7 @@ def test_the_hardest_that_are_answered_go_on(stand_in, counted, tmp_path):
 def test_worked_problems_stand_before_the_question(stand_in):
     shots = PROBLEMS[1:3]
     with_two = gsm8k_model.load(stand_in, 16, shots)
-    text = with_two.tokenizer.decode(with_two.prompt(PROBLEMS[0]))
+    text = with_two.words.decode(with_two.prompt(PROBLEMS[0].prompt))
     places = [text.index(part) for p in shots for part in (p.prompt, p.solution)]
     assert places == sorted(places) and text.index(PROBLEMS[0].prompt) > places[-1]
     assert "<<" not in text
@@ -125,7 +127,7 @@ def test_easy_questions_are_dropped_and_counts_are_kept(stand_in, counted, tmp_p
 
 def test_a_sample_is_the_same_whatever_call_draws_it(stand_in):
     model = gsm8k_model.load(stand_in, 8)
-    prompt = pad_prompts([model.prompt(PROBLEMS[0])])
+    prompt = pad_prompts([model.prompt(PROBLEMS[0].prompt)])
     key = jax.random.key(0)
     config = gsm8k_select.Config(model=stand_in, batch=4, max_new_tokens=8)
     whole = gsm8k_select.samples_of(config, model, key, 0, prompt, 0, 6)
@@ -141,7 +143,7 @@ def test_an_update_is_the_policy_gradient_with_the_group_as_baseline(stand_in):
     settings = gsm8k_finetune.Config(
         kl_coefficient=0.5, optimizer=TrainingConfig(learning_rate=0.1, clip_norm=0.0)
     )
-    prompts = pad_prompts([model.prompt(p) for p in PROBLEMS[:2]])
+    prompts = pad_prompts([model.prompt(p.prompt) for p in PROBLEMS[:2]])
     key = jax.random.key(0)
     drawn = gsm8k_finetune.draw_groups(
         model.config, ResponseConfig(6, (2,)), key, model.params, prompts, 3

@@ -72,7 +72,7 @@ def config(stand_in, data, runs, tmp_path):
 def drawn(config, key, n):
     """Which of n answers of the prior are right."""
     language = gsm8k_model.load(config.model, config.max_new_tokens)
-    prompt = language.prompt(PROBLEMS[config.question[0]])
+    prompt = language.prompt(PROBLEMS[config.question[0]].prompt)
     model = responses.conditioned(
         language.config, ResponseConfig(config.max_new_tokens, (2,)), prompt
     )
@@ -207,7 +207,7 @@ def test_settings_are_checked(settings, text):
     [
         ({"model": "nowhere"}, "model=nowhere: there is no such folder"),
         ({"question": (3, 60)}, "60"),
-        ({"max_new_tokens": 5000}, "lower max_new_tokens or shots, or choose another question"),
+        ({"max_new_tokens": 5000}, "lower it, or take a shorter prompt or fewer examples"),
         ({"settings": dataclasses.replace(SMOKE.settings, ours_failure_dropout=0.1)}, "no dropout"),
         ({"settings": dataclasses.replace(SMOKE.settings, filter_factor=0.5)}, "filter_factor"),
     ],
