@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 import numpy as np
 
 from banel_jax import numerics
-from banel_jax.runs import naming
+from banel_jax.runs import naming, plain_values
 from banel_jax.runs.loop import CandidatesNotFound
 from experiments.common import report
 from experiments.common.comparison import Experiment
@@ -60,7 +60,7 @@ class Searched(NamedTuple):
     Attributes:
       prepare, check, runner: as there, a runner being whatever has `run_seeds`.
       found: `found(trial, prepared, what run_seeds gave)`, of a trial's line.
-      settings: `settings(trial, name)`, those that the method's numbers depend on.
+      settings: `settings(trial, name)`, those that the method's numbers depend on, by name.
       columns: what is shown of a trial, and by which name its line has it.
       legend: what they mean.
     """
@@ -81,7 +81,7 @@ def of_experiment(experiment: Experiment[Any, Any]) -> Searched:
         experiment.check,
         experiment.runner,
         partial(_gains, experiment),
-        lambda trial, name: dataclasses.asdict(trial.settings),
+        lambda trial, name: fields_of(trial.settings),
         {"final": "log10_gain_final_median", "best": "log10_gain_best_median"},
         "gain over the prior in decades, median over seeds",
     )
@@ -116,7 +116,7 @@ def run(
         for number, changes in enumerate(trials[name])
         for trial in [with_fields(e, {"algorithms": (name,), **changes})]
         for told in [about(searched, trial, name, number, changes)]
-        if not kept(lines, told)
+        if not kept(searched, lines, trial, told)
     ]
     if due:
         (prepared,) = searched.prepare(dataclasses.replace(e, algorithms=names))
@@ -149,16 +149,48 @@ def about(
         "changes": changes,
         "rounds": trial.rounds,
         "seeds": [trial.first_seed, trial.seeds],
-        "settings": searched.settings(trial, name),
+        "settings": _as_dict(searched.settings(trial, name)),
         "task": dataclasses.asdict(trial.task),
         "numerics": numerics.VERSION,
     }
 
 
-def kept(lines: Sequence[dict[str, Any]], told: dict[str, Any]) -> dict[str, Any] | None:
+def kept(
+    searched: Searched, lines: Sequence[dict[str, Any]], trial: Any, told: dict[str, Any]
+) -> dict[str, Any] | None:
     """The latest line of the trial that is told of, if there is one."""
     plain = report.jsonable(told)
-    return next((line for line in reversed(lines) if _same(line, plain)), None)
+    settings = searched.settings(trial, told["algorithm"])
+    new = naming.flatten({"settings": report.jsonable(_class_defaults(settings))})
+    return next((line for line in reversed(lines) if _same(line, plain, new)), None)
+
+
+def fields_of(settings: Any) -> dict[str, Any]:
+    """A dataclass' values by name."""
+    return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def _as_dict(value: Any) -> Any:
+    """With the dataclasses in it as dictionaries."""
+    if isinstance(value, Mapping):
+        return {name: _as_dict(inner) for name, inner in value.items()}
+    return dataclasses.asdict(value) if _settings(value) else value
+
+
+def _class_defaults(value: Any) -> Any:
+    """With the fields of the dataclasses in it as their classes have them."""
+    if isinstance(value, Mapping):
+        return {name: _class_defaults(inner) for name, inner in value.items() if _settings(inner)}
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        default = _class_defaults(inner) if _settings(inner) else plain_values.default_of(field)
+        found |= {} if default is dataclasses.MISSING else {field.name: default}
+    return found
+
+
+def _settings(value: Any) -> TypeGuard[Any]:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _show(searched: Searched, lines: Sequence[dict[str, Any]]) -> None:
@@ -180,13 +212,19 @@ def _show(searched: Searched, lines: Sequence[dict[str, Any]]) -> None:
     report.print_table(rows, ("algorithm", "changed", *searched.columns, "seconds", "error"))
 
 
-def _same(line: dict[str, Any], about: dict[str, Any]) -> bool:
-    """Whether a line of the file is of this trial, wherever both name a setting, and its numbers
-    are still those that would be found."""
+def _same(line: dict[str, Any], about: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a line of the file is of this trial, and its numbers are still what would be found.
+
+    A field that the line's settings have not was added since, and is in them as in its class:
+    `new`. Settings that the line has not at all are not compared.
+    """
     if line.get("numerics") != about["numerics"]:
         return False
     line, about = ({k: v for k, v in x.items() if k != "trial"} for x in (line, about))
     line, about = naming.flatten(line), naming.flatten(about)
+    known = {name.rpartition(".")[0] for name in line}
+    added = {k: v for k, v in new.items() if k not in line and k.rpartition(".")[0] in known}
+    line |= added
     return all(line[name] == about[name] for name in line.keys() & about.keys())
 
 

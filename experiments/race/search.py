@@ -6,7 +6,6 @@ appends a line a trial to `experiments/results/race/search/TASK.jsonl`; what is 
 skipped. The cells are run with what did best, once all trials of a method are there.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,8 +118,8 @@ class _Runner:
 
 def settings_of(trial: Trial, name: str) -> dict[str, Any]:
     """Those that the method reads: others may change, and its trials are still what they were."""
-    every = dataclasses.asdict(trial.settings)
-    return {field: every[field] for field in choice.read_by(methods.METHODS[name], trial.settings)}
+    read = choice.read_by(methods.METHODS[name], trial.settings)
+    return {field: getattr(trial.settings, field) for field in read}
 
 
 def judged(lines: Sequence[Mapping[str, Any]], budget: int) -> dict[str, Any]:
@@ -152,7 +151,7 @@ def chosen(config: Config, task: str) -> dict[str, dict[str, Any]]:
             for changes in trials
         ]
         kept = [
-            search.kept(lines, search.about(how, at, name, number, changes))
+            search.kept(how, lines, at, search.about(how, at, name, number, changes))
             for number, (at, changes) in enumerate(tried)
         ]
         results = [line for line in kept if line and "score" in line]

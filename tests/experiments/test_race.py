@@ -282,7 +282,7 @@ def test_every_method_has_as_many_trials_and_each_changes_what_it_reads(task):
     for name, of in every.items():
         assert len(of) == trials.NUMBER and of[0] == {}
         read = [
-            json.dumps(search.settings_of(search.search.with_fields(trial, changes), name))
+            repr(search.settings_of(search.search.with_fields(trial, changes), name))
             for changes in of
         ]
         assert len(set(read)) == trials.NUMBER, name
@@ -380,3 +380,16 @@ def test_modes_of_the_circles_are_sixths_of_the_arc(prepared):
     tokens = np.array([(11, 7), (11, 8), (11, 9), (13, 10), (11, 8)])
     assert prepared.modes(tokens, np.ones(tokens.shape, bool)) == 3
     assert prepared.modes(tokens[:2], np.ones((2, 2), bool)) == 2
+
+
+def test_a_field_that_is_new_is_in_earlier_trials_as_its_class_has_it():
+    config = Config(tasks=("tiny",), num_candidates=(50,))
+    how, trial = search.searched(config, "tiny"), search.trial_of(config, "tiny")
+    of = lambda new: search.search.with_fields(trial, {"settings.both_sides.prefer_new": new})
+    about = lambda new: search.search.about(how, of(new), "both_sides", 0, {})
+    earlier = json.loads(json.dumps(about(True)))
+    del earlier["settings"]["both_sides"]["prefer_new"]
+    found = lambda new: search.search.kept(how, [earlier], of(new), about(new))
+    assert found(False) is earlier and found(True) is None
+    del earlier["settings"]["both_sides"]  # which no trial of then had
+    assert found(True) is earlier
