@@ -29,7 +29,7 @@ class Config(StringPriorConfig):
     """Settings of a prior of strings, and where its strings are.
 
     Attributes:
-      data: file of the strings: .csv, .tsv, .jsonl, or lines; also with .gz after it.
+      data: file of the strings: .csv, .tsv, .jsonl, .fasta, or lines; also with .gz after it.
       column: of a table; by default its only one, or the one called text, string, sequence or
         smiles.
       output: folder of the prior.

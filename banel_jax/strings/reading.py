@@ -1,4 +1,4 @@
-"""Strings from files as people have them: lines, a column of CSV, a field of JSON lines."""
+"""Strings from files as people have them: lines, a column of CSV, a field of JSON lines, FASTA."""
 
 import gzip
 import json
@@ -15,6 +15,7 @@ from banel_jax.vocabulary import place
 
 GZIP = b"\x1f\x8b"
 TABLES = {".csv": ".csv", ".tsv": ".csv", ".jsonl": ".jsonl", ".ndjson": ".jsonl"}
+FASTA = (".fasta", ".fas", ".fa", ".faa", ".fna")
 USUAL = ("text", "string", "sequence", "smiles")  # names of a column that need not be told
 
 
@@ -50,8 +51,9 @@ class Strings(Sequence[str]):
 def read_strings(path: str | os.PathLike, column: str = "") -> Strings:
     """The strings of a file in UTF-8, which may be packed by gzip: all but those that are empty.
 
-    A file is CSV or JSON lines where its name ends in .csv, .tsv, .jsonl or .ndjson (before a .gz);
-    else every line is a string, spaces included. Lines end by LF or CRLF, and a byte order mark
+    A file is CSV or JSON lines where its name ends in .csv, .tsv, .jsonl or .ndjson (before a .gz),
+    and FASTA where it ends in .fasta, .fas, .fa, .faa or .fna: then a string is what stands under a
+    line that begins with >, its lines joined. Else every line is a string, spaces included. Lines end by LF or CRLF, and a byte order mark
     is no part of the first. In CSV an apostrophe before a sign that begins a formula is taken away,
     as `banel export` puts it there.
 
@@ -69,12 +71,16 @@ def read_strings(path: str | os.PathLike, column: str = "") -> Strings:
     """
     path = files.expand(path)
     text = _text(path)
-    kind = TABLES.get(path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix.lower())
+    name = path.with_suffix("") if path.suffix == ".gz" else path
+    suffix = name.suffix.lower()
+    kind = TABLES.get(suffix)
     if kind:
         rows = list(tables.parsed(path, text, kind))
         cells = _cells(path, rows, column) if rows else []
     elif column:
         raise ValueError(f"{path} is no table with a column {column!r}; name it .csv or .jsonl")
+    elif suffix in FASTA:
+        cells = _records(path, text)
     else:
         cells = [(i, one.removesuffix("\r")) for i, one in enumerate(text.split("\n"), 1)]
     kept = [(line, one) for line, one in cells if one]
@@ -121,6 +127,22 @@ def _text(path: Path) -> str:
         raise ValueError(
             f"line {line} of {path} is not text in UTF-8 ({error.reason}); convert it"
         ) from error
+
+
+def _records(path: Path, text: str) -> list[tuple[int, str]]:
+    """(line of its header, sequence) of FASTA; a line that begins with ; is a comment."""
+    found: list[tuple[int, list[str]]] = []
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if line.startswith(">"):
+            found.append((number, []))
+        elif line and not line.startswith(";"):
+            if not found:
+                raise ValueError(
+                    f"line {number} of {path} stands under no header; FASTA begins with a line "
+                    "of > and a name, and a file of a string a line is named .txt"
+                )
+            found[-1][1].append("".join(line.split()))
+    return [(number, "".join(parts)) for number, parts in found]
 
 
 def _cells(
