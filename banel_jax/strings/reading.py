@@ -53,9 +53,9 @@ def read_strings(path: str | os.PathLike, column: str = "") -> Strings:
 
     A file is CSV or JSON lines where its name ends in .csv, .tsv, .jsonl or .ndjson (before a .gz),
     and FASTA where it ends in .fasta, .fas, .fa, .faa or .fna: then a string is what stands under a
-    line that begins with >, its lines joined. Else every line is a string, spaces included. Lines end by LF or CRLF, and a byte order mark
-    is no part of the first. In CSV an apostrophe before a sign that begins a formula is taken away,
-    as `banel export` puts it there.
+    line that begins with >, its lines joined. Else every line is a string, spaces included. Lines
+    end by LF or CRLF, and a byte order mark is no part of the first. In CSV an apostrophe before a
+    sign that begins a formula is taken away, as `banel export` puts it there.
 
     Args:
       path: of the file.
