@@ -36,19 +36,19 @@ def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
 
 def _adapters(m: int, filter_factor: float, batch: int, epochs: int) -> Settings:
     """For adapters on a model of some hundred million parameters, which learn at a higher rate."""
-    fit = lambda epochs: TrainingConfig(epochs=epochs, batch_size=batch, learning_rate=5e-4)
+    fit = lambda epochs: TrainingConfig(epochs=epochs, batch_size=batch, learning_rate=2e-3)
     policy = dataclasses.replace(
         SETTINGS.policy_gradient,
-        training=TrainingConfig(epochs=1, batch_size=batch, learning_rate=1e-3),
+        training=TrainingConfig(epochs=1, batch_size=batch, learning_rate=3e-3),
     )
     return dataclasses.replace(
         SETTINGS,
         num_candidates=m,
         filter_factor=filter_factor,
         failure_epochs=epochs,
-        failure_learning_rate=5e-4,
+        failure_learning_rate=2e-3,
         generator_epochs=epochs + 1,
-        generator_learning_rate=5e-4,
+        generator_learning_rate=2e-3,
         ours=dataclasses.replace(
             OURS,
             filter_factor=filter_factor,
@@ -71,8 +71,8 @@ def _adapters(m: int, filter_factor: float, batch: int, epochs: int) -> Settings
     )
 
 
-# Two of SmolLM2's own hard questions, as `select` found them, at which N rho is 4 and 2; settings
-# were searched on question 22, where it is 3 within half of the rounds.
+# Two of SmolLM2's own hard questions, as `select` found them, at which N rho is 4 and 2; rates
+# were searched on question 22 (README.md).
 _SMOLLM2 = Config(
     model="smollm2",
     question=(20, 4),
