@@ -42,20 +42,37 @@ def _banel(setting, settings, networks):
     return banel(networks.model(0.0), setting(settings), networks.failure_model)
 
 
+def _failure_model(settings, networks):
+    return networks.failure_model or networks.model(settings.ours_failure_dropout)
+
+
 def _ours(setting, settings, networks):
-    failure_model = networks.failure_model or networks.model(settings.ours_failure_dropout)
-    return banel(networks.model(0.0), setting(settings), failure_model)
+    return banel(networks.model(0.0), setting(settings), _failure_model(settings, networks))
 
 
 def _filtering(settings, networks):
-    failure_model = networks.model(settings.ours_failure_dropout)
-    return sequential_filtering(
-        networks.model(0.0), sized(settings.filtering, settings), failure_model
-    )
+    model, config = networks.model(0.0), sized(settings.filtering, settings)
+    return sequential_filtering(model, config, networks.model(settings.ours_failure_dropout))
 
 
-def _policy(name, settings, networks):
-    return policy_gradient(networks.model(0.0), sized(getattr(settings, name), settings))
+def _by_name(algorithm, name, *more):
+    """What needs the settings of that name, and some of the networks by theirs."""
+
+    def build(settings, networks):
+        of_networks = [getattr(networks, field) for field in more]
+        return algorithm(
+            networks.model(0.0), sized(getattr(settings, name), settings), *of_networks
+        )
+
+    return build
+
+
+def _policy(name, algorithm=policy_gradient):
+    return _by_name(algorithm, name), partial(work.of_policy, name)
+
+
+def _experts(name):
+    return _by_name(expert_iteration, name), partial(work.of_expert_iteration, name)
 
 
 def _rnd(settings, networks):
@@ -68,22 +85,6 @@ def _pseudo_count(settings, networks):
     return pseudo_count(networks.model(0.0), policy, settings.pseudo_count)
 
 
-def _expert_iteration(name, settings, networks):
-    return expert_iteration(networks.model(0.0), sized(getattr(settings, name), settings))
-
-
-def _vsd(settings, networks):
-    return vsd(networks.model(0.0), sized(settings.vsd, settings), networks.observe)
-
-
-def _genetic(settings, networks):
-    return genetic(networks.model(0.0), sized(settings.genetic, settings))
-
-
-def _gflownet(name, settings, networks):
-    return gflownet(networks.model(0.0), sized(getattr(settings, name), settings))
-
-
 def ours(settings: Settings) -> BanelConfig:
     return sized(settings.ours, settings)
 
@@ -94,8 +95,7 @@ def both_sides(settings: Settings) -> BanelConfig:
 
 def _auto(settings, networks):
     config = AutoConfig(settings.num_candidates, settings.both_sides, settings.cut)  # sizes them
-    failure_model = networks.failure_model or networks.model(settings.ours_failure_dropout)
-    return auto(networks.model(0.0), config, failure_model)
+    return auto(networks.model(0.0), config, _failure_model(settings, networks))
 
 
 def _success_only(settings):
@@ -186,39 +186,16 @@ METHODS: dict[str, Method] = {
         partial(work.of_hedge, ours),
         lambda settings: "both",
     ),
-    "policy_gradient": Method(
-        "policy gradient",
-        False,
-        partial(_policy, "policy_gradient"),
-        partial(work.of_policy, "policy_gradient"),
+    "policy_gradient": Method("policy gradient", False, *_policy("policy_gradient")),
+    "reinforce_replay": Method("REINFORCE with replay", False, *_policy("reinforce_replay")),
+    "ppo": Method("PPO", False, *_policy("ppo")),
+    "expert_iteration": Method("expert iteration", False, *_experts("expert_iteration")),
+    "cbas": Method("CbAS", False, *_experts("cbas")),
+    "vsd": Method(
+        "VSD", False, _by_name(vsd, "vsd", "observe"), work.of_vsd, other_flops=work.vsd_flops
     ),
-    "reinforce_replay": Method(
-        "REINFORCE with replay",
-        False,
-        partial(_policy, "reinforce_replay"),
-        partial(work.of_policy, "reinforce_replay"),
-    ),
-    "ppo": Method("PPO", False, partial(_policy, "ppo"), partial(work.of_policy, "ppo")),
-    "expert_iteration": Method(
-        "expert iteration",
-        False,
-        partial(_expert_iteration, "expert_iteration"),
-        partial(work.of_expert_iteration, "expert_iteration"),
-    ),
-    "cbas": Method(
-        "CbAS",
-        False,
-        partial(_expert_iteration, "cbas"),
-        partial(work.of_expert_iteration, "cbas"),
-    ),
-    "vsd": Method("VSD", False, _vsd, work.of_vsd, other_flops=work.vsd_flops),
-    "genetic": Method("genetic algorithm", False, _genetic, work.sampling),
-    "negative_rl": Method(
-        "negative RL",
-        False,
-        partial(_policy, "negative_rl"),
-        partial(work.of_policy, "negative_rl"),
-    ),
+    "genetic": Method("genetic algorithm", False, _by_name(genetic, "genetic"), work.sampling),
+    "negative_rl": Method("negative RL", False, *_policy("negative_rl")),
     "rnd": Method(
         "RND", False, _rnd, partial(work.of_policy, "rnd_policy"), other_flops=work.rnd_flops
     ),
@@ -229,22 +206,7 @@ METHODS: dict[str, Method] = {
         _pseudo_count,
         partial(work.of_policy, "pseudo_count_policy", extra=4),
     ),
-    "gflownet_tb": Method(
-        "GFlowNet, trajectory balance",
-        False,
-        partial(_gflownet, "gflownet_tb"),
-        partial(work.of_policy, "gflownet_tb"),
-    ),
-    "gflownet_vargrad": Method(
-        "GFlowNet, VarGrad",
-        False,
-        partial(_gflownet, "gflownet_vargrad"),
-        partial(work.of_policy, "gflownet_vargrad"),
-    ),
-    "rtb": Method(
-        "relative trajectory balance",
-        False,
-        partial(_gflownet, "rtb"),
-        partial(work.of_policy, "rtb"),
-    ),
+    "gflownet_tb": Method("GFlowNet, trajectory balance", False, *_policy("gflownet_tb", gflownet)),
+    "gflownet_vargrad": Method("GFlowNet, VarGrad", False, *_policy("gflownet_vargrad", gflownet)),
+    "rtb": Method("relative trajectory balance", False, *_policy("rtb", gflownet)),
 }
