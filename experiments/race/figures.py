@@ -78,7 +78,8 @@ def _method(axes, rows, never: float, shift: float) -> None:
     axes.plot(x, middle, color=c, marker=mark, ms=size, ls="", label=first["title"])
     tops = np.where(np.isfinite(high), high, never)
     axes.vlines(x[reached], low[reached], tops[reached], color=c, lw=0.8, alpha=0.5)
-    axes.plot(x[~reached], np.full(sum(~reached), never), color=c, **_UP)
+    if not reached.all():  # a line without points that is not clipped takes room at the corner
+        axes.plot(x[~reached], np.full(sum(~reached), never), color=c, **_UP)
 
 
 if __name__ == "__main__":

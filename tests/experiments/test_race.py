@@ -357,6 +357,7 @@ def test_rates_without_targets_are_counted_in_samples(prepared):
     assert set(ran.record.rates * 100 % 1) <= {0.0} or counted.targets is None
 
 
+@pytest.mark.filterwarnings("error:constrained_layout")  # panels without height
 def test_never_is_a_mark_above_all(tmp_path):
     rows = [
         {
