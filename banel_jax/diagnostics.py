@@ -15,11 +15,9 @@ def duplicate_rate(sequences: Sequences) -> Float[Array, ""]:
 def copies(sequences: Sequences, others: Sequences | None = None) -> Bool[Array, " n"]:
     """Which of the sequences [n, length] equal an earlier one in all that is not masked, or one of
     the others [k, length] where such are given."""
-    k = 0
-    if others is not None:
-        k = others.tokens.shape[0]
-        sequences = jax.tree.map(lambda *x: jnp.concatenate(x), others, sequences)
-    return (first_equal(sequences) < jnp.arange(sequences.tokens.shape[0]))[k:]
+    k = 0 if others is None else others.tokens.shape[0]
+    every = sequences if others is None else others.followed_by(sequences)
+    return (first_equal(every) < jnp.arange(every.tokens.shape[0]))[k:]
 
 
 def first_equal(sequences: Sequences) -> Int[Array, " n"]:

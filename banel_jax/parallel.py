@@ -1,6 +1,6 @@
 """Work on sequences, spread over the devices of the mesh in force."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,15 +29,9 @@ def num_devices() -> int:
     return sizes[DATA] if types.get(DATA) == AxisType.Auto else 1
 
 
-def large(params: Any, closed_over: Callable[[], Sequence[Any]] = tuple) -> bool:
-    """Whether a model's weights are beyond the caches.
-
-    Args:
-      params: of the model.
-      closed_over: gives the arrays that its functions close over, such as the base of adapters.
-    """
-    size = lambda tree: sum(x.nbytes for x in jax.tree.leaves(tree))
-    return size(params) > LARGE_BYTES or size(closed_over()) > LARGE_BYTES
+def large(weights: Any) -> bool:
+    """Whether the arrays of a tree are together beyond the caches."""
+    return sum(x.nbytes for x in jax.tree.leaves(weights)) > LARGE_BYTES
 
 
 def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: int) -> Any:

@@ -26,9 +26,9 @@ class Replay:
     def add(self, sequences: Sequences, kept: Float[Array, " m"]) -> "Replay":
         """With those of `sequences` that `kept` marks by 1; what is kept already becomes new."""
         sequences = Sequences(sequences.tokens, sequences.mask & (kept > 0)[:, None])
-        both = jax.tree.map(lambda new, old: jnp.concatenate([new, old]), sequences, self.sequences)
+        both = sequences.followed_by(self.sequences)
         first = sampling.found(both) & ~diagnostics.copies(both)
-        both = both.replace(mask=both.mask & first[:, None])
+        both = Sequences(both.tokens, both.mask & first[:, None])
         order = jnp.argsort(~first, stable=True)[: self.sequences.tokens.shape[0]]
         return Replay(jax.tree.map(lambda x: x[order], both))
 

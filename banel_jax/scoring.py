@@ -34,8 +34,8 @@ def chunk_size_of(model: SequenceModel, params: Params, sequences: Sequences) ->
     if n <= small:
         return small
     one = jax.tree.map(lambda x: x[0], sequences)
-    closed_over = lambda: jax.make_jaxpr(model.log_prob)(params, one).consts
-    return default_chunk_size(length, large(params, closed_over))
+    closed_over = lambda: jax.make_jaxpr(model.log_prob)(params, one).consts  # as adapters' base
+    return default_chunk_size(length, large(params) or large(closed_over()))
 
 
 @partial(jax.jit, static_argnames=("model", "chunk_size", "length_normalised"))

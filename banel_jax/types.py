@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -31,6 +32,10 @@ class Sequences:
 
     tokens: Int[Array, "*batch length"]
     mask: Bool[Array, "*batch length"]
+
+    def followed_by(self, others: "Sequences") -> "Sequences":
+        """[n + k, length], of [n] and of the k others."""
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), self, others)
 
 
 class LogProb(Protocol):

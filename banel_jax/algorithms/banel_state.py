@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -48,6 +46,5 @@ class State:
 
     def paid(self) -> Sequences:
         """What was paid for, as far as it is kept, beside empty rows."""
-        kept = [self.failures.sequences]  # of each round all that was asked
-        kept += [self.successes.sequences] if self.successes is not None else []
-        return jax.tree.map(lambda *x: jnp.concatenate(x), *kept)
+        asked = self.failures.sequences  # of each round all of them
+        return asked if self.successes is None else asked.followed_by(self.successes.sequences)

@@ -103,9 +103,7 @@ class Classifier(NamedTuple):
         """
         c = self.config.training
         draw_key, fit_key = jax.random.split(portable(key))
-        every = jax.tree.map(
-            lambda a, b: jnp.concatenate([a, b]), successes.sequences, failures.sequences
-        )
+        every = successes.sequences.followed_by(failures.sequences)
         share = lambda rows: rows.weights / jnp.maximum(jnp.sum(rows.weights), 1e-9)
         chances = jnp.log(jnp.concatenate([share(successes), share(failures)]))
         drawn = jax.random.categorical(draw_key, chances, shape=(c.epochs * c.batch_size,))

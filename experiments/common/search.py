@@ -149,7 +149,10 @@ def about(
         "changes": changes,
         "rounds": trial.rounds,
         "seeds": [trial.first_seed, trial.seeds],
-        "settings": _as_dict(searched.settings(trial, name)),
+        "settings": {
+            field: dataclasses.asdict(value) if _settings(value) else value
+            for field, value in searched.settings(trial, name).items()
+        },
         "task": dataclasses.asdict(trial.task),
         "numerics": numerics.VERSION,
     }
@@ -161,7 +164,10 @@ def kept(
     """The latest line of the trial that is told of, if there is one."""
     plain = report.jsonable(told)
     settings = searched.settings(trial, told["algorithm"])
-    new = naming.flatten({"settings": report.jsonable(_class_defaults(settings))})
+    defaults = {
+        name: _class_defaults(value) for name, value in settings.items() if _settings(value)
+    }
+    new = naming.flatten({"settings": report.jsonable(defaults)})
     return next((line for line in reversed(lines) if _same(line, plain, new)), None)
 
 
@@ -170,17 +176,8 @@ def fields_of(settings: Any) -> dict[str, Any]:
     return {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
 
 
-def _as_dict(value: Any) -> Any:
-    """With the dataclasses in it as dictionaries."""
-    if isinstance(value, Mapping):
-        return {name: _as_dict(inner) for name, inner in value.items()}
-    return dataclasses.asdict(value) if _settings(value) else value
-
-
-def _class_defaults(value: Any) -> Any:
-    """With the fields of the dataclasses in it as their classes have them."""
-    if isinstance(value, Mapping):
-        return {name: _class_defaults(inner) for name, inner in value.items() if _settings(inner)}
+def _class_defaults(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass, and of those in it, as their classes have them."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         inner = getattr(value, field.name)

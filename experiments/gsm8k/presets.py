@@ -36,7 +36,8 @@ def _small(rate: float, num_candidates: int, distilled: int) -> Settings:
 
 def _adapters(m: int, filter_factor: float, batch: int, epochs: int) -> Settings:
     """For adapters on a model of some hundred million parameters, which learn at a higher rate."""
-    fit = lambda epochs: TrainingConfig(epochs=epochs, batch_size=batch, learning_rate=2e-3)
+    rate = 2e-3
+    fit = lambda epochs: TrainingConfig(epochs=epochs, batch_size=batch, learning_rate=rate)
     policy = dataclasses.replace(
         SETTINGS.policy_gradient,
         training=TrainingConfig(epochs=1, batch_size=batch, learning_rate=3e-3),
@@ -46,9 +47,9 @@ def _adapters(m: int, filter_factor: float, batch: int, epochs: int) -> Settings
         num_candidates=m,
         filter_factor=filter_factor,
         failure_epochs=epochs,
-        failure_learning_rate=2e-3,
+        failure_learning_rate=rate,
         generator_epochs=epochs + 1,
-        generator_learning_rate=2e-3,
+        generator_learning_rate=rate,
         ours=dataclasses.replace(
             OURS,
             filter_factor=filter_factor,

@@ -17,13 +17,6 @@ _OURS = _SETTINGS + "ours."
 _BOTH, _HEDGE = _SETTINGS + "both_sides.", _SETTINGS + "hedge."
 _GENETIC, _VSD = _SETTINGS + "genetic.", _SETTINGS + "vsd."
 
-_BOTH_TRIALS: Trials = [
-    {},
-    {_BOTH + "success_training.epochs": 15},
-    {_BOTH + "replay": 0.5},
-    {_BOTH + "filter_factor": 8.0},
-    {_BOTH + "num_distilled": 250, _BOTH + "generator_training.epochs": 16},
-]
 _HEDGE_TRIALS: Trials = [
     {},
     {_HEDGE + "floor": 0.03},
@@ -44,7 +37,13 @@ def _successes(name: str) -> Trials:
 
 
 TRIALS: dict[str, Trials] = {
-    "both_sides": _BOTH_TRIALS,
+    "both_sides": [
+        {},
+        {_BOTH + "success_training.epochs": 15},
+        {_BOTH + "replay": 0.5},
+        {_BOTH + "filter_factor": 8.0},
+        {_BOTH + "num_distilled": 250, _BOTH + "generator_training.epochs": 16},
+    ],
     "ours": [
         {},
         {_OURS + "failure_training.epochs": 15},
