@@ -1,0 +1,50 @@
+"""Success rates by round: where a run without a success is at its best, and what it is after.
+
+    python -m experiments.stopping.figures
+
+draws the figure of the committed results again.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common import redraw
+from experiments.common.figures import below, colour, grid, save
+
+SHADES = {
+    "banel": colour("banel"), "ours": colour("ours"), "ours_held_out": colour("ours_by_novelty"),
+    "ours_f_decays": colour("filtering"), "ours_kappa_decays": colour("rnd"),
+}  # fmt: skip
+SHADED = ("banel", "ours")
+
+
+def draw(summary: Mapping[str, Any], folder: Path) -> None:
+    """A panel for each task; medians over seeds, some shaded from the lowest to the highest."""
+    variants = summary["variants"]
+    tasks = list(dict.fromkeys(task for of in variants.values() for task in of["reached"]))
+    figure, panels = grid(len(tasks), 2.6)
+    for task, axes in zip(tasks, panels, strict=True):
+        for name, of in variants.items():
+            if task in of["reached"]:
+                _variant(axes, of["reached"][task], SHADES[name], of["title"], name in SHADED)
+        axes.set_yscale("log")
+        axes.set_title(task.replace("_", " "), loc="left")
+        axes.set_xlabel("round")
+    panels[0].set_ylabel("success rate")
+    below(figure, panels, columns=3)
+    save(figure, folder / "success_rate.png")
+
+
+def _variant(axes, at: Mapping[str, Any], colour: str, title: str, shaded: bool) -> None:
+    low, middle, high = ([at["base"], *at["rates"][name]] for name in ("min", "median", "max"))
+    rounds = np.arange(len(middle))
+    axes.plot(rounds, middle, color=colour, label=title, marker=".", ms=3, lw=1.2)
+    if shaded:
+        axes.fill_between(rounds, low, high, color=colour, alpha=0.1, lw=0)
+
+
+if __name__ == "__main__":
+    redraw.run(draw, "experiments/results/stopping")
