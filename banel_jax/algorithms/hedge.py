@@ -10,7 +10,8 @@ best arm, and 1/K until the first success. Beyond that the shares are those of d
 sampling, whose regret over T rounds against the best arm of each is O~(sqrt(T B)) where the arms'
 rates change B times (Qi, Wang and Zhu, 2023, arXiv:2305.10718; for Gaussian posteriors and one
 candidate a round) and, undiscounted, logarithmic where they never do (Kaufmann, Korda and Munos,
-2012, arXiv:1205.4217); the floor adds at most gamma times the best arm's successes.
+2012, arXiv:1205.4217); the floor adds at most gamma times the best arm's successes. The first
+success makes another arm of each that learns from it, one of the B changes.
 """
 
 from collections.abc import Mapping
@@ -90,7 +91,8 @@ def hedge(arms: Mapping[str, Algorithm], config: HedgeConfig | None = None) -> A
     In a round each arm asks for m candidates, which costs compute alone, and the first n_k of
     arm k's are paid for, m in all. Each is told its own m, those that were not paid for as having
     no answer, and the others' answers where it can learn from them. A hedge of one arm is that
-    arm, bit for bit.
+    arm, bit for bit. The first success makes others of the arms that learn from it: their failures
+    before it no longer count.
 
     `sample` and `log_prob` are the mixture of the arms by their shares. A round costs m reward
     evaluations and the forward passes of all arms.
@@ -114,6 +116,7 @@ def hedge(arms: Mapping[str, Algorithm], config: HedgeConfig | None = None) -> A
     models = [arm.model for arm in arms.values()]
     unsaid = any(not arm.settings or None in dict(arm.settings).values() for arm in arms.values())
     settings = {"name": "hedge", "settings": config, "arms": tuple(arms)}
+    settings["first_success"] = "learners begin anew"
     settings |= {name: None if unsaid else arm.settings for name, arm in arms.items()}
     return Algorithm(
         steps.init, steps.ask, steps.tell, steps.sample, steps.log_prob, steps.candidate_log_prob,
@@ -174,6 +177,7 @@ class _Hedge:
         successes = jnp.sum(own_rewards, axis=1)
         failed = jax.vmap(failures.failed)(own, own_rewards, own_answered)
         answers = state.answers.add(self.config.discount, successes, jnp.sum(failed, axis=1))
+        answers = self._taught(state.answers, answers)
         evidence = self._evidence(state, candidates, rewards, heard)
         states, info = {}, {"successes": jnp.sum(rewards)}
         for k, (name, arm, own_key) in enumerate(self._each(key)):
@@ -195,6 +199,13 @@ class _Hedge:
             return None
         drawn_by = self.candidate_log_prob(state, candidates)
         return Evidence(candidates, rewards, answered, drawn_by)
+
+    def _taught(self, before, answers):
+        """Failures before the first success say nothing of what that makes of arms that learn."""
+        first = ~jnp.any(before.successes > 0) & jnp.any(answers.successes > 0)
+        learns = [arm.takes_evidence and self.config.share_evidence for arm in self.arms.values()]
+        forgotten = first & jnp.array(learns)
+        return answers.replace(failures=jnp.where(forgotten, 0.0, answers.failures))
 
     def know(self, key, state, known, rewards):
         arms = {

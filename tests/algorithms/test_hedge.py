@@ -199,6 +199,29 @@ def test_arms_that_can_learn_from_what_others_proposed():
     assert float(info["banel_successes"]) < float(info["successes"])  # still its own
 
 
+@pytest.mark.parametrize("share_evidence", [True, False])
+def test_the_first_success_makes_another_arm_of_one_that_learns_from_it(share_evidence):
+    """Until then both fail alike; then what has learned is tried for a round."""
+    algorithm = of("prior", "banel", share_evidence=share_evidence)
+    ask, tell = jax.jit(algorithm.ask), jax.jit(algorithm.tell)
+    state = algorithm.init(jax.random.key(0), PRIOR)
+    for r, first in enumerate((0.0, 0.0, 1.0, 0.0)):  # of each round's candidates, the prior's
+        candidates, asked = ask(jax.random.key(r), state)
+        rewards = jnp.zeros(M).at[0].set(first)
+        state, _ = tell(jax.random.key(9 + r), asked, candidates, rewards)
+        discounted = 0.9 ** np.arange(r, -1, -1) * M / 2
+        failed = np.asarray(state.answers.failures)
+        if r < 2:
+            np.testing.assert_allclose(failed, discounted.sum(), rtol=1e-5)
+            assert list(state.shares) == [0.5, 0.5]
+        elif r == 2:
+            learner = 0.0 if share_evidence else discounted.sum()
+            np.testing.assert_allclose(failed, [discounted.sum() - 1, learner], rtol=1e-5)
+            assert (float(state.shares[1]) > 0.6) == share_evidence
+        else:  # and once alone
+            assert failed[1] > 0
+
+
 def test_samples_and_likelihoods_are_the_mixture_by_the_shares():
     names, shares = ("expert", "prior", "policy"), np.array([0.1, 0.2, 0.7], np.float32)
     algorithm, state = of(*names), played(*names)[-1][2].replace(shares=jnp.asarray(shares))
