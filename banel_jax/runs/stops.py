@@ -12,13 +12,18 @@ class Stop:
     """What ends a run early; by default nothing does.
 
     A run that was stopped goes on, with another `Stop`, as if it had been asked for at once.
-    All but the rate are looked at after each answer, so the rest of the round is not paid for.
+    All but the rate and the distance are looked at after each answer, so the rest of the round is
+    not paid for.
 
     Attributes:
       successes: end when so many rows succeeded, copies included.
       distinct_successes: end when so many different sequences did.
       success_rate: end when this share of the rows of the last `over_rounds` rounds succeeded.
       over_rounds: for `success_rate`.
+      kl_to_base: end, while nothing has succeeded, when the generator's proposals are so many nats
+        from the prior, KL(generator, prior) a sequence. Of what can be seen without a success this
+        keeps the most of the best round (experiments/stopping); 1 to 2 did best there. Never, of an
+        algorithm that does not tell it.
       seconds: of the run in all, time between its starts not counted.
       cost: what the answers cost in all, in the unit of `OracleConfig.cost_per_row`.
 
@@ -30,6 +35,7 @@ class Stop:
     distinct_successes: int | None = None
     success_rate: float | None = None
     over_rounds: int = 3
+    kl_to_base: float | None = None
     seconds: float | None = None
     cost: float | None = None
 
@@ -37,6 +43,7 @@ class Stop:
         checks.integers(self, "successes", "distinct_successes", at_least=1, none=True)
         checks.integers(self, "over_rounds", at_least=1)
         checks.reals(self, "success_rate", above=0, at_most=1, none=True)
+        checks.reals(self, "kl_to_base", above=0, none=True)
         checks.reals(self, "seconds", "cost", at_least=0, none=True)
 
 
@@ -63,12 +70,16 @@ def within_a_round(stop: Stop, reached: Mapping[str, Callable[[], float]]) -> st
 
 
 def after_a_round(stop: Stop, metrics: Sequence[Mapping[str, float]]) -> str | None:
-    """The same of the rate.
+    """The same of the rate, and of what can be seen without a success.
 
     Args:
       stop: the rules.
       metrics: the records of the rounds so far.
     """
+    return _by_rate(stop, metrics) or _by_distance(stop, metrics)
+
+
+def _by_rate(stop: Stop, metrics: Sequence[Mapping[str, float]]) -> str | None:
     n = stop.over_rounds
     if stop.success_rate is None or len(metrics) < n:
         return None
@@ -80,4 +91,18 @@ def after_a_round(stop: Stop, metrics: Sequence[Mapping[str, float]]) -> str | N
     return (
         f"{successes:g} of the {rows:g} rows of the last {n} rounds succeeded, and "
         f"stop.success_rate={stop.success_rate:g}"
+    )
+
+
+def _by_distance(stop: Stop, metrics: Sequence[Mapping[str, float]]) -> str | None:
+    if stop.kl_to_base is None or not metrics or metrics[-1][COUNTS[1]]:
+        return None
+    # Of a hedge each arm has its own, under its name.
+    told = {k: v for k, v in metrics[-1].items() if k.endswith("kl_to_base")}
+    farthest = max(told.values(), default=0.0)
+    if not farthest >= stop.kl_to_base:
+        return None
+    return (
+        f"nothing has succeeded and the proposals are {farthest:.3g} nats from the prior, and "
+        f"stop.kl_to_base={stop.kl_to_base:g}"
     )

@@ -103,9 +103,23 @@ def test_the_rate_of_the_last_rounds_by_hand():
     assert not rate(5, 0.01)  # there are not so many
 
 
+def test_the_distance_from_the_prior_ends_a_run_that_has_met_nothing():
+    told = lambda successes=0.0, **kl: [{"num_successes": successes, **kl}]
+    stop = Stop(kl_to_base=1.5)
+    assert "1.6 nats" in after_a_round(stop, told(kl_to_base=1.6))
+    assert not after_a_round(stop, told(kl_to_base=1.4))
+    assert not after_a_round(stop, told(1.0, kl_to_base=9.0))
+    assert not after_a_round(stop, told(kl_to_base=float("nan"))) and not after_a_round(
+        stop, told()
+    )
+    assert after_a_round(stop, told(ours_kl_to_base=1.6, theirs_kl_to_base=0.1))  # of a hedge
+    assert not after_a_round(Stop(), told(kl_to_base=9.0)) and not after_a_round(stop, [])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"kl_to_base": 0.0}, "kl_to_base=0.0 must be positive"),
         ({"successes": 0}, "successes=0 must be at least 1"),
         ({"success_rate": 1.5}, "success_rate=1.5 must be at most 1"),
         ({"seconds": -1}, "seconds=-1 must not be negative"),
