@@ -43,8 +43,8 @@ def main(config: Config) -> None:
                 except TooLong:
                     print("the other runs are left for another call", flush=True)
                     return
-                line = {"task": task, "variant": variant, "seed": seed, "of": name}
-                line |= {"base_rate": short(prepared.base_rate)} | recorded(ran)
+                line: dict[str, Any] = {"task": task, "variant": variant, "seed": seed, "of": name}
+                line |= {"base_rate": short(prepared.base_rate), **recorded(ran)}
                 report.append_json_line(path, line)
                 best = report.format_value(max(line["rates"], default=0.0))
                 print(f"{task}, {VARIANTS[variant].title}, seed {seed}: best {best}", flush=True)

@@ -38,7 +38,7 @@ def staged(stages: Sequence[Algorithm], rounds: int) -> Algorithm:
         return lambda key, state, *given: jax.lax.switch(stage(state), branches, key, state, *given)
 
     first = stages[0]
-    settings = (("stages", [dict(one.settings) for one in stages]), ("rounds", rounds))
+    settings: Any = (("stages", [dict(one.settings) for one in stages]), ("rounds", rounds))
     return first._replace(
         ask=either("ask"), tell=either("tell"), settings=settings, takes_evidence=False
     )

@@ -1,5 +1,6 @@
 """Ehrlich functions screened: which thresholds are chosen, rates against exact ones, instances."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,10 +9,14 @@ import numpy as np
 import pytest
 
 from banel_jax import sampling, scoring
+from banel_jax.algorithms.banel import BanelConfig, banel
 from banel_jax.models.markov import chain_params, markov_chain
+from banel_jax.models.table import table
 from banel_jax.prior_cache import Prior
 from banel_jax.tasks.ehrlich import Ehrlich, EhrlichConfig, draw, ehrlich
-from experiments.ehrlich import instances, rates, screen
+from banel_jax.training import TrainingConfig
+from banel_jax.types import Sequences
+from experiments.ehrlich import climbing, instances, rates, screen
 from experiments.ehrlich.config import PRESETS, Config, of_size
 
 FLAT = Ehrlich([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]], [[0, 1], [1, 1]], [[2], [1]], 6, 2)
@@ -127,3 +132,70 @@ def test_the_instances_that_are_kept():
         direct = row["sampled"]["interval"]
         assert direct[0] < high and low < direct[1]  # of the prior's own samples, fewer
         assert screen.name(EhrlichConfig(**row["function"]), row["threshold"]) == row["name"]
+
+
+SMALL = climbing.Config(
+    num_candidates=20, budget=80, at_the_top=2, seeds=2, prior=SMOKE.prior,
+    banel=dataclasses.replace(
+        climbing.BOTH_SIDES, num_candidates=20, num_distilled=40,
+        generator_training=TrainingConfig(epochs=2, batch_size=20, learning_rate=1e-2),
+    ),
+)  # fmt: skip
+
+
+def climbed(tmp_path):
+    """(configuration, recorded runs) on a function of 4 tokens, 8 places and two motifs of 3."""
+    function = draw(of_size("4-8-2-3-3", 1))
+    told = {
+        "function": {
+            "initial": function.initial.tolist(), "transitions": function.transitions.tolist(),
+            **instances.described(function), "length": 8, "quantisation": 3, "epistasis": 0.0,
+        },
+        "chosen": {}, "trials": [], "runs": [{"evaluations": [40, 80], "best": [0.1, 0.2]}],
+    }  # fmt: skip
+    (tmp_path / "evolution.json").write_text(json.dumps(told))
+    config = dataclasses.replace(
+        SMALL, evolution=str(tmp_path / "evolution.json"), output=str(tmp_path / "results"),
+        runs=str(tmp_path / "runs"),
+    )  # fmt: skip
+    climbing.main(config)
+    path = tmp_path / "results" / "climb.jsonl"
+    return config, function, [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_climbs_threshold_is_what_its_best_few_reach_and_never_falls(tmp_path, capsys):
+    config, function, runs = climbed(tmp_path)
+    assert [run["seed"] for run in runs] == [0, 1]
+    for run in runs:
+        assert run["evaluations"] == [20, 40, 60, 80] and max(run["distinct"]) <= 80
+        assert run["best"] == sorted(run["best"]) and run["threshold"] == sorted(run["threshold"])
+        assert all(
+            b >= t >= function.levels[1] for b, t in zip(run["best"], run["threshold"], strict=True)
+        )
+    assert "seeds" in capsys.readouterr().out
+    climbing.main(config)  # nothing is run again
+    assert len((tmp_path / "results" / "climb.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "results" / "figures" / "best_value.png").exists()
+
+
+def test_what_was_paid_for_is_judged_anew_by_a_higher_threshold():
+    """By hand: of four tokens the odd ones succeeded, and now 3 alone does."""
+    model = table(4, 1)
+    algorithm = banel(model, BanelConfig(num_candidates=4, failure_rounds=2, replay=1.0))
+    state = algorithm.init(jax.random.key(0), jnp.zeros(4))
+    paid = Sequences(jnp.arange(4, dtype=jnp.int32)[:, None], jnp.ones((4, 1), bool))
+    odd = jnp.float32([0, 1, 0, 1])
+    state = state.replace(
+        failures=state.failures.add(0, paid, (1 - odd) * 0.5),
+        successes=state.successes.add(paid, odd),
+    )
+    anew = climbing.judged_anew(state, lambda x: x.tokens[:, 0] == 3)
+    assert anew.failures.weights.tolist() == [0.5, 1.0, 0.5, 0.0, *[0.0] * 4]  # the rest is empty
+    there = anew.successes.there()
+    assert int(there.sum()) == 1 and anew.successes.sequences.tokens[there].tolist() == [[3]]
+
+
+def test_a_file_without_a_function_is_refused_in_one_line(tmp_path):
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"other\.json has no function"):
+        climbing.read_function(str(tmp_path / "other.json"))
