@@ -14,6 +14,8 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
+LONGEST = 500  # characters of what another has to say
+
 
 def fields(settings: Any, infinite: Sequence[str] = ()) -> None:
     """Each field must be what its annotation says; what only bounds can tell is left to the others.
@@ -190,3 +192,17 @@ def _bound(at_least: float) -> str:
 def _scalar(value: Any) -> Any:
     """An array of no axes as the number in it, all else as it is."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def text_of(value: Any, how: Callable[[Any], str] = str) -> str:
+    """An exception, or anything, as text, whatever becomes of the attempt."""
+    try:
+        return how(value)
+    except Exception:
+        return f"an unprintable {type(value).__name__}"
+
+
+def one_line(value: Any, how: Callable[[Any], str] = str) -> str:
+    """The same as a line of at most `LONGEST` characters."""
+    text = " ".join(text_of(value, how).split())
+    return text if len(text) <= LONGEST else text[: LONGEST - 4] + " ..."

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any
 
-from banel_jax.oracle.values import one_line
+from banel_jax.checks import one_line
 
 
 def is_name(text: str) -> bool:

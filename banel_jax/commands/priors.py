@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, cast
 import jax
 
 from banel_jax import files, prior_files, sampling
+from banel_jax.checks import one_line
 from banel_jax.commands import named
 from banel_jax.commands.settings import What
 from banel_jax.models.language import named_models
 from banel_jax.models.language.model_files import CONVERT
 from banel_jax.oracle.known import Known
 from banel_jax.oracle.known import read as read_known
-from banel_jax.oracle.values import one_line
 from banel_jax.runs.model_check import vocab_size
 from banel_jax.strings import prior as string_prior
 from banel_jax.tasks.gaussian_1d import Gaussian1DConfig, gaussian_1d

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from banel_jax.checks import one_line
 from banel_jax.oracle.calls import kinds
-from banel_jax.oracle.values import as_cost, one_line, plain
+from banel_jax.oracle.values import as_cost, plain
 
 
 class OracleError(ValueError):

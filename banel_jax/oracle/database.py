@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from banel_jax.checks import one_line
 from banel_jax.oracle import interrupts
-from banel_jax.oracle.values import one_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from banel_jax.checks import one_line
 from banel_jax.oracle import interrupts
 from banel_jax.oracle.answers import Answer, Failed, Outcome
 from banel_jax.oracle.calls import Row
@@ -14,7 +15,7 @@ from banel_jax.oracle.database import LedgerError, LedgerLocked
 from banel_jax.oracle.kept import Entry, Kept
 from banel_jax.oracle.rows import outcome_checksum
 from banel_jax.oracle.store import Store
-from banel_jax.oracle.values import as_cost, as_json, as_text, one_line
+from banel_jax.oracle.values import as_cost, as_json, as_text
 
 logger = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from banel_jax.checks import one_line
 from banel_jax.oracle import known, loading, schema, seals
 from banel_jax.oracle.database import Database, LedgerError
 from banel_jax.oracle.kept import Entry
 from banel_jax.oracle.mark import Mark
 from banel_jax.oracle.rows import Counts, outcome_checksum, row_checksum
 from banel_jax.oracle.tally import Open, Tally
-from banel_jax.oracle.values import one_line
 
 Place = tuple[int, int, int, bytes, bytes]  # row, round, index in the round, tokens, mask
 

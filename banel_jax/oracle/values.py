@@ -2,22 +2,11 @@
 
 import json
 import math
-from collections.abc import Callable
 from typing import Any
 
+from banel_jax.checks import one_line, text_of
+
 DEEPEST = 32  # of what is taken apart; what is deeper becomes text
-
-
-def one_line(value: Any, how: Callable[[Any], str] = str) -> str:
-    """An exception, or anything, in 300 characters at most."""
-    return " ".join(_text(value, how).split())[:300]
-
-
-def _text(value: Any, how: Callable[[Any], str] = str) -> str:
-    try:
-        return how(value)
-    except Exception:
-        return f"an unprintable {type(value).__name__}"
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -57,7 +46,7 @@ def as_text(value: Any, most: int = 1000) -> str | None:
     """What SQLite can keep as text: at most so many characters, no lone surrogates."""
     if value is None:
         return None
-    return _text(value)[:most].encode("utf-8", "backslashreplace").decode()
+    return text_of(value)[:most].encode("utf-8", "backslashreplace").decode()
 
 
 def as_cost(number: Any) -> float | None:

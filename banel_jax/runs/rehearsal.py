@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from banel_jax.oracle.values import one_line
+from banel_jax.checks import one_line
 from banel_jax.runs.checkpoint import signature
 from banel_jax.runs.rounds import Evaluate, merge
 from banel_jax.types import Key, Params, Sequences, State

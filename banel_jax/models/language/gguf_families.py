@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from banel_jax.checks import one_line
 from banel_jax.models.language.gguf_file import ANEW, GgufFile
 from banel_jax.models.language.gguf_rope import FACTORS, rope_scaling
-from banel_jax.models.language.model_files import one_line
 
 SIZES = {  # keys of the metadata, and of config.json
     "block_count": "num_hidden_layers",

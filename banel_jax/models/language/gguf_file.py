@@ -14,7 +14,8 @@ import ml_dtypes
 import numpy as np
 
 from banel_jax import files
-from banel_jax.models.language.model_files import FETCH, errors_of, is_pointer, one_line
+from banel_jax.checks import one_line
+from banel_jax.models.language.model_files import FETCH, errors_of, is_pointer
 from banel_jax.models.language.optional import optional
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32

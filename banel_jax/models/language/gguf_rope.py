@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from banel_jax.checks import one_line
 from banel_jax.models.language.attention import frequencies
 from banel_jax.models.language.decoder_config import RopeScaling
 from banel_jax.models.language.gguf_file import GgufFile
 from banel_jax.models.language.huggingface_rope import written
-from banel_jax.models.language.model_files import one_line
 
 FACTORS = "rope_freqs.weight"  # a tensor: what llama.cpp divides each frequency by
 CONTEXTS = (8192, *(2**n for n in range(4, 21) if n != 13))  # theirs, and of models like them

@@ -9,8 +9,9 @@ import logging
 from pathlib import Path
 
 from banel_jax import files
+from banel_jax.checks import one_line
 from banel_jax.models.language.gguf_file import AGAIN, GgufFile
-from banel_jax.models.language.model_files import errors_of, one_line, write_json
+from banel_jax.models.language.model_files import errors_of, write_json
 from banel_jax.models.language.optional import optional
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from banel_jax import checks
+from banel_jax.checks import one_line
 from banel_jax.models.language import huggingface_rope as rope
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.families import (
@@ -22,7 +23,7 @@ from banel_jax.models.language.families import (
     SUPPORTED,
     Family,
 )
-from banel_jax.models.language.model_files import existing_folder, one_line, read_json, write_json
+from banel_jax.models.language.model_files import existing_folder, read_json, write_json
 
 CODE = "auto_map"  # names classes of the folder's own
 WINDOW, LAYERS = "sliding_window", "layer_types"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from banel_jax.checks import one_line
 from banel_jax.models.language.decoder_config import RopeScaling
-from banel_jax.models.language.model_files import one_line
 
 PLACES = ("rope_scaling", "rope_parameters")  # the older and the newer one
 KEYS = (*PLACES, "rope_theta", "original_max_position_embeddings")

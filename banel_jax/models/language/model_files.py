@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from banel_jax import files
+from banel_jax.checks import one_line
 from banel_jax.models.language import torch_files
 from banel_jax.models.language.optional import optional
 
@@ -16,7 +17,6 @@ POINTER = b"version https://git-lfs"  # how the files begin that stand in for th
 FETCH = "it is git LFS's pointer to the file; fetch the file itself with `git lfs pull`"
 MEND = "it is damaged or cut short; download or save it anew"
 CONVERT = "make a folder of it: python -m experiments.convert FILE FOLDER"  # of GGUF
-LONGEST = 500  # characters of what a library has to say
 
 
 def existing_folder(folder: Path | str) -> Path:
@@ -32,12 +32,6 @@ def existing_folder(folder: Path | str) -> Path:
         mend = CONVERT if folder.suffix == ".gguf" else "name the folder that holds it"
         raise NotADirectoryError(f"{folder} is a file; {mend}")
     return folder
-
-
-def one_line(error: Any) -> str:
-    """What an error says, as one line that is not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
 @contextlib.contextmanager
@@ -59,7 +53,9 @@ def errors_of(path: Path, problem: str, mend: str) -> Iterator[None]:
             raise OSError(number, os.strerror(number), str(path)) from error
         if is_pointer(path):
             mend = FETCH
-        raise ValueError(f"{path} {problem} ({one_line(error)}); {mend}") from error
+        raise ValueError(
+            f"{path} {problem} ({one_line(error) or type(error).__name__}); {mend}"
+        ) from error
 
 
 def is_pointer(path: Path) -> bool:

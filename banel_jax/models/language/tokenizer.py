@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from banel_jax.checks import one_line
 from banel_jax.models.language.huggingface_config import CODE, family_of, vocab_size
-from banel_jax.models.language.model_files import errors_of, existing_folder, one_line, read_json
+from banel_jax.models.language.model_files import errors_of, existing_folder, read_json
 from banel_jax.models.language.optional import optional
 
 FILES = ("tokenizer.json", "vocab.json")  # a tokenizer has one of them at the least

@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from banel_jax.checks import one_line
 from banel_jax.files import expand
 from banel_jax.oracle import tables
 from banel_jax.oracle.answers import Answer, Failed, OracleError, Outcome, Pending
 from banel_jax.oracle.calls import Call, Row
-from banel_jax.oracle.values import one_line
 
 logger = logging.getLogger(__name__)
 

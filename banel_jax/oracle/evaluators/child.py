@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from banel_jax.checks import one_line
 from banel_jax.oracle.answers import WorkerDied
 from banel_jax.oracle.evaluators import guardian
 from banel_jax.oracle.evaluators.pool import PATIENCE
-from banel_jax.oracle.values import one_line
 
 logger = logging.getLogger(__name__)
 

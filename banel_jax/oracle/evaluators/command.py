@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from banel_jax.checks import one_line
 from banel_jax.oracle.answers import OracleError, WorkerDied
 from banel_jax.oracle.calls import Call
 from banel_jax.oracle.evaluators.child import Child, Holder
 from banel_jax.oracle.evaluators.pool import Pool
-from banel_jax.oracle.values import one_line
 
 logger = logging.getLogger(__name__)
 

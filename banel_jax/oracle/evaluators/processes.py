@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from banel_jax.checks import one_line
 from banel_jax.oracle.answers import Failed, OracleError, Pending, Raised, WorkerDied
 from banel_jax.oracle.calls import Call, each
 from banel_jax.oracle.evaluators import worker
 from banel_jax.oracle.evaluators.child import Child, Holder
 from banel_jax.oracle.evaluators.pool import Pool
 from banel_jax.oracle.evaluators.protocol import check_function
-from banel_jax.oracle.values import one_line
 
 
 class processes(Pool):
