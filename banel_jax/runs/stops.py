@@ -21,9 +21,8 @@ class Stop:
       success_rate: end when this share of the rows of the last `over_rounds` rounds succeeded.
       over_rounds: for `success_rate`.
       kl_to_base: end, while nothing has succeeded, when the generator's proposals are so many nats
-        from the prior, KL(generator, prior) a sequence. Of what can be seen without a success this
-        keeps the most of the best round (experiments/stopping); 1 to 2 did best there. Never, of an
-        algorithm that does not tell it.
+        from the prior, KL(generator, prior) a sequence; 1 to 2 did best in experiments/stopping.
+        Never, of an algorithm that does not tell it.
       seconds: of the run in all, time between its starts not counted.
       cost: what the answers cost in all, in the unit of `OracleConfig.cost_per_row`.
 
