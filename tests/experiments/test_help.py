@@ -28,7 +28,8 @@ def configurations():
     names = (
         "addition.experiment", "addition.search", "addition.single", "benchmark.experiment",
         "benchmark.lora_memory", "convert", "digits.experiment", "digits.search",
-        "ehrlich.climbing", "ehrlich.screen", "gaussian_1d.experiment", "mnist.experiment", "mnist.filters",
+        "ehrlich.climbing", "ehrlich.screen", "gaussian_1d.experiment", "mnist.experiment",
+        "mnist.filters",
         "mnist.search", "pretrain", "race.__main__", "stopping.__main__", "two_circles.experiment",
     )  # fmt: skip
     modules = [importlib.import_module(f"experiments.{name}") for name in names]
