@@ -97,8 +97,8 @@ def _by_distance(stop: Stop, metrics: Sequence[Mapping[str, float]]) -> str | No
     if stop.kl_to_base is None or not metrics or metrics[-1][COUNTS[1]]:
         return None
     # Of a hedge each arm has its own, under its name.
-    told = {k: v for k, v in metrics[-1].items() if k.endswith("kl_to_base")}
-    farthest = max(told.values(), default=0.0)
+    told = [value for name, value in metrics[-1].items() if name.endswith("kl_to_base")]
+    farthest = max(told, default=0.0)
     if not farthest >= stop.kl_to_base:
         return None
     return (

@@ -1,6 +1,6 @@
 """Which algorithms and settings a configuration chooses: whether they go, and what they read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from banel_jax.models import table
@@ -8,13 +8,18 @@ from experiments.common.method import Method, Networks
 from experiments.common.settings import Settings
 
 
-def check(config: Any, methods: Mapping[str, Method]) -> None:
-    """Raises ValueError for an unknown algorithm, or settings that one of those chosen refuses."""
-    unknown = [name for name in config.algorithms if name not in methods]
+def names(config: Any, field: str, known: Collection[str]) -> None:
+    """Raises ValueError where the field has names that are not known."""
+    unknown = [name for name in getattr(config, field) if name not in known]
     if unknown:
         raise ValueError(
-            f"algorithms={','.join(unknown)} is not known; choose among {', '.join(methods)}"
+            f"{field}={','.join(unknown)} is not known; choose among {', '.join(known)}"
         )
+
+
+def check(config: Any, methods: Mapping[str, Method]) -> None:
+    """Raises ValueError for an unknown algorithm, or settings that one of those chosen refuses."""
+    names(config, "algorithms", methods)
     for name in config.chosen:  # their own checks, before anything is paid for
         methods[name].build(config.settings, config.networks)
 

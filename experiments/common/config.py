@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from banel_jax import checks
-from experiments.common import methods
+from experiments.common import choice, methods
 from experiments.common.broadening import BroadenConfig
 from experiments.common.methods import METHODS, Method, Networks, Settings
 
@@ -62,11 +62,7 @@ class MethodsConfig(SeedsConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        unknown = [name for name in self.algorithms if name not in self.known]
-        if unknown:
-            raise ValueError(
-                f"algorithms={','.join(unknown)} is not known; choose among {', '.join(self.known)}"
-            )
+        choice.names(self, "algorithms", self.known)
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ OF_METHODS = {
     "banel": "#0072B2", "banel_f1": "#6BAED6", "banel_base": "#08306B",
     "ours": "#D55E00", "ours_f1": "#F4A582", "ours_every_round": "#8C2D04",
     "ours_told_nothing": "#E7298A", "ours_by_prior": "#C994C7", "ours_by_novelty": "#DF65B0",
+    "ours_held_out": "#8073AC", "ours_f_decays": "#238B45", "ours_kappa_decays": "#C9920E",
     "auto": "#377EB8", "both_sides": "#E41A1C", "success_only": "#FC9272",
     "filtering": "#009E73", "importance": "#66C2A5", "inverse": "#41AE76",
     "policy_gradient": "#CC79A7", "policy_gradient_ours": "#6A3D9A", "negative_rl": "#B15928",

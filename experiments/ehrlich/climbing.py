@@ -10,8 +10,9 @@ holo-bench's own genetic algorithm reaches on it.
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -67,6 +68,10 @@ class Config:
                 f"num_candidates={self.num_candidates} does not divide budget={self.budget}; give "
                 "another of them"
             )
+
+    @property
+    def every_seed(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def rounds(self) -> int:
@@ -155,19 +160,13 @@ class Climb:
             }  # fmt: skip
 
 
-def main(config: Config) -> None:
-    """Runs the seeds that are not recorded, and puts all of them together."""
-    started = time.perf_counter()
-    function = read_function(config.evolution)
-    output = report.output_folder(config.output)
-    path, name = output / "climb.jsonl", config.identity
-    lines: list[dict[str, Any]] = report.read_json_lines(path)
-    done = {line["seed"]: line for line in lines if line["of"] == name}
-    climb = None
-    for seed in range(config.first_seed, config.first_seed + config.seeds):
-        if seed in done:
-            continue
-        climb, began, rounds = climb or Climb(config, function), time.perf_counter(), []
+def recorded(
+    config: Config, function: Ehrlich, seeds: Sequence[int], path: Path
+) -> Iterator[dict[str, Any]]:
+    """The runs of these seeds, each a line of the file when it has ended."""
+    climb = Climb(config, function)
+    for seed in seeds:
+        began, rounds = time.perf_counter(), []
         for at in climb.run(seed):
             rounds.append(at)
             if len(rounds) % 10 == 0:
@@ -176,13 +175,26 @@ def main(config: Config) -> None:
                     f"threshold {at['threshold']:.3g}", flush=True,
                 )  # fmt: skip
         by_round = {key: [at[key] for at in rounds] for key in rounds[0]}
-        about = {"of": name, "commit": report.commit(), "at_the_top": config.at_the_top}
+        about = {"of": config.identity, "commit": report.commit(), "at_the_top": config.at_the_top}
         line = about | {"seed": seed, "seconds": round(time.perf_counter() - began)} | by_round
         report.append_json_line(path, line)
-        done[seed] = line
+        yield line
+
+
+def main(config: Config) -> None:
+    """Runs the seeds that are not recorded, and puts all of them together."""
+    started = time.perf_counter()
+    function = read_function(config.evolution)
+    output = report.output_folder(config.output)
+    path, name = output / "climb.jsonl", config.identity
+    lines: list[dict[str, Any]] = report.read_json_lines(path)
+    done = {line["seed"]: line for line in lines if line["of"] == name}
+    due = [seed for seed in config.every_seed if seed not in done]
+    if due:
+        done |= {line["seed"]: line for line in recorded(config, function, due, path)}
     runs = [done[seed] for seed in sorted(done)]
     evolution = files.read_object(files.expand(config.evolution))
-    summary = {"climb": runs, "evolution": {k: evolution[k] for k in ("chosen", "runs", "trials")}}
+    summary = {"climb": runs, "evolution": {k: evolution[k] for k in ("chosen", "runs")}}
     for title, best in (("ours", runs), ("evolution", evolution["runs"])):
         finals = [run["best"][-1] for run in best]
         print(f"{title}: best value {report.format_spread(finals)} of {len(finals)} seeds")

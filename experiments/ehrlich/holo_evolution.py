@@ -47,6 +47,7 @@ def run(function, seed, particles, mutation, survival):
 
 
 def described(function):
+    """The arrays of an instance, as lists."""
     # Floats of 32 bits, in as few digits as tell them apart.
     short = lambda rows: [[float(str(x)) for x in row] for row in rows.numpy()]
     return {
@@ -54,9 +55,6 @@ def described(function):
         "transitions": short(function.transition_matrix),
         "motifs": [motif.tolist() for motif in function.motifs],
         "spacings": [spacing.tolist() for spacing in function.spacings],
-        "length": function.dim,
-        "quantisation": SIZE[-1],
-        "epistasis": 0.0,
     }
 
 
@@ -80,7 +78,8 @@ def main():
         "command": f"python {Path(sys.argv[0]).name}", "torch": torch.__version__,
         "seconds": round(time.perf_counter() - started), "function_seed": SEED,
     }  # fmt: skip
-    told = about | {"function": described(function), "chosen": chosen}
+    size = {"length": function.dim, "quantisation": SIZE[-1], "epistasis": 0.0}
+    told = about | {"function": described(function) | size, "chosen": chosen}
     OUTPUT.write_text(json.dumps(told | {"trials": trials, "runs": runs}) + "\n", encoding="utf-8")
     print(chosen, sorted(run["best"][-1] for run in runs))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from banel_jax import checks
+from experiments.common import choice
 from experiments.race.methods import METHODS
 from experiments.race.tasks import TASKS
 
@@ -50,14 +51,8 @@ class Config:
 
     def __post_init__(self):
         checks.fields(self)
-        for what, given, known in (
-            ("tasks", self.tasks, TASKS),
-            ("algorithms", self.algorithms, METHODS),
-        ):
-            if unknown := [name for name in given if name not in known]:
-                raise ValueError(
-                    f"{what}={','.join(unknown)} is not known; choose among {', '.join(known)}"
-                )
+        choice.names(self, "tasks", TASKS)
+        choice.names(self, "algorithms", METHODS)
         checks.integers(
             self, "seeds", "num_evaluated", "num_prior", "search_candidates", "search_seeds",
             at_least=1,

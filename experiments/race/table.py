@@ -1,7 +1,7 @@
 """The table of the race, of what is recorded: medians and quantiles of every measure over seeds."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from banel_jax import files
@@ -31,11 +31,17 @@ LEGEND = (
 )
 
 
-def latest(lines: Iterable[Line]) -> dict[tuple[str, int], list[Line]]:
-    """By method and m, the cells of the settings that were run last, one a seed."""
-    of: dict[tuple[str, int], dict[str, dict[int, Line]]] = {}
+def method_and_m(line: Line) -> tuple[str, int]:
+    return line["algorithm"], line["m"]
+
+
+def latest(
+    lines: Iterable[Line], kind_of: Callable[[Line], Any] = method_and_m
+) -> dict[Any, list[Line]]:
+    """By kind the cells of the settings that were run last, one a seed."""
+    of: dict[Any, dict[str, dict[int, Line]]] = {}
     for line in lines:
-        versions = of.setdefault((line["algorithm"], line["m"]), {})
+        versions = of.setdefault(kind_of(line), {})
         cells = versions.pop(line["of"], {})
         versions[line["of"]] = cells | {line["seed"]: line}  # last in order
     return {

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from banel_jax import checks
+from experiments.common import choice
+from experiments.common.config import SeedsConfig
 from experiments.race.tasks import TASKS
 from experiments.stopping.variants import VARIANTS
 
@@ -12,7 +14,7 @@ EXACT = ("addition_demo", "circles", "circles_rare", "circles_rarer", "digits")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(SeedsConfig):
     """Settings of the comparison.
 
     Attributes:
@@ -23,7 +25,6 @@ class Config:
       num_candidates: m, evaluations a round.
       rounds: of a run.
       seeds: of each task and variant.
-      first_seed: the seeds are this one and those that follow.
       minutes: no run is begun that would not end within them.
       num_evaluated: samples after each round, where its rate cannot be summed over targets.
       num_prior: samples of the prior, likewise.
@@ -37,7 +38,6 @@ class Config:
     num_candidates: int = 100
     rounds: int = 20
     seeds: int = 10
-    first_seed: int = 0
     minutes: float = 110.0
     num_evaluated: int = 2000
     num_prior: int = 20_000
@@ -45,29 +45,17 @@ class Config:
     runs: str = "runs/race"
 
     def __post_init__(self):
-        checks.fields(self)
-        for what, given, known in (
-            ("tasks", self.tasks, TASKS),
-            ("variants", self.variants, VARIANTS),
-        ):
-            if unknown := [name for name in given if name not in known]:
-                raise ValueError(
-                    f"{what}={','.join(unknown)} is not known; choose among {', '.join(known)}"
-                )
+        super().__post_init__()
+        choice.names(self, "tasks", TASKS)
+        choice.names(self, "variants", VARIANTS)
         if not self.tasks:
             raise ValueError("tasks is empty; give at least one")
-        numbers = ("num_candidates", "rounds", "seeds", "num_evaluated", "num_prior")
-        checks.integers(self, *numbers, at_least=1)
-        checks.seeds(self, "first_seed")
+        checks.integers(self, "num_candidates", "num_evaluated", "num_prior", at_least=1)
         checks.reals(self, "minutes", above=0)
 
     @property
     def chosen(self) -> tuple[str, ...]:
         return self.variants or tuple(VARIANTS)
-
-    @property
-    def every_seed(self) -> range:
-        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 PRESETS: dict[str, Config] = {

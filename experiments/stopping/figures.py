@@ -14,10 +14,6 @@ import numpy as np
 from experiments.common import redraw
 from experiments.common.figures import below, colour, grid, save
 
-SHADES = {
-    "banel": colour("banel"), "ours": colour("ours"), "ours_held_out": colour("ours_by_novelty"),
-    "ours_f_decays": colour("filtering"), "ours_kappa_decays": colour("rnd"),
-}  # fmt: skip
 SHADED = ("banel", "ours")
 
 
@@ -29,7 +25,7 @@ def draw(summary: Mapping[str, Any], folder: Path) -> None:
     for task, axes in zip(tasks, panels, strict=True):
         for name, of in variants.items():
             if task in of["reached"]:
-                _variant(axes, of["reached"][task], SHADES[name], of["title"], name in SHADED)
+                _variant(axes, name, of["title"], of["reached"][task])
         axes.set_yscale("log")
         axes.set_title(task.replace("_", " "), loc="left")
         axes.set_xlabel("round")
@@ -38,12 +34,12 @@ def draw(summary: Mapping[str, Any], folder: Path) -> None:
     save(figure, folder / "success_rate.png")
 
 
-def _variant(axes, at: Mapping[str, Any], colour: str, title: str, shaded: bool) -> None:
-    low, middle, high = ([at["base"], *at["rates"][name]] for name in ("min", "median", "max"))
+def _variant(axes, name: str, title: str, at: Mapping[str, Any]) -> None:
+    low, middle, high = ([at["base"], *at["rates"][of]] for of in ("min", "median", "max"))
     rounds = np.arange(len(middle))
-    axes.plot(rounds, middle, color=colour, label=title, marker=".", ms=3, lw=1.2)
-    if shaded:
-        axes.fill_between(rounds, low, high, color=colour, alpha=0.1, lw=0)
+    axes.plot(rounds, middle, color=colour(name), label=title, marker=".", ms=3, lw=1.2)
+    if name in SHADED:
+        axes.fill_between(rounds, low, high, color=colour(name), alpha=0.1, lw=0)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def _weights_unlike(line: Line) -> np.ndarray:
 
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 RULES: dict[str, Rule] = {
+    "last": Rule("never before the last round", lambda line: np.zeros(len(line["rates"])), ()),
     "rounds": Rule(
         "rounds", lambda line: np.arange(1.0, len(line["rates"]) + 1),
         (1, 2, 3, 4, 5, 6, 8, 10, 12, 15),

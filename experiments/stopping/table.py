@@ -8,13 +8,13 @@ import numpy as np
 
 from experiments.common import report
 from experiments.common.publication import publish
+from experiments.race.table import latest
 from experiments.stopping import figures, rules
 from experiments.stopping.config import Config
 from experiments.stopping.rules import RULES, Line
 from experiments.stopping.trajectories import file_of
 from experiments.stopping.variants import VARIANTS
 
-LAST = "never before the last round"
 LEGEND = (
     "share of the best round's success rate that a rule keeps, in the mean over seeds; its limit "
     "keeps the most on the other tasks. The best round is that of each run, found by looking at "
@@ -26,18 +26,14 @@ def recorded(config: Config) -> dict[str, dict[str, list[Line]]]:
     """By variant and task, the runs of the settings that were run last, one a seed."""
     found: dict[str, dict[str, list[Line]]] = {}
     for task in config.tasks:
-        lines = report.read_json_lines(file_of(config, task))
+        lines = [line for line in report.read_json_lines(file_of(config, task)) if line["rates"]]
+        runs = latest(lines, lambda line: line["variant"])
         for variant in config.chosen:
-            of = [line for line in lines if line["variant"] == variant and line["rates"]]
-            latest = [line for line in of if line["of"] == of[-1]["of"]]
-            whole = [line for line in latest if len(line["rates"]) == _rounds(latest)]
-            if whole:
+            of = runs.get(variant, [])
+            rounds = max((len(line["rates"]) for line in of), default=0)
+            if whole := [line for line in of if len(line["rates"]) == rounds]:
                 found.setdefault(variant, {})[task] = whole
     return found
-
-
-def _rounds(lines: Sequence[Line]) -> int:
-    return max(len(line["rates"]) for line in lines)
 
 
 def reached(by_task: Mapping[str, Sequence[Line]]) -> dict[str, dict[str, Any]]:
@@ -50,7 +46,7 @@ def reached(by_task: Mapping[str, Sequence[Line]]) -> dict[str, dict[str, Any]]:
             "last": report.seed_spread(rates[:, -1]),
             "best": report.seed_spread(rates.max(1)),
             "best_round": float(np.median(rates.argmax(1)) + 1),
-            "rates": report.seed_spread(rates),
+            "rates": {k: v for k, v in report.seed_spread(rates).items() if k != "values"},
             "seeds": len(lines),
             "stopped": sum("error" in line for line in lines),
         }
@@ -59,18 +55,14 @@ def reached(by_task: Mapping[str, Sequence[Line]]) -> dict[str, dict[str, Any]]:
 
 def judged(by_task: Mapping[str, Sequence[Line]]) -> dict[str, dict[str, Any]]:
     """By rule: what it keeps on each task, with which limit; the limit that suits all of them."""
-    last = {
-        task: {"kept": float(np.mean([rules.kept(line, -1) for line in lines]))}
-        for task, lines in by_task.items()
-    }
-    found: dict[str, dict[str, Any]] = {"last": {"title": LAST, "by_task": last}}
+    found: dict[str, dict[str, Any]] = {}
     for name, rule in RULES.items():
         if all(np.isnan(rule.of(line)).all() for lines in by_task.values() for line in lines):
             continue  # nothing of it was seen
         by = rules.elsewhere(rule, by_task)
-        found[name] = {"title": rule.title, "by_task": by, "limit": rules.chosen(rule, by_task)}
-    for of in found.values():
-        of["mean"] = float(np.mean([at["kept"] for at in of["by_task"].values()]))
+        mean = float(np.mean([at["kept"] for at in by.values()]))
+        limit = rules.chosen(rule, by_task)
+        found[name] = {"title": rule.title, "by_task": by, "mean": mean, "limit": limit}
     return found
 
 
@@ -103,7 +95,7 @@ def _print(of: Mapping[str, Any]) -> None:
     print()
     rows = [
         {"stops by": rule["title"], **{t: at["kept"] for t, at in rule["by_task"].items()}}
-        | {"mean": rule["mean"], "limit for all": rule.get("limit")}
+        | {"mean": rule["mean"], "limit for all": rule["limit"]}
         for rule in of["rules"].values()
     ]
     report.print_table(rows, ("stops by", *tasks, "mean", "limit for all"))

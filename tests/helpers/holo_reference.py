@@ -2,7 +2,7 @@
 
 In an environment of its own (`pip install pytorch-holo==0.0.5 "numpy<2" torch`):
 
-python tests/helpers/holo_reference.py    writes holo_reference.json
+PYTHONPATH=. python tests/helpers/holo_reference.py    writes holo_reference.json
 """
 
 import json
@@ -48,6 +48,8 @@ def computed():
     import torch
     from holo.test_functions.closed_form import Ehrlich
 
+    from experiments.ehrlich.holo_evolution import described
+
     table = []
     for settings in SETTINGS:
         v, dim, motifs, size, quantization, epistasis, seed = settings
@@ -57,15 +59,10 @@ def computed():
         sequences = variants(function, torch.Generator().manual_seed(seed))
         spelt = ["".join(DIGITS[token] for token in row) for row in sequences.tolist()]
         values = [x if x >= 0 else None for x in function(sequences, noise=False).tolist()]
-        # Floats of 32 bits, in as few digits as tell them apart.
-        short = lambda rows: [[float(str(x)) for x in row] for row in rows.numpy()]
         table.append(
             {
                 "settings": settings,
-                "initial": short(function.stationary_dist.T)[0],
-                "transitions": short(function.transition_matrix),
-                "motifs": [motif.tolist() for motif in function.motifs],
-                "spacings": [spacing.tolist() for spacing in function.spacings],
+                **described(function),
                 "values": dict(zip(spelt, values, strict=True)),
             }
         )

@@ -26,7 +26,7 @@ from banel_jax.tasks.ehrlich.drawing import transition_matrix
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Sequences
 
-# Made by `python tests/helpers/holo_reference.py`, with pytorch-holo 0.0.5.
+# Made by `tests/helpers/holo_reference.py`, with pytorch-holo 0.0.5.
 REFERENCE = json.loads(holo_reference.TABLE.read_text(encoding="utf-8"))
 # Three tokens, of which 0 never follows 2; motifs 0 . 1 and 1 . . 2 in sequences of seven.
 MOVES = np.array([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.0, 0.5, 0.5]])
