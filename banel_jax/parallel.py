@@ -1,5 +1,6 @@
 """Work on sequences, spread over the devices of the mesh in force."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
-DATA = "data"
+DATA, MODEL = "data", "model"
 LARGE_BYTES = 16_000_000  # of weights: beyond a CPU's caches, so read from memory for each chunk
 
 
@@ -18,15 +19,49 @@ def data_mesh(devices=None) -> jax.sharding.Mesh:
     return jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def num_devices() -> int:
-    """Devices on the `data` axis of the mesh in force; 1 where there is nothing to spread over.
+def mesh(text: str, devices=None) -> jax.sharding.Mesh:
+    """The mesh that a text such as `data:4,model:2` names, for `jax.set_mesh`.
+
+    Sequences are spread over `data`, a decoder's weights over `model` (`partitioning`). An axis
+    that is not named has one device, and `data` without a number has all that are left.
+
+    Raises:
+      ValueError: for another text, or one that does not fit the devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    found = re.fullmatch(r"data(?::(\d+))?(?:,model:(\d+))?|model:(\d+)", text.replace(" ", ""))
+    if not found:
+        raise ValueError(f"mesh={text!r} must be like data, data:8, model:8 or data:4,model:2")
+    model = int(found[2] or found[3] or 1)
+    data = int(found[1] or (1 if found[3] else len(devices) // max(model, 1)))
+    if min(data, model) < 1 or data * model != len(devices):
+        raise ValueError(
+            f"mesh={text!r} is for {data * model} devices, and there are {len(devices)}; the "
+            "product of the numbers must be that"
+        )
+    auto = (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh((data, model), (DATA, MODEL), axis_types=auto, devices=devices)
+
+
+def axis_size(name: str) -> int:
+    """Devices along an axis of the mesh in force; 1 where there is nothing to spread over.
 
     That is so without a mesh, and inside a caller's own `jax.shard_map` or `jax.pmap`, where
     each device runs its share already. Meshes of explicit axes are left to their owner.
     """
     mesh = jax.sharding.get_abstract_mesh()
     sizes, types = dict(mesh.shape), dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    return sizes[DATA] if types.get(DATA) == AxisType.Auto else 1
+    return sizes[name] if types.get(name) == AxisType.Auto else 1
+
+
+def num_devices() -> int:
+    """Devices on the `data` axis of the mesh in force, as `axis_size` counts them."""
+    return axis_size(DATA)
+
+
+def is_spread() -> bool:
+    """Whether the mesh in force has several devices."""
+    return axis_size(DATA) * axis_size(MODEL) > 1
 
 
 def large(weights: Any) -> bool:
@@ -43,7 +78,8 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
 
     Args:
       fn: `fn(replicated, x)` of one element. On a mesh it must close over no traced array.
-      replicated: pytree that every element needs, such as parameters; whole on each device.
+      replicated: pytree that every element needs, such as parameters: whole on each device, or
+        split over the `model` axis.
       xs: pytree whose leaves share their leading axis [n].
       chunk_size: how many elements are in work at a time on a device.
     """
@@ -70,6 +106,7 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
         on_device,
         in_specs=(PartitionSpec(), PartitionSpec(DATA)),
         out_specs=PartitionSpec(DATA),
+        axis_names={DATA},
         check_vma=False,
     )
     return jax.tree.map(
@@ -94,6 +131,7 @@ def sum_over_shards(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
         lambda replicated, xs: jax.lax.psum(fn(replicated, xs), DATA),
         in_specs=(PartitionSpec(), PartitionSpec(DATA)),
         out_specs=PartitionSpec(),
+        axis_names={DATA},
         check_vma=False,
     )
     return sharded(replicated, xs)

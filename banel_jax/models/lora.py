@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from banel_jax.models.lora_config import LoraConfig
 from banel_jax.models.low_rank import LowRank
-from banel_jax.parallel import num_devices
+from banel_jax.partitioning import placed
 from banel_jax.types import Algorithm, Params, SequenceModel
 
 
@@ -179,7 +179,7 @@ def lora_algorithm(
     """An algorithm whose models are adapters over one base, for bases of any size.
 
     Its `init` takes adapters for the prior's parameters: those of `lora(...).init`, or trained
-    ones. Under a mesh, call it with the mesh in force, for the base lies whole on each device.
+    ones. Under a mesh, call it with the mesh in force, for the base is placed on its devices (`partitioning`).
 
     Args:
       model: the prior's functions.
@@ -193,9 +193,7 @@ def lora_algorithm(
     filters, learns = outline.proposal_log_prob is not None, outline.know is not None
     takes_evidence = outline.takes_evidence
     del outline  # it holds on to the caller's base
-    if num_devices() > 1:
-        base_params = jax.device_put(base_params, jax.sharding.PartitionSpec())
-    references = jax.tree.map(lambda leaf: jax.new_ref(jnp.asarray(leaf)), base_params)
+    references = jax.tree.map(jax.new_ref, placed(base_params))
     del base_params
 
     def over_base(name):

@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from banel_jax import files
+from banel_jax.partitioning import placed
 from banel_jax.runs import packing
 from banel_jax.types import State
 
@@ -74,21 +75,23 @@ def _implementation(like: jax.ShapeDtypeStruct) -> Any:
 
 
 def rebuilt(abstract_state: State, leaves: dict[str, np.ndarray]) -> State:
-    """The inverse of `stored`.
+    """The inverse of `stored`, whatever the mesh that they were stored under.
 
-    Arrays come back bound to no device, as those of `init` are, so what was compiled serves.
+    Arrays come back as those of `init` lie, bound to no device without a mesh, so what was
+    compiled serves.
     """
 
     def rebuild(i, like):
         if not like.size:
             return jnp.zeros(like.shape, like.dtype)
-        leaf = jnp.asarray(leaves[str(i)])
+        leaf = leaves[str(i)]
         if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(leaf, impl=_implementation(like))
+            return jax.random.wrap_key_data(jnp.asarray(leaf), impl=_implementation(like))
         return leaf
 
     abstract_leaves, structure = jax.tree.flatten(abstract_state)
-    return jax.tree.unflatten(structure, [rebuild(i, x) for i, x in enumerate(abstract_leaves)])
+    tree = jax.tree.unflatten(structure, [rebuild(i, x) for i, x in enumerate(abstract_leaves)])
+    return placed(tree)
 
 
 class Checkpoints:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from banel_jax.partitioning import settled
 from banel_jax.runs import rounds as shared
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
 
@@ -30,15 +31,17 @@ def compiled_steps(algorithm: Algorithm) -> Steps:
 
 @functools.lru_cache(maxsize=32)
 def _compiled_steps(begin, propose, learn, score) -> Steps:
+    fixed = lambda tree: settled(shared.strong(tree))
+
     def init(key, prior_params):
-        return shared.strong(begin(shared.init_key(key), prior_params))
+        return fixed(begin(shared.init_key(key), prior_params))
 
     def ask(key, round, state):
-        return shared.strong(propose(shared.round_keys(key, round).ask, state))
+        return fixed(propose(shared.round_keys(key, round).ask, state))
 
     def tell(key, round, state, candidates, rewards, *answered):
         step = shared.round_keys(key, round).tell
-        return shared.strong(learn(step, state, candidates, rewards, *answered))
+        return fixed(learn(step, state, candidates, rewards, *answered))
 
     return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(score))
 

@@ -158,7 +158,7 @@ def on_host(judge: Callable[[Sequences], np.ndarray]) -> Callable[[Sequences], F
     """
 
     def compiled(sequences: Sequences) -> Float[Array, " n"]:
-        if jax.default_backend() == "cpu" and parallel.num_devices() > 1:
+        if jax.default_backend() == "cpu" and parallel.is_spread():
             raise ValueError(
                 "Python cannot be called from a mesh of several CPU devices; use one device, or "
                 "judge between the compiled calls as `loop.run` does"

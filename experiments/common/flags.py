@@ -4,6 +4,7 @@ A field `rounds: int = 20` becomes `--rounds=20`; the fields of a nested datacla
 name, `--banel.kappa=1`. Help texts come from the docstring's `Attributes:` section.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -14,13 +15,14 @@ import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
+from banel_jax import parallel
 from banel_jax.commands import fields
 from banel_jax.commands.help import did_you_mean
 from banel_jax.runs import border, mistakes
 from experiments.common import compilation, help
 
 Config = TypeVar("Config")
-CACHE = "compilation_cache"  # a flag of every program
+CACHE, MESH = "compilation_cache", "mesh"  # flags of every program
 
 
 def define(defaults: Config, flag_values: flags.FlagValues = flags.FLAGS) -> Callable[[], Config]:
@@ -84,7 +86,9 @@ def _run(main, defaults, presets, sweep, relevant, positional=()):
     if presets:
         defaults = _chosen_preset(presets, defaults)
     kept = "folder for what is compiled; empty for none, by default in the user's cache"
-    flags.DEFINE_string(CACHE, None, kept, module_name=sys.argv[0])
+    spread = "devices to spread over, such as data:4,model:2 (docs/run.md); by default one"
+    for name, text in {CACHE: kept, MESH: spread}.items():
+        flags.DEFINE_string(name, None, text, module_name=sys.argv[0])
     given = [a for a in sys.argv[1:] if re.match(r"--?sweep\.", a)] if sweep else []
     sys.argv = [a for a in sys.argv if a not in given]
     read = define(defaults)
@@ -104,10 +108,12 @@ def _run(main, defaults, presets, sweep, relevant, positional=()):
         compilation.keep(flags.FLAGS[CACHE].value)
         config = None if given else read()
         _start_jax()
-        if config is None:
-            sweep(*_points(given, read))
-        else:
-            main(config)
+        mesh = flags.FLAGS[MESH].value
+        with contextlib.nullcontext() if mesh is None else jax.set_mesh(parallel.mesh(mesh)):
+            if config is None:
+                sweep(*_points(given, read))
+            else:
+                main(config)
 
     app.run(checked, flags_parser=_parsed)
 
@@ -125,7 +131,8 @@ def _parsed(arguments):
 
 def _help(kind, defaults, presets, sweep, relevant, read, positional):
     about = sys.modules["__main__"].__doc__ or ""
-    more = {f"{CACHE}=FOLDER": flags.FLAGS[CACHE].help}
+    forms = {CACHE: "FOLDER", MESH: "AXES"}
+    more = {f"{name}={form}": flags.FLAGS[name].help for name, form in forms.items()}
     if kind == "full":
         return help.full(about, defaults, presets, more)
     given = [a for a in sys.argv if a not in help.SHORT]

@@ -6,7 +6,7 @@
     python -m experiments.gsm8k run         # BaNEL, the baselines and the controls on them
 
 Each command has its own flags: `python -m experiments.gsm8k pretrain --help`. Work is spread over
-all devices that JAX finds; `run` uses one where they are a CPU's.
+all devices that JAX finds, or as --mesh=data:4,model:2 says; `run` uses one where they are a CPU's.
 """
 
 import functools
@@ -38,7 +38,7 @@ def on_all_devices(function: Callable[..., None], judges: bool) -> Callable[...,
 
     @functools.wraps(function)
     def spread(*args):
-        if len(jax.devices()) == 1 or (judges and jax.default_backend() == "cpu"):
+        if parallel.is_spread() or len(jax.devices()) == 1 or (judges and jax.default_backend() == "cpu"):
             return function(*args)
         with jax.set_mesh(parallel.data_mesh()):
             return function(*args)

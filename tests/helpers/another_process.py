@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def printed(program: str, devices: int = 0, **environment: str) -> str:
-    """What a program prints on its standard output; it must end well.
+def printed(program: str, *arguments: str, devices: int = 0, **environment: str) -> str:
+    """What a program with arguments prints on its standard output; it must end well.
 
     It has so many devices of the host, where their number is given.
     """
@@ -19,6 +19,6 @@ def printed(program: str, devices: int = 0, **environment: str) -> str:
         environment |= {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *sys.path])
     return subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": path} | environment,
+        [sys.executable, "-c", program, *arguments], env=os.environ | {"PYTHONPATH": path} | environment,
         cwd=ROOT, check=True, timeout=300, text=True, capture_output=True,
     ).stdout  # fmt: skip

@@ -7,10 +7,10 @@ Layer by layer they are flat: the path of one is `layer_3/q/kernel` where in the
 import re
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from banel_jax.partitioning import placed
 from banel_jax.types import Params
 
 STACKED = "layers/"
@@ -37,8 +37,8 @@ def stacked(flat: dict[str, np.ndarray]) -> Params:
         if layer:
             layers.setdefault(layer[2], {})[int(layer[1])] = flat.pop(path)
         else:
-            params[path] = jnp.asarray(flat.pop(path))
+            params |= placed({path: flat.pop(path)})
     for rest in list(layers):
         of = layers.pop(rest)
-        params[STACKED + rest] = jnp.asarray(np.stack([of.pop(i) for i in sorted(of)]))
+        params |= placed({STACKED + rest: np.stack([of.pop(i) for i in sorted(of)])})
     return traverse_util.unflatten_dict(params, sep="/")
