@@ -2,8 +2,8 @@
 
 Each computes its share of the same compiled calls. The first alone pays the oracle and keeps the
 run's folder; what follows from either it says, and the others hear it. That goes through the
-service that connected them and not through the devices, so that an oracle may take days, and one
-that is gone is noticed meanwhile.
+service that connected them and not through the devices, so that an oracle may take days, and a
+process that is gone is noticed meanwhile.
 """
 
 import itertools
@@ -11,11 +11,12 @@ import json
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 HEARTBEAT = 20  # seconds without one until a process counts as gone
 LOOK = 5  # seconds between looks at whether the others are there
-_numbers = itertools.count()  # of what was said: all count alike
+_lines = itertools.count()
 
 
 class HostLost(ValueError):
@@ -23,7 +24,7 @@ class HostLost(ValueError):
 
 
 def connect(text: str) -> None:
-    """Makes this process one of several; before anything else is asked of JAX.
+    """Makes this process one of several; to be called before JAX is asked for anything else.
 
     Args:
       text: `auto` on a TPU pod, under SLURM, Open MPI or Kubernetes, where JAX finds the others by
@@ -31,7 +32,7 @@ def connect(text: str) -> None:
         them this one is, from 0.
 
     Raises:
-      ValueError: in one line, where that is none of both or the others cannot be reached.
+      ValueError: in one line, where that is neither or the others cannot be reached.
     """
     arguments: dict[str, Any] = {}
     if text != "auto":
@@ -62,29 +63,37 @@ def leads() -> bool:
     return jax.process_index() == 0
 
 
-def say(word: dict[str, Any]) -> None:
-    """To all other processes, each of which must `hear` it; nothing where there is none."""
-    if not alone():
-        _service().key_value_set(f"banel/{next(_numbers)}", json.dumps(word))
+class Line:
+    """What the first process says, word by word; all processes make their lines in one order."""
 
+    def __init__(self):
+        self._name, self._words = next(_lines), itertools.count()
 
-def hear() -> dict[str, Any]:
-    """What the first process says next, however long it takes.
+    def _next(self) -> str:
+        return f"banel_jax/{self._name}/{next(self._words)}"
 
-    Raises:
-      HostLost: where it is gone, or says that it has failed.
-    """
-    key = f"banel/{next(_numbers)}"
-    while True:
-        try:
-            word = json.loads(_service().blocking_key_value_get(key, LOOK * 1000))
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" in str(error):
-                continue
-            raise HostLost("the first process is gone; begin all of them again") from error
-        if failed := word.get("failed"):
-            raise HostLost(f"the first process has ended: {failed}")
-        return word
+    def say(self, word: dict[str, Any]) -> None:
+        """By the first process; nothing where it is alone."""
+        if not alone():
+            _service().key_value_set(self._next(), json.dumps(word))
+
+    def hear(self) -> dict[str, Any]:
+        """By each of the others, however long it takes.
+
+        Raises:
+          HostLost: where the first is gone, or says that it has failed.
+        """
+        key = self._next()
+        while True:
+            try:
+                word = json.loads(_service().blocking_key_value_get(key, LOOK * 1000))
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" in str(error):
+                    continue
+                raise HostLost("the first process is gone; begin all of them again") from error
+            if "failed" in word:
+                raise HostLost(f"the first process has ended: {word['failed']}")
+            return word
 
 
 def _service() -> Any:
@@ -93,25 +102,36 @@ def _service() -> Any:
     return distributed.global_state.client
 
 
-def shared(leaves: list[np.ndarray] | None, like: list[Any]) -> list[np.ndarray]:
-    """The first process's arrays, in all of them; one by one, through the devices.
+def broadcast(leaves: dict[str, np.ndarray] | None, like: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The first process's arrays in all of them, one by one through the devices.
 
     Args:
-      leaves: the arrays; None where they are heard.
+      leaves: the arrays, by the first.
       like: shapes and types of them.
     """
     from jax.experimental import multihost_utils
 
-    found = leaves if leaves is not None else [np.zeros(x.shape, x.dtype) for x in like]
-    return [np.asarray(multihost_utils.broadcast_one_to_all(x)) for x in found]
+    found = leaves or {name: np.zeros(x.shape, x.dtype) for name, x in like.items()}
+    send = multihost_utils.broadcast_one_to_all
+    return {name: np.asarray(send(found[name])) for name in sorted(like)}
 
 
-def whole(leaf: Any) -> np.ndarray:
-    """An array on the host, gathered from the processes that it is split over; all must ask."""
-    if isinstance(leaf, jax.Array) and not (
-        leaf.is_fully_addressable or leaf.is_fully_replicated
-    ):
+def local(tree: Any) -> Any:
+    """The arrays of a tree as this process alone can use them; all processes must ask.
+
+    What is split over processes is gathered, to the host.
+    """
+
+    def one(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = one(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        if leaf.is_fully_replicated:
+            return leaf.addressable_data(0)
         from jax.experimental import multihost_utils
 
-        leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    return np.asarray(leaf)
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return tree if alone() else jax.tree.map(one, tree)

@@ -109,9 +109,15 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
         axis_names={DATA},
         check_vma=False,
     )
-    return jax.tree.map(
-        lambda y: y[:n], sharded(replicated, jax.tree.map(partial(_pad, n=padded), xs))
-    )
+    mapped = sharded(replicated, jax.tree.map(partial(_pad, n=padded), xs))
+    return jax.tree.map(lambda y: _seen_by_all(y[:n]), mapped)
+
+
+def _seen_by_all(x):
+    """What is split over the processes of several hosts cannot be looked at in any of them."""
+    if jax.process_count() == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec())
 
 
 def _pad(x, n):

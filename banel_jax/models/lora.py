@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from banel_jax import hosts
 from banel_jax.models.lora_config import LoraConfig
 from banel_jax.models.low_rank import LowRank
 from banel_jax.partitioning import placed
@@ -163,9 +164,10 @@ def _new(key, shape, rank):
 def _checksum(base_params):
     """CRC-32 of a concrete base, for no run's record holds its values otherwise; else None."""
     total = 0
-    for leaf in jax.tree.leaves(base_params):
-        if isinstance(leaf, jax.core.Tracer):
-            return None
+    leaves = jax.tree.leaves(base_params)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return None
+    for leaf in map(hosts.local, leaves):
         total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), total)
     return total
 

@@ -59,6 +59,9 @@ class Callbacks:
                         "as callbacks.Callback describes them"
                     )
 
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
     def on_round(self, record, state, candidates, rewards) -> None:
         self._call("on_round", record, state, candidates, rewards)
 

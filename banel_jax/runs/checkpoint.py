@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from banel_jax import files
+from banel_jax import files, hosts
 from banel_jax.partitioning import placed
 from banel_jax.runs import packing
 from banel_jax.types import State
@@ -68,6 +68,12 @@ def _data(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if is_key else leaf
 
 
+def shapes_of(abstract_state: State) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of what `stored` gives."""
+    shapes = jax.eval_shape(lambda tree: jax.tree.map(_data, tree), abstract_state)
+    return {str(i): x for i, x in enumerate(jax.tree.leaves(shapes)) if x.size}
+
+
 def _implementation(like: jax.ShapeDtypeStruct) -> Any:
     found: list[Any] = []
     jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
@@ -75,10 +81,9 @@ def _implementation(like: jax.ShapeDtypeStruct) -> Any:
 
 
 def rebuilt(abstract_state: State, leaves: dict[str, np.ndarray]) -> State:
-    """The inverse of `stored`, whatever the mesh that they were stored under.
+    """The inverse of `stored`, whatever the mesh was then.
 
-    Arrays come back as those of `init` lie, bound to no device without a mesh, so what was
-    compiled serves.
+    Arrays lie as those of `init`, bound to no device without a mesh: what was compiled serves.
     """
 
     def rebuild(i, like):
@@ -90,8 +95,8 @@ def rebuilt(abstract_state: State, leaves: dict[str, np.ndarray]) -> State:
         return leaf
 
     abstract_leaves, structure = jax.tree.flatten(abstract_state)
-    tree = jax.tree.unflatten(structure, [rebuild(i, x) for i, x in enumerate(abstract_leaves)])
-    return placed(tree)
+    rebuilt = [rebuild(i, x) for i, x in enumerate(abstract_leaves)]
+    return placed(jax.tree.unflatten(structure, rebuilt))
 
 
 class Checkpoints:
@@ -109,10 +114,19 @@ class Checkpoints:
     def __init__(self, folder: Path | str, run: str = "", keep: int = 2):
         self.folder = Path(folder).absolute()
         self.run = run
-        handlers = {"state": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
+        by_itself = ocp.options.MultiprocessingOptions()
+        if not hosts.alone():  # the others keep no folder, so none is waited for
+            by_itself = ocp.options.MultiprocessingOptions(active_processes={jax.process_index()})
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(multiprocessing_options=by_itself),
+            "about": ocp.JsonCheckpointHandler(multiprocessing_options=by_itself),
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, cleanup_tmp_directories=True, create=False,
+                multiprocessing_options=by_itself,
+            )  # fmt: skip
             self._manager = ocp.CheckpointManager(
                 self.folder, options=options, item_handlers=handlers
             )
@@ -185,9 +199,7 @@ class Checkpoints:
                 continue
             self._check(rounds, run, saved, signature(abstract_state))
             try:
-                shapes = jax.eval_shape(lambda tree: jax.tree.map(_data, tree), abstract_state)
-                kept = enumerate(jax.tree.leaves(shapes))
-                like = {str(i): np.empty(x.shape, x.dtype) for i, x in kept if x.size}
+                like = {n: np.empty(x.shape, x.dtype) for n, x in shapes_of(abstract_state).items()}
                 below = told.get("packed_below", 0)  # none were, in earlier versions
                 restore = ocp.args.StandardRestore(packing.pack(like, below))
                 packed = self._manager.restore(rounds, args=ocp.args.Composite(state=restore))

@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from banel_jax import hosts
 from banel_jax.oracle import Oracle, Stopped, signals
 from banel_jax.oracle.evaluators import as_evaluator
 from banel_jax.oracle.known import Known
 from banel_jax.runs import folder as run_folder
+from banel_jax.runs import hosting, naming
 from banel_jax.runs.callbacks import Callback, Callbacks
 from banel_jax.runs.clock import Clock
 from banel_jax.runs.compiled import compiled_blocks, compiled_run
@@ -106,18 +108,28 @@ def run(
     accept = (accept,) if isinstance(accept, str) else tuple(accept)
     the = plan(algorithm, prior_params, config, evaluate, known)
     configuration = described(the, algorithm, prior_params, config, configuration)
+    line, name = hosts.Line(), naming.identity(configuration)
+    first = partial(the.steps.init, the.key, prior_params)
+    check = partial(check_prior, algorithm, prior_params)
+    if not hosts.leads():
+        return hosting.follow(line, the, config, name, first, check, bool(callbacks))
     with ExitStack() as stack:
+        stack.enter_context(hosting.leading(line))
         stack.enter_context(signals.terminating())
         stack.enter_context(run_folder.hold(folder))
-        at = take_up(
-            stack, folder, configuration, accept, the.rounds, config.ledger_patience, the.kept
-        )
+        with hosting.by_itself():
+            at = take_up(
+                stack, folder, configuration, accept, the.rounds, config.ledger_patience, the.kept
+            )
+        unpaid = not at.ledger.totals()[0]
+        stands = dict(metrics=at.metrics, check=unpaid)
+        at = at._replace(state=hosting.taken_up(line, the, name, at.done, at.state, **stands))
         if at.done == the.rounds:
             tell_complete(folder, at.done)
             summarise(folder, at.ledger, at.metrics, at.timings)
             return RunResult(the.state_in(at.state), at.metrics)
-        if not at.ledger.totals()[0]:
-            check_prior(algorithm, prior_params)
+        if unpaid:
+            check()
         if the.known is not None:
             at.ledger.give(the.known)
         watch = stack.enter_context(Watch(folder, at.metrics, told, description, report))
@@ -128,8 +140,7 @@ def run(
             Successes(folder, text).add, watch.propose,
         )  # fmt: skip
         stack.push(oracle.end)
-        first = partial(the.steps.init, the.key, prior_params)
-        return _rounds(folder, at, the, config, oracle, first, watch)
+        return _rounds(folder, at, the, config, hosting.Paying(oracle, line), line, first, watch)
 
 
 def _rounds(
@@ -137,7 +148,8 @@ def _rounds(
     at: TakenUp,
     the: Plan,
     config: RunConfig,
-    oracle: Oracle,
+    oracle: hosting.Paying,
+    line: hosts.Line,
     first: Callable[[], Any],
     watch: Watch,
 ) -> RunResult:
@@ -146,13 +158,17 @@ def _rounds(
     try:
         pipeline.begin(at.done, at.state, first)
         for round in range(at.done, the.rounds):
+            line.say({"round": round})
             told = pipeline.next(round)
             keep(folder, at, pipeline, told, config.checkpoint_every)
-            watch.on_round(told.record, pipeline.state, told.candidates, told.rewards)
+            state = hosts.local(pipeline.state) if watch.tells_states else None
+            with hosting.by_itself():
+                watch.on_round(told.record, state, told.candidates, told.rewards)
             if stopped := after_a_round(config.stop, at.metrics):
                 break
     except Stopped as rule:
         stopped = str(rule)
+    line.say({"ended": stopped})
     if len(at.metrics) > at.done and len(at.metrics) % config.checkpoint_every:
         checkpoint(at, pipeline)
     at.checkpoints.wait()
@@ -185,7 +201,7 @@ def keep(folder: Path, at: TakenUp, pipeline: Pipeline, told: Told, every: int) 
 
 def checkpoint(at: TakenUp, pipeline: Pipeline) -> None:
     done = len(at.metrics)
-    at.checkpoints.save(done, pipeline.kept(), at.ledger.counts(done)._asdict())
+    at.checkpoints.save(done, hosts.local(pipeline.kept()), at.ledger.counts(done)._asdict())
 
 
 def check_prior(algorithm: Algorithm, prior_params: Params) -> None:

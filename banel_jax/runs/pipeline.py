@@ -3,13 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.oracle import Oracle
 from banel_jax.runs import ahead, rounds
 from banel_jax.runs.ahead import Asked
 from banel_jax.runs.plan import Plan
@@ -34,6 +33,21 @@ class Told(NamedTuple):
     rewards: np.ndarray
 
 
+class Asking(Protocol):
+    """The oracle, in whichever process."""
+
+    rounds_in_flight: int
+
+    def propose(self, round: int, candidates: Sequences) -> None:
+        """As `Oracle.propose`."""
+
+    def collect(self, round: int) -> np.ndarray:
+        """As `Oracle.collect`."""
+
+    def totals(self, round: int) -> tuple[int, int]:
+        """Evaluations and successes of the rounds before this one."""
+
+
 class Pipeline:
     """A run's state, and the rounds that are proposed and not yet told.
 
@@ -42,7 +56,7 @@ class Pipeline:
       oracle: which is asked.
     """
 
-    def __init__(self, plan: Plan, oracle: Oracle):
+    def __init__(self, plan: Plan, oracle: Asking):
         self._plan, self._oracle = plan, oracle
         self._asked: deque[Asked] = deque()
         self.state: State = None
@@ -86,7 +100,7 @@ class Pipeline:
         rounds.check_told(round, jax.device_get(compiled_nan_parts(state)))
         evaluation = lap(self._plan.evaluate(asked, state) if self._plan.evaluate else {})
         self.state = state
-        counts = self._oracle.ledger.totals(round + 1)
+        counts = self._oracle.totals(round + 1)
         record = {
             "round": round,
             **dict(zip(rounds.COUNTS, counts, strict=True)),

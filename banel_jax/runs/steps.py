@@ -43,7 +43,10 @@ def _compiled_steps(begin, propose, learn, score) -> Steps:
         step = shared.round_keys(key, round).tell
         return fixed(learn(step, state, candidates, rewards, *answered))
 
-    return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(score))
+    def log_prob(state, candidates):
+        return settled(score(state, candidates))
+
+    return Steps(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(log_prob))
 
 
 compiled_nan_parts = jax.jit(shared.nan_parts)

@@ -39,6 +39,7 @@ class Watch:
         report: bool = True,
     ):
         self._callbacks = callbacks or Callbacks()
+        self.tells_states = bool(self._callbacks)
         self._csv = MetricsCsv(folder / "metrics.csv", records)
         self._bar = Bar(description)
         self._refresher = Refresher(
