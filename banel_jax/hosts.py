@@ -6,8 +6,10 @@ service that connected them and not through the devices, so that an oracle may t
 process that is gone is noticed meanwhile.
 """
 
+import contextlib
 import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -46,6 +48,7 @@ def connect(text: str) -> None:
                 f"hosts={text!r} must be auto, or HOST:PORT,N,I: where the first of N processes "
                 "can be reached, and which of them this is, from 0"
             ) from None
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM, which is a run's
     try:
         jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT)
     except (RuntimeError, ValueError) as error:
@@ -83,17 +86,56 @@ class Line:
         Raises:
           HostLost: where the first is gone, or says that it has failed.
         """
-        key = self._next()
-        while True:
-            try:
-                word = json.loads(_service().blocking_key_value_get(key, LOOK * 1000))
-            except jax.errors.JaxRuntimeError as error:
-                if "DEADLINE_EXCEEDED" in str(error):
-                    continue
-                raise HostLost("the first process is gone; begin all of them again") from error
-            if "failed" in word:
-                raise HostLost(f"the first process has ended: {word['failed']}")
-            return word
+        word = _get(self._next())
+        if "failed" in word:
+            raise HostLost(f"the first process has ended: {word['failed']}")
+        return word
+
+    def answer(self, refusal: str = "") -> None:
+        """By each of the others, after a word that asks for it."""
+        key = f"{self._next()}/{jax.process_index()}"
+        _service().key_value_set(key, json.dumps({"refusal": refusal}))
+
+    def agreed(self) -> None:
+        """By the first process, after a word that asks for an answer.
+
+        Raises:
+          HostLost: where one of the others is gone or refuses.
+        """
+        key = "" if alone() else self._next()
+        for index in range(1, jax.process_count()):
+            if refusal := _get(f"{key}/{index}")["refusal"]:
+                raise HostLost(f"process {index} refuses: {refusal}")
+
+
+def _get(key: str) -> dict[str, Any]:
+    while True:
+        try:
+            return json.loads(_service().blocking_key_value_get(key, LOOK * 1000))
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                raise HostLost(
+                    "another process is gone; begin all of them again, and the run goes on"
+                ) from error
+
+
+@contextlib.contextmanager
+def noticing() -> Iterator[None]:
+    """Where another process was lost in the middle of a compiled call, it is said so.
+
+    Raises:
+      HostLost: in place of what the devices say.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if alone():
+            raise
+        told = (str(error).splitlines() or [""])[0][:300]
+        raise HostLost(
+            f"a call of all processes failed, most likely because one is gone ({told}); begin all "
+            "of them again, and the run goes on"
+        ) from error
 
 
 def _service() -> Any:

@@ -42,7 +42,9 @@ def spec(path: str, shape: tuple[int, ...]) -> PartitionSpec:
     size = axis_size(MODEL)
     for names, axes in LOGICAL_AXES if size > 1 else ():
         if len(axes) == len(shape) and re.search(f"(^|/)({names})$", path):
-            split = (RULES.get(a) if n % size == 0 else None for a, n in zip(axes, shape))
+            split = (
+                RULES.get(a) if n % size == 0 else None for a, n in zip(axes, shape, strict=True)
+            )
             return PartitionSpec(*split)
     return PartitionSpec()
 

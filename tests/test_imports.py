@@ -15,7 +15,17 @@ STANDARD = {
 }  # fmt: skip
 ROOT = Path(__file__).parent.parent
 PACKAGE = sorted((ROOT / "banel_jax").rglob("*.py"))
-FLOOR = {"types", "checks", "files", "keys", "log_domain", "numerics", "parallel", "partitioning", "hosts"}
+FLOOR = {
+    "types",
+    "checks",
+    "files",
+    "keys",
+    "log_domain",
+    "numerics",
+    "parallel",
+    "partitioning",
+    "hosts",
+}
 MODEL = FLOOR | {"sampling", "scoring", "diagnostics", "success_rate", "training"}
 ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "types": set(),

@@ -9,7 +9,7 @@ import jax
 
 from banel_jax import files, prior_files, sampling
 from banel_jax.checks import one_line
-from banel_jax.commands import named
+from banel_jax.commands import devices, named
 from banel_jax.commands.settings import What
 from banel_jax.models.language import named_models
 from banel_jax.models.language.model_files import CONVERT
@@ -134,7 +134,8 @@ def _language_model(what: What) -> Found:
 
     if not what.prompt:
         raise ValueError(f"--prior={what.prior} is a language model; give it a --prompt")
-    found = prompted.load(what.prior, what.prompt, what.max_new_tokens)
+    with devices.spread(what):  # which may split its weights
+        found = prompted.load(what.prior, what.prompt, what.max_new_tokens)
     text = found._replace(params=None).text  # which needs none of the weights
     return Found(found.model, found.params, text, is_language_model=True)
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from banel_jax import files
-from banel_jax.commands import algorithms, judging, oracles, priors, settings
+from banel_jax import files, hosts
+from banel_jax.commands import algorithms, devices, judging, oracles, priors, settings
 from banel_jax.commands.settings import Values, What
 from banel_jax.oracle import AnswersPending, Ledger, Oracle, reading, tables
 from banel_jax.oracle.answers import Answer, Outcome
@@ -35,25 +35,29 @@ def run(folder: Path, given: Values, oracle_name: str | None = None) -> int:
         values["rounds"] = "none"  # as many as it pays
     what, config = settings.built(values)
     algorithms.config(what.algorithm, what.set)  # before what takes long
+    devices.connect(what)
     if Path(what.workdir).is_dir():
         os.chdir(what.workdir)
     watching = _watching(what, folder)
     prior = priors.prior(what)
     oracle = oracles.oracle(what, config, prior, folder)
-    learner = algorithms.learner(what, prior, config.seed)
+    with devices.spread(what):
+        learner = algorithms.learner(what, prior, config.seed)
     known, text = priors.known(what, prior), prior.text
     judge = partial(judging.judge, folder, what, prior, learner) if what.controls else None
     del prior  # large, and where adapters are trained nobody's any more
     try:
-        result = loop_run(
-            learner.algorithm, learner.start, cast(Any, oracle), config, folder,
-            configuration=settings.to_keep(values), accept=what.accept, text=text, known=known,
-            callbacks=watching,
-        )  # fmt: skip
+        with devices.spread(what):
+            result = loop_run(
+                learner.algorithm, learner.start, cast(Any, oracle), config, folder,
+                configuration=settings.to_keep(values), accept=what.accept, text=text,
+                known=known, callbacks=watching,
+            )  # fmt: skip
     except AnswersPending as pending:
         print(_one_line(pending))
         return AWAITED
-    _tell(folder, result)
+    if hosts.leads():
+        _tell(folder, result)
     if judge is not None:
         judge()
     return 0

@@ -45,6 +45,10 @@ class What:
       lora: the adapters.
       controls: at the end, say what the run's controls would have met, at no evaluation.
       tensorboard: write the metrics for TensorBoard too, into the folder's tensorboard/.
+      mesh: devices to spread over: data for all of them, or like data:4,model:2, where weights are
+        split over the second axis; by default one device, or all of several processes.
+      hosts: makes this one of several processes that run together, with the same flags: auto where
+        JAX finds the others, else HOST:PORT,N,I of the first, their number, and which this is.
       accept: fields of config.json, such as environment.jax, that may be others than when the run
         began; the change is written down there, and the flag is not kept.
     """
@@ -76,6 +80,8 @@ class What:
     lora: LoraConfig = field(default=LoraConfig())
     controls: bool = False
     tensorboard: bool = False
+    mesh: str = ""
+    hosts: str = ""
     accept: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -85,7 +91,7 @@ class What:
 
 PATHS = ("prior", "known", "workdir")
 NAMED = ("prior", "oracle", "text")  # that may be modules or programs
-UNKEPT = ("set", "folder", "accept")  # the first on lines of its own
+UNKEPT = ("set", "folder", "accept", "hosts")  # the first on lines of its own
 Values = dict[str, Any]  # by flag: a text, and for `set` a list of them
 
 

@@ -181,7 +181,8 @@ def lora_algorithm(
     """An algorithm whose models are adapters over one base, for bases of any size.
 
     Its `init` takes adapters for the prior's parameters: those of `lora(...).init`, or trained
-    ones. Under a mesh, call it with the mesh in force, for the base is placed on its devices (`partitioning`).
+    ones. Under a mesh, call it with the mesh in force, for the base is placed on its devices
+    (`partitioning`).
 
     Args:
       model: the prior's functions.

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from banel_jax.oracle import known as known_file
 from banel_jax.oracle.known import Known
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.types import Algorithm, Sequences
 
 logger = logging.getLogger(__name__)

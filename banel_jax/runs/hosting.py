@@ -14,8 +14,8 @@ import numpy as np
 from banel_jax import hosts
 from banel_jax.oracle import Oracle, Stopped
 from banel_jax.parallel import data_mesh
-from banel_jax.runs.checkpoint import rebuilt, shapes_of, stored
 from banel_jax.runs.config import RunConfig, RunResult
+from banel_jax.runs.leaves import rebuilt, shapes_of, stored
 from banel_jax.runs.pipeline import Pipeline
 from banel_jax.runs.plan import Plan
 from banel_jax.types import Sequences
@@ -68,7 +68,8 @@ class Heard:
 def leading(line: hosts.Line) -> Iterator[None]:
     """What ends the first process ends the others as well, and they say why."""
     try:
-        yield
+        with hosts.noticing():
+            yield
     except BaseException as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         line.say({"failed": reason})
@@ -85,6 +86,7 @@ def by_itself() -> contextlib.AbstractContextManager:
 def taken_up(line: hosts.Line, the: Plan, name: str, done: int, state: Any, **more: Any) -> Any:
     """By the first process: tells the others where the run stands; the state as all have it."""
     line.say({"name": name, "done": done, "begun": state is not None, **more})
+    line.agreed()
     return state if hosts.alone() or state is None else _everywhere(the, stored(state))
 
 
@@ -116,12 +118,16 @@ def follow(
       HostLost: where the first process is gone or has given up.
       ValueError: where the first runs something else.
     """
+    with hosts.noticing():
+        return _follow(line, the, config, name, first, check, watched)
+
+
+def _follow(line, the, config, name, first, check, watched):
     begun = line.hear()
+    other = "it was started with another configuration or environment than the first process"
+    line.answer("" if begun["name"] == name else other)
     if begun["name"] != name:
-        raise ValueError(
-            "this process was started with another configuration, or under another environment, "
-            "than the first; start all with the same flags and versions"
-        )
+        raise ValueError(f"this process ends: {other}; give all the same flags and versions")
     done, metrics = begun["done"], begun["metrics"]
     state = _everywhere(the, None) if begun["begun"] else None
     if done == the.rounds:

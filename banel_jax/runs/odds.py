@@ -12,7 +12,7 @@ from banel_jax import scoring
 from banel_jax.oracle import reading
 from banel_jax.oracle.evaluations import Evaluations
 from banel_jax.runs import naming
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.types import Params, SequenceModel
 
 # Algorithms whose first round is drawn from the prior, unless they knew something before.

@@ -11,9 +11,9 @@ from banel_jax.oracle import BudgetExceeded
 from banel_jax.oracle.known import Known
 from banel_jax.runs import given, naming
 from banel_jax.runs.ahead import Asked, changed_by_ask
-from banel_jax.runs.checkpoint import checksum
 from banel_jax.runs.config import RunConfig
 from banel_jax.runs.environment import environment
+from banel_jax.runs.leaves import checksum
 from banel_jax.runs.rehearsal import rehearse
 from banel_jax.runs.rounds import Evaluate
 from banel_jax.runs.steps import Steps, compiled_evaluate, compiled_steps

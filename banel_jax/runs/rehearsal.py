@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from banel_jax.checks import one_line
-from banel_jax.runs.checkpoint import signature
+from banel_jax.runs.leaves import signature
 from banel_jax.runs.rounds import Evaluate, merge
 from banel_jax.types import Key, Params, Sequences, State
 

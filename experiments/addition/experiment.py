@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from banel_jax import files, success_rate
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.types import Algorithm, State
 from experiments.addition import figures as addition_figures
 from experiments.addition import table as addition_table

@@ -18,7 +18,7 @@ import numpy as np
 
 from banel_jax import checks, sampling
 from banel_jax.runs import given
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.types import Algorithm, Sequences
 from experiments.addition import experiment as addition
 from experiments.addition.prepare import JUDGED, Prepared, prepare

@@ -38,7 +38,11 @@ def on_all_devices(function: Callable[..., None], judges: bool) -> Callable[...,
 
     @functools.wraps(function)
     def spread(*args):
-        if parallel.is_spread() or len(jax.devices()) == 1 or (judges and jax.default_backend() == "cpu"):
+        if (
+            parallel.is_spread()
+            or len(jax.devices()) == 1
+            or (judges and jax.default_backend() == "cpu")
+        ):
             return function(*args)
         with jax.set_mesh(parallel.data_mesh()):
             return function(*args)

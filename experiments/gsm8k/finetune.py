@@ -28,7 +28,8 @@ from banel_jax.models.language.responses import Prompt, ResponseConfig, pad_prom
 from banel_jax.models.language.weight_files import check_free
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs import naming
-from banel_jax.runs.checkpoint import Checkpoints, checksum
+from banel_jax.runs.checkpoint import Checkpoints
+from banel_jax.runs.leaves import checksum
 from banel_jax.runs.progress import progress
 from banel_jax.tasks.gsm8k.data import Problem, Split, load_gsm8k
 from banel_jax.tasks.gsm8k.task import Rule, is_right

@@ -14,7 +14,7 @@ from banel_jax.models import tempering
 from banel_jax.models.language import responses
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.runs import naming
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.tasks.gsm8k.data import Problem, question
 from banel_jax.tasks.gsm8k.task import GsmOracle
 from banel_jax.tasks.text import on_host

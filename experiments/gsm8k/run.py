@@ -21,7 +21,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.tasks.gsm8k.data import question, worked_examples
 from experiments.common import rate_table, report, sampled
 from experiments.common.comparison import Experiment, Found, Part, Results

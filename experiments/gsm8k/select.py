@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from banel_jax import checks, numerics
 from banel_jax.models.language.prompts import bucket, pad_prompts
 from banel_jax.runs import naming
-from banel_jax.runs.checkpoint import checksum
+from banel_jax.runs.leaves import checksum
 from banel_jax.runs.progress import progress
 from banel_jax.success_rate import clopper_pearson
 from banel_jax.tasks.gsm8k.data import Problem, load_gsm8k, worked_examples

@@ -1,0 +1,153 @@
+"""Two processes of two devices each run one experiment; either may be killed."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import another_process
+import pytest
+import tiny_run
+
+from banel_jax import hosts
+from banel_jax.runs import loop
+
+PROGRAM = """
+import json, os, signal, sys
+folder, port, index, seed, dies, at = sys.argv[1:]
+import jax
+from banel_jax import hosts
+hosts.HEARTBEAT = 3
+hosts.connect(f"localhost:{port},2,{index}")
+import numpy as np
+import tiny_run
+from banel_jax import parallel, partitioning
+from banel_jax.runs import loop
+from banel_jax.runs.leaves import checksum
+
+def reward(sequences):
+    assert hosts.leads(), "the oracle was asked by another process"
+    return tiny_run.reward(sequences)
+
+rounds = []
+def evaluate(asked, state):
+    rounds.append(None)
+    return tiny_run.evaluate(asked, state)
+
+class Dying:
+    def on_round(self, record, state, candidates, rewards):
+        float(jax.numpy.sum(state["params"]))  # the first process alone may look at it
+        if dies == "0" and record["round"] == int(at):
+            os.kill(os.getpid(), signal.SIGKILL)
+    def on_end(self): pass
+
+if dies == index == "1":
+    collect = loop.hosting.Heard.collect
+    def dying(self, round):
+        if round == int(at):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return collect(self, round)
+    loop.hosting.Heard.collect = dying
+
+config = loop.RunConfig(rounds=6, seed=int(seed.split(",")[int(index)]), checkpoint_every=2)
+with jax.set_mesh(parallel.mesh("data")):
+    assert parallel.num_devices() == 4
+    algorithm, more = tiny_run.learner(), dict(evaluate=evaluate, callbacks=[Dying()])
+    result = loop.run(algorithm, tiny_run.PRIOR, reward, config, folder, **more)
+    print(json.dumps([checksum(hosts.local(result.state)), result.metrics]))
+"""
+
+
+def started(folder, index, port, seeds="5,5", dies="", at=0):
+    path = os.pathsep.join(
+        [str(another_process.ROOT), str(Path(__file__).parents[1] / "helpers"), *sys.path]
+    )
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    more = {"PYTHONPATH": path, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    words = [str(folder), str(port), str(index), seeds, str(dies), str(at)]
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words], env=os.environ | more, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def both(folder, **how):
+    """(exit status, what was printed, what was told) of both, which end within a minute."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    ends = []
+    processes = [started(folder, index, port, **how) for index in range(2)]
+    try:
+        for process in processes:
+            out, err = process.communicate(timeout=120)
+            ends.append((process.returncode, out, err))
+    finally:
+        for process in processes:
+            process.kill()
+    return ends
+
+
+def result(folder, **how):
+    (first, out, err), (second, other, told) = both(folder, **how)
+    assert first == second == 0, err + told
+    found = [json.loads(text.splitlines()[-1]) for text in (out, other)]  # after what Gloo says
+    assert repr(found[0]) == repr(found[1])  # both have the state and the metrics of the run
+    return found[0]
+
+
+def rows(folder):
+    with sqlite3.connect(folder / "oracle.sqlite") as ledger:
+        return ledger.execute("SELECT row, state, reward FROM evaluations ORDER BY row").fetchall()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hosts") / "whole"
+    return folder, result(folder)
+
+
+def test_several_processes_run_as_one(uninterrupted, tmp_path):
+    folder, (_, metrics) = uninterrupted
+    config = loop.RunConfig(rounds=6, seed=5)
+    alone = loop.run(
+        tiny_run.learner(), tiny_run.PRIOR, tiny_run.reward, config, tmp_path,
+        evaluate=tiny_run.evaluate,
+    )  # fmt: skip
+    for found, expected in zip(metrics, alone.metrics, strict=True):
+        assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
+    assert rows(folder) == rows(tmp_path)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_that_is_killed_ends_the_other_and_both_go_on(which, uninterrupted, tmp_path):
+    ends = both(tmp_path, dies=which, at=3)
+    assert ends[which][0] == -signal.SIGKILL
+    status, _, told = ends[1 - which]
+    assert status and ("is gone" in told or "another task died" in told)
+    assert repr(result(tmp_path)) == repr(uninterrupted[1])  # NaN is in it
+    assert rows(tmp_path) == rows(uninterrupted[0])
+
+
+def test_what_ends_the_first_process_is_said_in_the_others(uninterrupted):
+    ends = both(uninterrupted[0], seeds="6,6")  # a folder of another configuration
+    assert [status for status, _, _ in ends] == [1, 1]
+    assert "the first process has ended: the folder" in ends[1][2]
+    assert "seed" in ends[1][2]
+
+
+def test_processes_with_different_settings_are_refused(tmp_path):
+    ends = both(tmp_path, seeds="5,6")
+    assert ends[1][0] == 1 and "started with another configuration" in ends[1][2]
+    assert ends[0][0] == 1 and "process 1 refuses: it was started with another" in ends[0][2]
+    assert not rows(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "there", "localhost:1,2", "localhost:1,two,0"])
+def test_hosts_that_name_nothing_are_refused(text):
+    with pytest.raises(ValueError, match=r"hosts='.*' must be auto, or HOST:PORT,N,I"):
+        hosts.connect(text)
