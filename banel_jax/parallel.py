@@ -113,6 +113,27 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
     return jax.tree.map(lambda y: _seen_by_all(y[:n]), mapped)
 
 
+def map_shares(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
+    """`fn(replicated, xs)`, a map over the leading axis of `xs` [n], a share of it on each device.
+
+    Within `fn` there is one device. Where n is no multiple of the number of devices, or `fn` reads
+    references, as adapters do, which `jax.shard_map` does not take, it is called once under the mesh.
+    """
+    devices = num_devices()
+    if devices == 1 or jax.tree.leaves(xs)[0].shape[0] % devices:
+        return fn(replicated, xs)
+    if any(isinstance(x, jax.Ref) for x in jax.make_jaxpr(fn)(replicated, xs).consts):
+        return fn(replicated, xs)
+    sharded = jax.shard_map(
+        fn,
+        in_specs=(PartitionSpec(), PartitionSpec(DATA)),
+        out_specs=PartitionSpec(DATA),
+        axis_names={DATA},
+        check_vma=False,
+    )
+    return sharded(replicated, xs)
+
+
 def _seen_by_all(x):
     """What is split over the processes of several hosts cannot be looked at in any of them."""
     if jax.process_count() == 1:

@@ -138,6 +138,52 @@ def test_eight_devices_too():
     another_process.printed(PROGRAM, every, every, "adapted whole", devices=8)
 
 
+SEEDS = """
+import jax, numpy as np
+import tiny_run
+import banel_jax as bj
+from banel_jax import parallel
+from banel_jax.models.lora import LoraConfig, lora, lora_algorithm
+from banel_jax.runs import loop
+
+keys = jax.vmap(jax.random.key)(np.arange(4))
+model = bj.transformer(bj.TransformerConfig(4, 3, 1, 2, 8))
+base = model.init(jax.random.key(0))
+fit = bj.TrainingConfig(epochs=1, batch_size=6)
+config = bj.BanelConfig(num_candidates=6, generator_training=fit, failure_training=fit)
+adapted = lora(model, base, LoraConfig(rank=2)).init(jax.random.key(1))
+build = lambda: lora_algorithm(model, base, LoraConfig(rank=2), lambda m, _: bj.banel(m, config))
+reward = lambda x: (x.tokens[:, 0] == 1).astype("float32")
+cases = {
+    "tiny": (tiny_run.learner, tiny_run.reward, tiny_run.PRIOR),
+    "banel": (lambda: bj.banel(model, config), reward, base),
+    "adapters": (build, reward, adapted),
+}
+for name, (make, reward, prior) in cases.items():
+    alone = loop.compiled_run(make(), reward, 2, seeds_at_once=1)(keys, prior)
+    with jax.set_mesh(parallel.mesh("data")):
+        run = loop.compiled_blocks(make(), reward, seeds_at_once=1)
+        progress = run.start(keys, prior)
+        call = jax.jit(lambda keys, progress: run.advance(keys, progress, 0, 2))
+        program = call.lower(keys, progress).compile().as_text()
+        alike = name == "adapters"  # which are not shared out
+        for other in () if alike else ("all-reduce", "all-gather", "all-to-all", "permute", "callback", "outfeed"):
+            assert other not in program, (name, other)  # no device waits for another, or for Python
+        progress, metrics = run.advance(keys, progress, 0, 2)
+    for leaf in [x for x in jax.tree.leaves(progress) if x.size]:
+        shards = leaf.addressable_shards
+        assert alike or [shard.data.shape[0] for shard in shards] == [1] * 4, name
+    plain = lambda x: jax.random.key_data(x) if "key" in str(x.dtype) else x
+    for a, b in zip(*map(jax.tree.leaves, ((progress.states, metrics), alone)), strict=True):
+        np.testing.assert_allclose(plain(a), plain(b), rtol=1e-5, atol=1e-6)
+    print(name)
+"""
+
+
+def test_seeds_of_a_compiled_run_are_shared_out_and_meet_nowhere():
+    assert another_process.printed(SEEDS, devices=4).split() == ["tiny", "banel", "adapters"]
+
+
 BYTES = """
 import jax, numpy as np
 from banel_jax import parallel, partitioning, sampling

@@ -1,6 +1,7 @@
 """The loop as compiled calls, for rewards that are JAX functions: rounds scanned, seeds mapped."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax.parallel import map_shares
 from banel_jax.runs import rounds as shared
 from banel_jax.sampling import found
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
@@ -20,7 +22,7 @@ class CompiledRun(NamedTuple):
       start: `start(keys [seeds], prior_params) -> progress`, before the first round.
       advance: `advance(keys [seeds], progress, first_round, rounds) -> (progress, metrics)`
         with metrics by name, [seeds, rounds]; `rounds` is static. One call of thirty rounds
-        and six of five have the same numbers, so `progress` may be kept between them.
+        and six of five have the same numbers. `progress` is donated: it cannot be used again.
         It raises ValueError where `run` would, if only at the end of the call: for a candidate
         that was not found above the acceptance floor or a reward that is neither 0 nor 1.
         Under a caller's own jit it cannot: there such candidates are neither counted nor
@@ -57,7 +59,8 @@ def compiled_run(
       reward_fn: `reward_fn(sequences [m]) -> float32 [m]` in {0, 1}, a JAX function.
       rounds: of ask, evaluate, tell; each costs m reward evaluations a seed.
       evaluate: as in `run`.
-      seeds_at_once: how many seeds are computed as one batch; None for all.
+      seeds_at_once: how many seeds are computed as one batch; None for all. Under a mesh whose
+        devices divide the number of seeds, each device has its share of them.
 
     Returns:
       A function of (keys [seeds], prior_params) that returns the final states, each leaf
@@ -135,11 +138,14 @@ def compiled_blocks(
 
     @jax.jit
     def start(keys: Key, prior_params: Params):
-        return over_seeds(lambda key: start_one(key, prior_params), keys)
+        return over_seeds(
+            lambda prior_params, key: start_one(key, prior_params), prior_params, keys
+        )
 
-    @functools.partial(jax.jit, static_argnums=3)
+    @functools.partial(jax.jit, static_argnums=3, donate_argnums=1)
     def advance_all(keys: Key, progress: Progress, first_round, rounds: int):
-        return over_seeds(lambda x: advance_one(x[0], x[1], first_round, rounds), (keys, progress))
+        one = lambda first_round, x: advance_one(x[0], x[1], first_round, rounds)
+        return over_seeds(one, first_round, (keys, progress))
 
     def advance(keys: Key, progress: Progress, first_round, rounds: int):
         progress, metrics, checks = advance_all(keys, progress, first_round, rounds)
@@ -155,17 +161,26 @@ def compiled_blocks(
     return CompiledRun(start, advance)
 
 
-def _over_seeds(seeds_at_once: int | None, each: Callable[[Any], Any], xs: Any) -> Any:
+def _over_seeds(
+    seeds_at_once: int | None, each: Callable[[Any, Any], Any], shared: Any, xs: Any
+) -> Any:
+    """`each(shared, x)` of all seeds [seeds], a share of them on each device of the mesh."""
     seeds = jax.tree.leaves(xs)[0].shape[0]
-    if seeds_at_once is None:
-        return jax.vmap(each)(xs)
-    if seeds_at_once == 1:
-        return jax.lax.map(each, xs)
-    if seeds % seeds_at_once:
+    if seeds_at_once is not None and seeds % seeds_at_once:
         raise ValueError(f"{seeds} seeds are not a multiple of seeds_at_once={seeds_at_once}")
-    split = lambda x: x.reshape(seeds // seeds_at_once, seeds_at_once, *x.shape[1:])
-    batches = jax.lax.map(jax.vmap(each), jax.tree.map(split, xs))
-    return jax.tree.map(lambda x: x.reshape(seeds, *x.shape[2:]), batches)
+
+    def on_device(shared, xs):
+        one, own = functools.partial(each, shared), jax.tree.leaves(xs)[0].shape[0]
+        if seeds_at_once is None:
+            return jax.vmap(one)(xs)
+        at_once = math.gcd(own, seeds_at_once)
+        if at_once == 1:
+            return jax.lax.map(one, xs)
+        split = lambda x: x.reshape(own // at_once, at_once, *x.shape[1:])
+        batches = jax.lax.map(jax.vmap(one), jax.tree.map(split, xs))
+        return jax.tree.map(lambda x: x.reshape(own, *x.shape[2:]), batches)
+
+    return map_shares(on_device, shared, xs)
 
 
 def _check_rounds(first_round: int, checks: dict) -> None:
