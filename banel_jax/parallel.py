@@ -117,7 +117,7 @@ def map_shares(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
     """`fn(replicated, xs)`, a map over the leading axis of `xs` [n], a share of it on each device.
 
     Within `fn` there is one device. Where n is no multiple of the number of devices, or `fn` reads
-    references, as adapters do, which `jax.shard_map` does not take, it is called once under the mesh.
+    references (as adapters do, and `jax.shard_map` takes none), it is called once under the mesh.
     """
     devices = num_devices()
     if devices == 1 or jax.tree.leaves(xs)[0].shape[0] % devices:

@@ -22,7 +22,7 @@ class CompiledRun(NamedTuple):
       start: `start(keys [seeds], prior_params) -> progress`, before the first round.
       advance: `advance(keys [seeds], progress, first_round, rounds) -> (progress, metrics)`
         with metrics by name, [seeds, rounds]; `rounds` is static. One call of thirty rounds
-        and six of five have the same numbers. `progress` is donated: it cannot be used again.
+        and six of five have the same numbers, so `progress` may be kept between them.
         It raises ValueError where `run` would, if only at the end of the call: for a candidate
         that was not found above the acceptance floor or a reward that is neither 0 nor 1.
         Under a caller's own jit it cannot: there such candidates are neither counted nor
@@ -67,7 +67,7 @@ def compiled_run(
       [seeds, ...], and the metrics by name, [seeds, rounds]. At its end it raises a ValueError
       for a reward that is neither 0 nor 1 and for a candidate that was not found.
     """
-    start, advance = compiled_blocks(algorithm, reward_fn, evaluate, seeds_at_once)
+    start, advance = compiled_blocks(algorithm, reward_fn, evaluate, seeds_at_once, donate=True)
 
     def experiment(keys: Key, prior_params: Params):
         progress, metrics = advance(keys, start(keys, prior_params), 0, rounds)
@@ -81,6 +81,7 @@ def compiled_blocks(
     reward_fn: Callable[[Sequences], jax.Array],
     evaluate: shared.Evaluate | None = None,
     seeds_at_once: int | None = None,
+    donate: bool = False,
 ) -> CompiledRun:
     """An experiment in compiled calls, for rewards that are JAX functions.
 
@@ -93,6 +94,7 @@ def compiled_blocks(
       reward_fn: `reward_fn(sequences [m]) -> float32 [m]` in {0, 1}, a JAX function.
       evaluate: as in `run`.
       seeds_at_once: how many seeds are computed as one batch; None for all.
+      donate: let `advance` work in the memory of the progress it is given, which is then gone.
     """
     # The barriers keep XLA from fusing across what are separate programs in `run`.
     barrier = jax.lax.optimization_barrier
@@ -142,7 +144,7 @@ def compiled_blocks(
             lambda prior_params, key: start_one(key, prior_params), prior_params, keys
         )
 
-    @functools.partial(jax.jit, static_argnums=3, donate_argnums=1)
+    @functools.partial(jax.jit, static_argnums=3, donate_argnums=1 if donate else ())
     def advance_all(keys: Key, progress: Progress, first_round, rounds: int):
         one = lambda first_round, x: advance_one(x[0], x[1], first_round, rounds)
         return over_seeds(one, first_round, (keys, progress))

@@ -20,5 +20,6 @@ def printed(program: str, *arguments: str, devices: int = 0, **environment: str)
     path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *sys.path])
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env=os.environ | {"PYTHONPATH": path} | environment, cwd=ROOT, check=True, timeout=300, text=True, capture_output=True,
+        env=os.environ | {"PYTHONPATH": path} | environment,
+        cwd=ROOT, check=True, timeout=300, text=True, capture_output=True,
     ).stdout  # fmt: skip
