@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 HEARTBEAT = 20  # seconds without one until a process counts as gone
+PARTING = 30  # seconds that one which ends waits for the others to end
 LOOK = 5  # seconds between looks at whether the others are there
 _lines = itertools.count()
 
@@ -50,10 +51,18 @@ def connect(text: str) -> None:
             ) from None
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM, which is a run's
     try:
-        jax.distributed.initialize(**arguments, heartbeat_timeout_seconds=HEARTBEAT)
+        jax.distributed.initialize(
+            **arguments, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=PARTING
+        )
     except (RuntimeError, ValueError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise ValueError(f"hosts={text!r}: the processes cannot be connected: {told}") from error
+
+
+def disconnect() -> None:
+    """Once the run is done, by all processes: none is then missed by the others any more."""
+    if not alone():
+        jax.distributed.shutdown()
 
 
 def alone() -> bool:

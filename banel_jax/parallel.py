@@ -134,6 +134,18 @@ def map_shares(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
     return sharded(replicated, xs)
 
 
+def whole(xs: Any) -> Any:
+    """The arrays of a tree, within a compiled function, whole on each device of the `data` axis.
+
+    Before a loop that takes rows of them: where the partitioner has split them, each step would
+    send rows about.
+    """
+    if num_devices() == 1:
+        return xs
+    everywhere = lambda x: jax.lax.with_sharding_constraint(x, PartitionSpec())
+    return jax.tree.map(everywhere, xs)
+
+
 def _seen_by_all(x):
     """What is split over the processes of several hosts cannot be looked at in any of them."""
     if jax.process_count() == 1:

@@ -138,6 +138,32 @@ def test_eight_devices_too():
     another_process.printed(PROGRAM, every, every, "adapted whole", devices=8)
 
 
+STEP = r"""
+import re
+import jax, jax.numpy as jnp
+import banel_jax as bj
+from banel_jax import parallel
+
+model = bj.transformer(bj.TransformerConfig(4, 3, 1, 2, 8))
+config = bj.TrainingConfig(epochs=2, batch_size=8)
+
+def round(key, params):
+    rows, scores = bj.sample(model, key, params, 64)
+    return bj.fit(model, config, key, params, rows, jnp.exp(scores))
+
+with jax.set_mesh(parallel.mesh("data")):
+    program = jax.jit(round).lower(jax.random.key(0), model.init(jax.random.key(1))).compile()
+for computation in re.split(r"\n(?=%|ENTRY)", program.as_text()):
+    for word in re.findall(r"(all-[a-z]+|collective-permute)(?:-start)?\(", computation):
+        print("once" if computation.startswith("ENTRY") else "each step", word)
+"""
+
+
+def test_devices_exchange_nothing_but_gradients_in_the_steps_of_a_fit():
+    told = another_process.printed(STEP, devices=2).splitlines()
+    assert {line for line in told if line.startswith("each")} == {"each step all-reduce"}
+
+
 SEEDS = """
 import jax, numpy as np
 import tiny_run

@@ -58,6 +58,7 @@ def run(folder: Path, given: Values, oracle_name: str | None = None) -> int:
         return AWAITED
     if hosts.leads():
         _tell(folder, result)
+    hosts.disconnect()
     if judge is not None:
         judge()
     return 0

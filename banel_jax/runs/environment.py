@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 
-from banel_jax import numerics
+from banel_jax import hosts, numerics
 from banel_jax.types import Key
 
 
@@ -21,6 +21,7 @@ def environment(key: Key) -> dict[str, Any]:
     kind = platform.machine() if device.platform == "cpu" else device.device_kind
     config: Any = jax.config  # whose values its type does not know
     sizes = {k: size for k, size in jax.sharding.get_abstract_mesh().shape.items() if size > 1}
+    sizes |= {} if hosts.alone() else {"processes": jax.process_count()}  # other orders of sums
     return {
         "numerics": numerics.VERSION,
         "jax": jax.__version__,

@@ -72,6 +72,8 @@ def leading(line: hosts.Line) -> Iterator[None]:
             yield
     except BaseException as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            reason = "it was told to stop"
         line.say({"failed": reason})
         raise
 

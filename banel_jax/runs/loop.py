@@ -163,7 +163,7 @@ def _rounds(
             keep(folder, at, pipeline, told, config.checkpoint_every)
             state = hosts.local(pipeline.state) if watch.tells_states else None
             with hosting.by_itself():
-                watch.on_round(told.record, state, told.candidates, told.rewards)
+                watch.on_round(told.record, state, hosts.local(told.candidates), told.rewards)
             if stopped := after_a_round(config.stop, at.metrics):
                 break
     except Stopped as rule:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from banel_jax import scoring
 from banel_jax.keys import portable
-from banel_jax.parallel import sum_over_shards
+from banel_jax.parallel import sum_over_shards, whole
 from banel_jax.training.optimisation import TrainingConfig, optimizer
 from banel_jax.types import Key, Params, SequenceModel, Sequences
 
@@ -216,6 +216,7 @@ def fit(
         nothing = jnp.zeros((0,), jnp.float32)
         return params, FitInfo(nothing, nothing, jnp.float32(0))
     key, weights = portable(key), jnp.asarray(weights, jnp.float32)
+    sequences, weights = whole((sequences, weights))
     if validation_weights is not None:
         validation_weights = jnp.asarray(validation_weights, jnp.float32)
     validation = None if validation_weights is None else (sequences, validation_weights)

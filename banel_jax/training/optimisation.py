@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from banel_jax import checks
 from banel_jax.keys import portable
+from banel_jax.parallel import whole
 from banel_jax.types import Key, Params
 
 
@@ -121,7 +122,7 @@ def minimise(
     Returns:
       (parameters, state of the optimiser, mean loss by epoch).
     """
-    key, n = portable(key), jax.tree.leaves(rows)[0].shape[0]
+    key, rows, n = portable(key), whole(rows), jax.tree.leaves(rows)[0].shape[0]
     batch = min(config.batch_size, n)
     optimise = optimise or optimizer(config)
     gradient = jax.value_and_grad(loss)

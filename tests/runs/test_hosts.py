@@ -59,6 +59,7 @@ with jax.set_mesh(parallel.mesh("data")):
     algorithm, more = tiny_run.learner(), dict(evaluate=evaluate, callbacks=[Dying()])
     result = loop.run(algorithm, tiny_run.PRIOR, reward, config, folder, **more)
     print(json.dumps([checksum(hosts.local(result.state)), result.metrics]))
+hosts.disconnect()
 """
 
 

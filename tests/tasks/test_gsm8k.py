@@ -348,6 +348,6 @@ def test_an_oracle_of_the_host_is_called_by_compiled_programs():
     for every in (jax.vmap, lambda f: lambda x: jax.lax.map(f, x)):
         np.testing.assert_array_equal(jax.jit(every(judge))(pairs), [[1, 0], [0, 1]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "num_devices", lambda: 2)
+        patch.setattr(parallel, "is_spread", lambda: True)
         with pytest.raises(ValueError, match="a mesh of several CPU devices"):
             judge(rows)
