@@ -18,6 +18,7 @@ import numpy as np
 
 HEARTBEAT = 20  # seconds without one until a process counts as gone
 PARTING = 30  # seconds that one which ends waits for the others to end
+PART = 2**20  # characters
 LOOK = 5  # seconds between looks at whether the others are there
 _lines = itertools.count()
 
@@ -87,7 +88,7 @@ class Line:
     def say(self, word: dict[str, Any]) -> None:
         """By the first process; nothing where it is alone."""
         if not alone():
-            _service().key_value_set(self._next(), json.dumps(word))
+            _put(self._next(), word)
 
     def hear(self) -> dict[str, Any]:
         """By each of the others, however long it takes.
@@ -103,7 +104,7 @@ class Line:
     def answer(self, refusal: str = "") -> None:
         """By each of the others, after a word that asks for it."""
         key = f"{self._next()}/{jax.process_index()}"
-        _service().key_value_set(key, json.dumps({"refusal": refusal}))
+        _put(key, {"refusal": refusal})
 
     def agreed(self) -> None:
         """By the first process, after a word that asks for an answer.
@@ -117,10 +118,24 @@ class Line:
                 raise HostLost(f"process {index} refuses: {refusal}")
 
 
+def _put(key: str, word: dict[str, Any]) -> None:
+    """In parts, as the service takes no long values; the first of them last."""
+    text = json.dumps(word)
+    parts = [text[i : i + PART] for i in range(0, len(text), PART)]
+    for i in reversed(range(len(parts))):
+        _service().key_value_set(f"{key}/part{i}", f"{len(parts)} {parts[i]}")
+
+
 def _get(key: str) -> dict[str, Any]:
+    number, _, text = _awaited(f"{key}/part0").partition(" ")
+    rest = [_awaited(f"{key}/part{i}").partition(" ")[2] for i in range(1, int(number))]
+    return json.loads("".join([text, *rest]))
+
+
+def _awaited(key: str) -> str:
     while True:
         try:
-            return json.loads(_service().blocking_key_value_get(key, LOOK * 1000))
+            return _service().blocking_key_value_get(key, LOOK * 1000)
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise HostLost(

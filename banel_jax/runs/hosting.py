@@ -96,6 +96,7 @@ def _everywhere(the: Plan, leaves: dict[str, np.ndarray] | None) -> Any:
     return rebuilt(the.kept, hosts.broadcast(leaves, shapes_of(the.kept)))
 
 
+@hosts.noticing()
 def follow(
     line: hosts.Line,
     the: Plan,
@@ -120,11 +121,6 @@ def follow(
       HostLost: where the first process is gone or has given up.
       ValueError: where the first runs something else.
     """
-    with hosts.noticing():
-        return _follow(line, the, config, name, first, check, watched)
-
-
-def _follow(line, the, config, name, first, check, watched):
     begun = line.hear()
     other = "it was started with another configuration or environment than the first process"
     line.answer("" if begun["name"] == name else other)

@@ -8,8 +8,10 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import another_process
+import jax
 import pytest
 import tiny_run
 
@@ -146,6 +148,38 @@ def test_processes_with_different_settings_are_refused(tmp_path):
     assert ends[1][0] == 1 and "started with another configuration" in ends[1][2]
     assert ends[0][0] == 1 and "process 1 refuses: it was started with another" in ends[0][2]
     assert not rows(tmp_path)
+
+
+def test_a_long_word_goes_in_parts_and_each_process_answers(monkeypatch):
+    kept, awaited = {}, []
+
+    def get(key, milliseconds):
+        if key not in kept and not awaited.count(key):  # later than one looks for it
+            awaited.append(key)
+            raise jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: nothing yet")
+        if key not in kept:
+            raise jax.errors.JaxRuntimeError("UNAVAILABLE: Socket closed")
+        return kept[key]
+
+    service = SimpleNamespace(key_value_set=kept.__setitem__, blocking_key_value_get=get)
+    monkeypatch.setattr(hosts, "_service", lambda: service)
+    monkeypatch.setattr(hosts, "PART", 7)
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    said, heard = hosts.Line(), hosts.Line()
+    heard._name = said._name
+    word = {"rewards": [0.0, float("nan")], "text": "é 12"}
+    said.say(word)
+    assert repr(heard.hear()) == repr(word) and len(kept) > 5
+    for index, refusal in enumerate(["", "not this"], 1):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        other = hosts.Line()
+        other._name, other._words = said._name, iter([1])
+        other.answer(refusal)
+    with pytest.raises(hosts.HostLost, match="process 2 refuses: not this"):
+        said.agreed()
+    with pytest.raises(hosts.HostLost, match="another process is gone"):
+        heard._next()
+        heard.hear()
 
 
 @pytest.mark.parametrize("text", ["", "there", "localhost:1,2", "localhost:1,two,0"])
