@@ -50,7 +50,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 docs: $(VENV)/.docs-installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Without PyTorch the table has the JAX rows alone; see docs/quick_start.md for adding it.
 benchmark: $(VENV)/.installed

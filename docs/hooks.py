@@ -47,4 +47,5 @@ def on_page_markdown(markdown, page, config, files):
     """A link to a notebook's script leads to its page."""
     if page.file.name in SCRIPTS:  # which are to be had there as they are
         return markdown
-    return re.sub(r"\]\(((notebooks/)?\w+)\.py\)", r"](\1.md)", markdown)
+    names = "|".join(map(re.escape, SCRIPTS))
+    return re.sub(rf"\]\(((notebooks/)?({names}))\.py\)", r"](\1.md)", markdown)
