@@ -45,6 +45,9 @@ def connect(text: str) -> None:
             arguments = dict(
                 coordinator_address=address, num_processes=int(count), process_id=int(index)
             )
+            host, _, port = address.rpartition(":")
+            if not (host and 0 < int(port) < 2**16 and 0 <= int(index) < int(count)):
+                raise ValueError  # XLA would end the process over it
         except ValueError:
             raise ValueError(
                 f"hosts={text!r} must be auto, or HOST:PORT,N,I: where the first of N processes "
@@ -57,6 +60,8 @@ def connect(text: str) -> None:
         )
     except (RuntimeError, ValueError) as error:
         told = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        if text == "auto" and "coordinator_address" in told:
+            told = "JAX finds no cluster here; give HOST:PORT,N,I"
         raise ValueError(f"hosts={text!r}: the processes cannot be connected: {told}") from error
 
 

@@ -182,7 +182,13 @@ def test_a_long_word_goes_in_parts_and_each_process_answers(monkeypatch):
         heard.hear()
 
 
-@pytest.mark.parametrize("text", ["", "there", "localhost:1,2", "localhost:1,two,0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "there", "localhost:1,2", "localhost:1,two,0", "localhost:99999,2,0", "localhost,2,0",
+        ":8476,2,0", "localhost:8476,2,2", "localhost:8476,2,-1",
+    ],
+)  # fmt: skip
 def test_hosts_that_name_nothing_are_refused(text):
     with pytest.raises(ValueError, match=r"hosts='.*' must be auto, or HOST:PORT,N,I"):
         hosts.connect(text)
