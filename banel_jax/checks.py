@@ -206,3 +206,8 @@ def one_line(value: Any, how: Callable[[Any], str] = str) -> str:
     """The same as a line of at most `LONGEST` characters."""
     text = " ".join(text_of(value, how).split())
     return text if len(text) <= LONGEST else text[: LONGEST - 4] + " ..."
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says, in at most 300 characters, or its kind."""
+    return (text_of(error).splitlines() or [type(error).__name__])[0][:300]

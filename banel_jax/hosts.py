@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from banel_jax import checks
+
 HEARTBEAT = 20  # seconds without one until a process counts as gone
 PARTING = 30  # seconds that one which ends waits for the others to end
 PART = 2**20  # characters
@@ -59,7 +61,7 @@ def connect(text: str) -> None:
             **arguments, heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=PARTING
         )
     except (RuntimeError, ValueError) as error:
-        told = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        told = checks.first_line(error)
         if text == "auto" and "coordinator_address" in told:
             told = "JAX finds no cluster here; give HOST:PORT,N,I"
         raise ValueError(f"hosts={text!r}: the processes cannot be connected: {told}") from error
@@ -160,10 +162,9 @@ def noticing() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if alone():
             raise
-        told = (str(error).splitlines() or [""])[0][:300]
         raise HostLost(
-            f"a call of all processes failed, most likely because one is gone ({told}); begin all "
-            "of them again, and the run goes on"
+            "a call of all processes failed, most likely because one is gone "
+            f"({checks.first_line(error)}); begin all of them again, and the run goes on"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """Work on sequences, spread over the devices of the mesh in force."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -41,6 +42,11 @@ def mesh(text: str, devices=None) -> jax.sharding.Mesh:
         )
     auto = (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh((data, model), (DATA, MODEL), axis_types=auto, devices=devices)
+
+
+def under(text: str | None) -> contextlib.AbstractContextManager:
+    """The `mesh` that a text names, in force; nothing changes for None."""
+    return jax.set_mesh(mesh(text)) if text is not None else contextlib.nullcontext()
 
 
 def axis_size(name: str) -> int:
@@ -102,14 +108,9 @@ def map_sequences(fn: Callable[..., Any], replicated: Any, xs: Any, chunk_size: 
     if devices == 1:
         return on_device(replicated, xs)
     padded = n + -n % devices
-    sharded = jax.shard_map(
-        on_device,
-        in_specs=(PartitionSpec(), PartitionSpec(DATA)),
-        out_specs=PartitionSpec(DATA),
-        axis_names={DATA},
-        check_vma=False,
+    mapped = _on_shares(on_device, PartitionSpec(DATA))(
+        replicated, jax.tree.map(partial(_pad, n=padded), xs)
     )
-    mapped = sharded(replicated, jax.tree.map(partial(_pad, n=padded), xs))
     return jax.tree.map(lambda y: _seen_by_all(y[:n]), mapped)
 
 
@@ -124,14 +125,19 @@ def map_shares(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
         return fn(replicated, xs)
     if any(isinstance(x, jax.Ref) for x in jax.make_jaxpr(fn)(replicated, xs).consts):
         return fn(replicated, xs)
-    sharded = jax.shard_map(
+    return _on_shares(fn, PartitionSpec(DATA))(replicated, xs)
+
+
+def _on_shares(fn: Callable[..., Any], out: PartitionSpec) -> Callable[..., Any]:
+    """`fn(replicated, xs)` on each device of `data`, with its share of xs; a `model` axis is left
+    to the partitioner."""
+    return jax.shard_map(
         fn,
         in_specs=(PartitionSpec(), PartitionSpec(DATA)),
-        out_specs=PartitionSpec(DATA),
+        out_specs=out,
         axis_names={DATA},
         check_vma=False,
     )
-    return sharded(replicated, xs)
 
 
 def whole(xs: Any) -> Any:
@@ -166,11 +172,5 @@ def sum_over_shards(fn: Callable[..., Any], replicated: Any, xs: Any) -> Any:
     devices = num_devices()
     if devices == 1 or jax.tree.leaves(xs)[0].shape[0] % devices:
         return fn(replicated, xs)
-    sharded = jax.shard_map(
-        lambda replicated, xs: jax.lax.psum(fn(replicated, xs), DATA),
-        in_specs=(PartitionSpec(), PartitionSpec(DATA)),
-        out_specs=PartitionSpec(),
-        axis_names={DATA},
-        check_vma=False,
-    )
-    return sharded(replicated, xs)
+    total = lambda replicated, xs: jax.lax.psum(fn(replicated, xs), DATA)
+    return _on_shares(total, PartitionSpec())(replicated, xs)

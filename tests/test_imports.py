@@ -36,7 +36,7 @@ ALLOWED = {  # the rooms of banel_jax, and what each may import beside itself
     "keys": {"types"},
     "log_domain": set(),
     "parallel": {"types"},
-    "hosts": set(),
+    "hosts": {"checks"},
     "partitioning": {"parallel"},
     "sampling": FLOOR,
     "scoring": FLOOR,

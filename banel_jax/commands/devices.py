@@ -2,8 +2,6 @@
 
 import contextlib
 
-import jax
-
 from banel_jax import hosts, parallel
 from banel_jax.commands.settings import What
 
@@ -30,5 +28,4 @@ def spread(what: What) -> contextlib.AbstractContextManager:
     Raises:
       ValueError: as `parallel.mesh`.
     """
-    axes = what.mesh or ("data" if what.hosts else "")
-    return jax.set_mesh(parallel.mesh(axes)) if axes else contextlib.nullcontext()
+    return parallel.under(what.mesh or ("data" if what.hosts else None))

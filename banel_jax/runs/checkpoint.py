@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from banel_jax import files, hosts
+from banel_jax import checks, files, hosts
 from banel_jax.runs import packing
 from banel_jax.runs.leaves import checksum, rebuilt, shapes_of, signature, stored
 from banel_jax.types import State
@@ -104,10 +104,9 @@ class Checkpoints:
                     f"the disk is full at the checkpoints {self.folder}; make room, and the same "
                     "command goes on from the checkpoint before"
                 ) from error
-            told = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ValueError(
-                f"the checkpoints {self.folder} cannot be written: {told}; mend it, and the same "
-                "command goes on from the checkpoint before"
+                f"the checkpoints {self.folder} cannot be written: {checks.first_line(error)}; "
+                "mend it, and the same command goes on from the checkpoint before"
             ) from error
 
     def newest(self) -> int:
@@ -184,7 +183,7 @@ class Checkpoints:
         logger.warning(
             "the checkpoint %s is damaged (%s); moved to %s, going on from the one before",
             self.folder / str(rounds),
-            (str(error).splitlines() or [type(error).__name__])[0][:200],
+            checks.first_line(error)[:200],
             target,
         )
 

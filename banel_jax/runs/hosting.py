@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from banel_jax import hosts
+from banel_jax import checks, hosts
 from banel_jax.oracle import Oracle, Stopped
 from banel_jax.parallel import data_mesh
 from banel_jax.runs.config import RunConfig, RunResult
@@ -71,9 +71,8 @@ def leading(line: hosts.Line) -> Iterator[None]:
         with hosts.noticing():
             yield
     except BaseException as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            reason = "it was told to stop"
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = "it was told to stop" if stopped else checks.first_line(error)
         line.say({"failed": reason})
         raise
 

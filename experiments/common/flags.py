@@ -4,7 +4,6 @@ A field `rounds: int = 20` becomes `--rounds=20`; the fields of a nested datacla
 name, `--banel.kappa=1`. Help texts come from the docstring's `Attributes:` section.
 """
 
-import contextlib
 import logging
 import re
 import sys
@@ -108,8 +107,7 @@ def _run(main, defaults, presets, sweep, relevant, positional=()):
         compilation.keep(flags.FLAGS[CACHE].value)
         config = None if given else read()
         _start_jax()
-        mesh = flags.FLAGS[MESH].value
-        with contextlib.nullcontext() if mesh is None else jax.set_mesh(parallel.mesh(mesh)):
+        with parallel.under(flags.FLAGS[MESH].value):
             if config is None:
                 sweep(*_points(given, read))
             else:

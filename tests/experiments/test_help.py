@@ -29,8 +29,8 @@ def configurations():
         "addition.experiment", "addition.search", "addition.single", "benchmark.experiment",
         "benchmark.lora_memory", "convert", "digits.experiment", "digits.search",
         "ehrlich.climbing", "ehrlich.screen", "gaussian_1d.experiment", "mnist.experiment",
-        "mnist.filters",
-        "mnist.search", "pretrain", "race.__main__", "stopping.__main__", "two_circles.experiment",
+        "mnist.filters", "mnist.search", "pretrain", "race.__main__", "stopping.__main__",
+        "two_circles.experiment",
     )  # fmt: skip
     modules = [importlib.import_module(f"experiments.{name}") for name in names]
     modules += [finetune, gsm8k_run, pretrain, select]

@@ -1,13 +1,9 @@
 """Two processes of two devices each run one experiment; either may be killed."""
 
 import json
-import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import another_process
@@ -25,20 +21,14 @@ import jax
 from banel_jax import hosts
 hosts.HEARTBEAT = 3
 hosts.connect(f"localhost:{port},2,{index}")
-import numpy as np
 import tiny_run
-from banel_jax import parallel, partitioning
+from banel_jax import parallel
 from banel_jax.runs import loop
 from banel_jax.runs.leaves import checksum
 
 def reward(sequences):
     assert hosts.leads(), "the oracle was asked by another process"
     return tiny_run.reward(sequences)
-
-rounds = []
-def evaluate(asked, state):
-    rounds.append(None)
-    return tiny_run.evaluate(asked, state)
 
 class Dying:
     def on_round(self, record, state, candidates, rewards):
@@ -58,7 +48,7 @@ if dies == index == "1":
 config = loop.RunConfig(rounds=6, seed=int(seed.split(",")[int(index)]), checkpoint_every=2)
 with jax.set_mesh(parallel.mesh("data")):
     assert parallel.num_devices() == 4
-    algorithm, more = tiny_run.learner(), dict(evaluate=evaluate, callbacks=[Dying()])
+    algorithm, more = tiny_run.learner(), dict(evaluate=tiny_run.evaluate, callbacks=[Dying()])
     result = loop.run(algorithm, tiny_run.PRIOR, reward, config, folder, **more)
     print(json.dumps([checksum(hosts.local(result.state)), result.metrics]))
 hosts.disconnect()
@@ -66,16 +56,8 @@ hosts.disconnect()
 
 
 def started(folder, index, port, seeds="5,5", dies="", at=0):
-    path = os.pathsep.join(
-        [str(another_process.ROOT), str(Path(__file__).parents[1] / "helpers"), *sys.path]
-    )
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    more = {"PYTHONPATH": path, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     words = [str(folder), str(port), str(index), seeds, str(dies), str(at)]
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words], env=os.environ | more, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    return another_process.started(PROGRAM, *words, devices=2)
 
 
 def both(folder, **how):

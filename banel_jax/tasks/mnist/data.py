@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from banel_jax import files
+from banel_jax import checks, files
 from banel_jax.tasks import data_files
 from banel_jax.tasks.data_files import DATA_DIR_VARIABLE
 
@@ -158,7 +158,7 @@ def _from_tfds(folder):
         prepared = (_prepared(builder) for builder in builders)
         return next(filter(None, prepared), None) or _downloaded(tfds, builders[0])
     except Exception as error:  # of whatever kind: of the network, of the files, of the formats
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = checks.first_line(error)
         raise ValueError(f"tensorflow-datasets cannot provide MNIST ({reason}); {mend}") from error
 
 
