@@ -66,6 +66,7 @@ class Config(MethodsConfig):
       question: rows of the split, counted from 0; each is a run of its own.
       rule: of a right answer, `strict` or `flexible`.
       max_new_tokens: of a response.
+      forbidden_tokens: that no response has, each an id or a name that the tokenizer knows.
       shots: worked problems of the training split before each question.
       dtype: of the matrix products, `float32` or `bfloat16`.
       algorithms: which to run: banel_f1, ours_f1, ours_by_prior, ours_told_nothing (controls),
@@ -98,6 +99,7 @@ class Config(MethodsConfig):
     question: tuple[int, ...] = HARD_QUESTIONS
     rule: Rule = "strict"
     max_new_tokens: int = 256
+    forbidden_tokens: tuple[str, ...] = ()
     shots: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     algorithms: tuple[str, ...] = ("banel_f1", "banel", "rnd")

@@ -25,7 +25,7 @@ def load(
       folder: with its weights and its tokenizer, or the name of a model.
       max_new_tokens: of a response.
       shots: problems that stand before each question, with their solutions.
-      **settings: as for `huggingface.load`.
+      **settings: as for `language_model`.
 
     Raises:
       OSError, ValueError: if there is none, or it cannot be used.

@@ -44,7 +44,8 @@ def begin(config: Config) -> LanguageModel:
     """The model, once everything that is asked of it is known to be possible."""
     report.output_folder(config.runs)
     shots = worked_examples(config.shots, config.data_dir or None)
-    language = load(config.model, config.max_new_tokens, shots, dtype=jnp.dtype(config.dtype))
+    settings = {"forbidden_tokens": config.forbidden_tokens, "dtype": jnp.dtype(config.dtype)}
+    language = load(config.model, config.max_new_tokens, shots, **settings)
     for row in config.question:
         networks = networks_of(language, question(row, config.data_dir or None, config.split))
         check(config, networks)

@@ -46,6 +46,7 @@ class Config:
         first, and of them the ones answered right most often; 0 for all that are not too easy.
       batch: samples in a compiled call.
       max_new_tokens: of a response.
+      forbidden_tokens: that no response has, each an id or a name that the tokenizer knows.
       shots: worked problems of the training split before each question.
       rule: of a right answer, `strict` or `flexible`.
       seed: of the samples.
@@ -63,6 +64,7 @@ class Config:
     most: int = 0
     batch: int = 64
     max_new_tokens: int = 256
+    forbidden_tokens: tuple[str, ...] = ()
     shots: int = 0
     rule: Rule = "strict"
     seed: int = 0
@@ -92,7 +94,8 @@ def main(config: Config) -> None:
             f"split has questions 0 to {len(every) - 1}"
         )
     shots = worked_examples(config.shots, config.data_dir or None)
-    model = load(config.model, config.max_new_tokens, shots)
+    forbidden = config.forbidden_tokens
+    model = load(config.model, config.max_new_tokens, shots, forbidden_tokens=forbidden)
     prompts = {i: model.prompt(every[i].prompt) for i in range(config.first, last)}
     room = model.config.context - config.max_new_tokens
     counts = _taken_up(output / "counts.jsonl", config, model, every)
@@ -180,11 +183,14 @@ def _taken_up(
         "problems": naming.identity(naming.plain(asked)),
         "numerics": numerics.VERSION,
     }
+    if model.response.forbidden_tokens:  # counts from before there was this setting have none
+        settings["forbidden_tokens"] = list(model.response.forbidden_tokens)
     lines = report.read_json_lines(path)
     if not lines:
         report.append_json_line(path, {"settings": settings})
     elif lines[0]["settings"] != settings:
-        differ = [name for name in settings if lines[0]["settings"].get(name) != settings[name]]
+        then = lines[0]["settings"]
+        differ = [name for name in {**settings, **then} if then.get(name) != settings.get(name)]
         raise ValueError(
             f"{path} was counted with another {', '.join(differ)}; name another output folder"
         )

@@ -137,6 +137,60 @@ def test_a_sample_is_the_same_whatever_call_draws_it(stand_in):
     assert (other.tokens != whole.tokens).any()
 
 
+def test_forbidden_tokens_are_drawn_no_more(stand_in):
+    prompt = pad_prompts([gsm8k_model.load(stand_in, 8).prompt(PROBLEMS[0].prompt)])
+    config = gsm8k_select.Config(model=stand_in, batch=16, max_new_tokens=8)
+
+    def drawn(*forbidden):
+        model = gsm8k_model.load(stand_in, 8, forbidden_tokens=forbidden)
+        found = gsm8k_select.samples_of(config, model, jax.random.key(0), 0, prompt, 0, 16)
+        return model, set(found.tokens[found.mask].tolist())
+
+    model, tokens = drawn()
+    assert model.response.forbidden_tokens == ()
+    usual = sorted(tokens - {2})  # of which 2 ends a response
+    names = {i: model.words.convert_ids_to_tokens(i) for i in usual}
+    by_name = [name for name in names.values() if not name.isdigit()]  # a digit is an id
+    by_id = [str(i) for i, name in names.items() if name not in by_name[1:]]
+    assert set(by_name) & set(map(names.get, map(int, by_id))) and len(by_name) > 10
+    model, others = drawn(*by_name, *by_id)
+    assert model.response.forbidden_tokens == tuple(usual) and len(usual) > 20
+    assert others and not others & set(usual)
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ("2", r"forbidden_tokens=2 ends a response; leave out what does: 2$"),
+        ("<|im_end|>", r"forbidden_tokens=<\|im_end\|> ends a response"),
+        ("4096", r"forbidden_tokens=4096 must be below \d+, the size of the model's vocabulary"),
+        ("-1", "forbidden_tokens=-1 is no token of .*stand_in; give its id or its name"),
+        ("<pad>", "forbidden_tokens=<pad> is no token of .*stand_in; give its id or its name"),
+    ],
+)
+def test_what_cannot_be_forbidden_is_refused(stand_in, token, text):
+    with pytest.raises(ValueError, match=text):
+        gsm8k_model.load(stand_in, 8, forbidden_tokens=("0", token))
+
+
+def test_counts_of_other_forbidden_tokens_are_not_gone_on_with(stand_in, counted, tmp_path):
+    config = gsm8k_select.Config(
+        model=stand_in, num_questions=1, stages=(100,), max_new_tokens=16,
+        output=str(tmp_path / "none"),
+    )  # fmt: skip
+    gsm8k_select.main(config)
+    first = json.loads((tmp_path / "none" / "counts.jsonl").read_text().splitlines()[0])
+    assert "forbidden_tokens" not in first["settings"]  # as counts had it that were made before
+    some = dataclasses.replace(config, forbidden_tokens=("<|endoftext|>",))
+    with pytest.raises(ValueError, match="was counted with another forbidden_tokens; name"):
+        gsm8k_select.main(some)
+    some = dataclasses.replace(some, output=str(tmp_path / "some"))
+    gsm8k_select.main(some)
+    gsm8k_select.main(dataclasses.replace(some, forbidden_tokens=("0",)))  # the same token
+    with pytest.raises(ValueError, match="was counted with another forbidden_tokens; name"):
+        gsm8k_select.main(dataclasses.replace(some, forbidden_tokens=()))
+
+
 def test_an_update_is_the_policy_gradient_with_the_group_as_baseline(stand_in):
     """Against differences of the loss that it is the gradient of, along a random direction."""
     model = gsm8k_model.load(stand_in, 6)

@@ -14,6 +14,7 @@ from made_up_gsm8k import PROBLEMS
 from banel_jax import sampling
 from banel_jax.models.language import responses
 from banel_jax.models.language.responses import ResponseConfig
+from banel_jax.runs import naming
 from banel_jax.tasks.gsm8k import task as gsm8k
 from banel_jax.training import TrainingConfig
 from experiments.gsm8k import model as gsm8k_model
@@ -186,6 +187,23 @@ def test_models_that_are_named_are_adapters(config, judged, name, which):
     assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, state)
 
 
+def test_a_run_that_forbids_tokens_is_another(config, judged):
+    def identity(*forbidden):
+        asked = dataclasses.replace(config, forbidden_tokens=forbidden)
+        language = gsm8k_run.begin(asked)
+        networks = gsm8k_prepare.networks_of(language, PROBLEMS[3])
+        oracle = gsm8k.GsmOracle(language.text, PROBLEMS[3].gold)
+        prepared = gsm8k_prepare.Prepared(
+            3, PROBLEMS[3], language, oracle, networks, {"prior": language.params}, None, {}, []
+        )
+        configuration = gsm8k_runner.runner(asked, "banel", prepared).configuration
+        return naming.identity(configuration), asked.preparation()
+
+    none, by_name, by_id = (identity(*tokens) for tokens in ((), ("<|endoftext|>",), ("0",)))
+    assert none[0] != by_id[0] == by_name[0]
+    assert none[1] != by_id[1]  # a sweep over it prepares anew
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -208,6 +226,7 @@ def test_settings_are_checked(settings, text):
         ({"model": "nowhere"}, "model=nowhere: there is no such folder"),
         ({"question": (3, 60)}, "60"),
         ({"max_new_tokens": 5000}, "lower it, or take a shorter prompt or fewer examples"),
+        ({"forbidden_tokens": ("<|im_end|>",)}, "forbidden_tokens=<.im_end.> ends a response"),
         ({"settings": dataclasses.replace(SMOKE.settings, ours_failure_dropout=0.1)}, "no dropout"),
         ({"settings": dataclasses.replace(SMOKE.settings, filter_factor=0.5)}, "filter_factor"),
     ],

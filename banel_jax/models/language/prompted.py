@@ -81,6 +81,7 @@ def language_model(
     folder: str | Path,
     max_new_tokens: int,
     examples: Sequence[tuple[str, str]] = (),
+    forbidden_tokens: Sequence[str] = (),
     **settings: Any,
 ) -> LanguageModel:
     """The model of a folder.
@@ -89,10 +90,13 @@ def language_model(
       folder: with the weights and the tokenizer, or the name of a model (`named_models`).
       max_new_tokens: the longest response.
       examples: questions and answers that stand before each question.
+      forbidden_tokens: what no response has, each an id such as `"7"` (digits are always one) or
+        a name that the tokenizer knows, such as `"<|endoftext|>"`.
       **settings: as for `huggingface.load`.
 
     Raises:
-      FileNotFoundError, ValueError: as `huggingface.load` and `tokenizer.tokenizer`.
+      FileNotFoundError, ValueError: as `huggingface.load` and `tokenizer.tokenizer`; ValueError
+        for a forbidden token that is none or that ends a response.
     """
     folder = named_models.folder(folder)
     words = tokenizer.tokenizer(folder)
@@ -100,10 +104,28 @@ def language_model(
     # A small model has room for more positions' logits, and for a gradient's activations.
     block = min(HEAD_BLOCK, max(config.head_block, HEAD_LOGITS // config.vocab_size))
     config = dataclasses.replace(config, head_block=block, remat=config.width >= LARGE)
-    response = ResponseConfig(max_new_tokens, words.response_ends)
+    forbidden = _forbidden(forbidden_tokens, words, config.vocab_size)
+    response = ResponseConfig(max_new_tokens, words.response_ends, forbidden)
     return LanguageModel(config, params, words, response, tuple(examples))
 
 
 def load(folder: str | Path, prompt: str, max_new_tokens: int = 256) -> Prompted:
     """A model's responses to a prompt, as `language_model(...).asked(prompt)` in float32."""
     return language_model(folder, max_new_tokens, param_dtype=jnp.float32).asked(prompt)
+
+
+def _forbidden(given, words, rows):
+    """Their ids in order, so that runs that forbid the same are the same run."""
+    vocabulary, ids = words.get_vocab() if given else {}, set()
+    for token in given:
+        what = f"forbidden_tokens={token}"
+        number = int(token) if token.isascii() and token.isdigit() else vocabulary.get(token)
+        if number is None:
+            raise ValueError(f"{what} is no token of {words.name_or_path}; give its id or its name")
+        if number >= rows:
+            raise ValueError(f"{what} must be below {rows}, the size of the model's vocabulary")
+        if number in words.response_ends:
+            ends = ", ".join(map(str, words.response_ends))
+            raise ValueError(f"{what} ends a response; leave out what does: {ends}")
+        ids.add(number)
+    return tuple(sorted(ids))
