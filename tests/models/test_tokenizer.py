@@ -1,6 +1,10 @@
 """Tokenizers of model folders: chat templates, ids, what does not fit the model."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -176,3 +180,40 @@ def test_a_folder_without_a_tokenizer_that_can_be_read_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json cannot be read by transformers \("):
         tokenizer.tokenizer(tmp_path)
+
+
+def test_a_sentencepiece_file_alone_is_refused_with_what_makes_a_tokenizer_json_of_it(tmp_path):
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(b"")
+    with pytest.raises(FileNotFoundError) as refused:
+        tokenizer.tokenizer(folder)
+    said = str(refused.value)
+    assert "\n" not in said and said.startswith(f"{folder} has no tokenizer.json or vocab.json; ")
+    install, into, convert = map(shlex.split, said.partition("tokenizer.model: ")[2].split(" && "))
+    assert install == ["python", "-m", "pip", "install", "sentencepiece"]
+    assert into == ["cd", str(folder)] and convert[:2] == ["python", "-c"] and len(convert) == 3
+    compile(convert[2], "convert", "exec")
+
+
+def test_what_the_refusal_names_makes_sentencepieces_own_tokens(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{i} eggs and {i * i} words of a text\n" for i in range(99)))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(tmp_path / "tokenizer"), vocab_size=300,
+        model_type="bpe", byte_fallback=True, hard_vocab_limit=False,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2,
+    )  # fmt: skip
+    write_config(tmp_path, LLAMA, "float32", {})
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    with pytest.raises(FileNotFoundError) as refused:
+        tokenizer.tokenizer(tmp_path)
+    *_, code = shlex.split(str(refused.value))
+    there = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=there, check=True)
+    found, own = tokenizer.tokenizer(tmp_path), sentencepiece.SentencePieceProcessor()
+    own.Load(str(tmp_path / "tokenizer.model"))
+    # Of texts that begin with a blank, where transformers adds none, they would differ.
+    for said in ("12 eggs  and é", "words\n"):
+        assert found(said, add_special_tokens=False)["input_ids"] == own.Encode(said)

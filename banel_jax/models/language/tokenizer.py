@@ -6,6 +6,7 @@ A question to a model with a chat template is a chat; to any other, text to be c
 import contextlib
 import itertools
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from banel_jax.models.language.model_files import errors_of, existing_folder, re
 from banel_jax.models.language.optional import optional
 
 FILES = ("tokenizer.json", "vocab.json")  # a tokenizer has one of them at the least
+SENTENCEPIECE = "tokenizer.model"
+CONVERT = (  # reads it with what no extra installs
+    "from transformers import AutoTokenizer as A; "
+    f"A.from_pretrained('.').backend_tokenizer.save('{FILES[0]}')"
+)
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 OTHERS = (CONFIG, "special_tokens_map.json", "added_tokens.json", "generation_config.json")
 START, END = "<|im_start|>", "<|im_end|>"
@@ -52,8 +58,7 @@ def tokenizer(folder: str | Path) -> Any:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     transformers = optional("transformers")
     folder = existing_folder(folder)
-    if not any((folder / name).exists() for name in FILES):
-        raise FileNotFoundError(f"{folder} has no {' or '.join(FILES)}; complete the folder")
+    _check_there_is_one(folder)
     has_model = (folder / "config.json").exists()
     _check_json(folder)
     names = [n for n in (*FILES, CONFIG, TEMPLATE) if (folder / n).exists()]
@@ -84,6 +89,18 @@ def tokenizer(folder: str | Path) -> Any:
     ends = (*_named_ends(folder), *_turn_ends(found))
     found.response_ends = tuple(dict.fromkeys(ends))
     return found
+
+
+def _check_there_is_one(folder):
+    if any((folder / name).exists() for name in FILES):
+        return
+    mend = "complete the folder"
+    if (folder / SENTENCEPIECE).exists():
+        mend = (
+            f"make it of {SENTENCEPIECE}: python -m pip install sentencepiece && "
+            f'cd {shlex.quote(str(folder))} && python -c "{CONVERT}"'
+        )
+    raise FileNotFoundError(f"{folder} has no {' or '.join(FILES)}; {mend}")
 
 
 def _config(transformers, folder):
