@@ -65,6 +65,8 @@ def test_make_targets_that_are_named_exist(document):
 
 def test_front_door_is_short():
     assert len(README.split()) <= 1000
+    lines = [line for _, block in EXAMPLES["README.md"] for line in block.splitlines() if line]
+    assert len(lines) <= 15 and max(map(len, lines)) <= 100  # a statement each, as none is packed
     assert (ROOT / "BUILD_NOTES.md").stat().st_size <= 17_000
 
 
