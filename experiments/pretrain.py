@@ -2,9 +2,9 @@
 
     python -m experiments.pretrain --data=FILE --output=FOLDER
 
-reads lines, a column of CSV or a field of JSON lines (packed by gzip or not), holds some strings
-out, trains until these become no likelier, and says what the prior draws. Stopped, even killed,
-the same command goes on. `banel run --prior=FOLDER` starts from what it made.
+reads lines, a column of CSV or Parquet or a field of JSON lines (packed by gzip or not), holds some
+strings out, trains until these become no likelier, and says what the prior draws. Stopped, even
+killed, the same command goes on. `banel run --prior=FOLDER` starts from what it made.
 """
 
 import dataclasses
@@ -29,7 +29,8 @@ class Config(StringPriorConfig):
     """Settings of a prior of strings, and where its strings are.
 
     Attributes:
-      data: file of the strings: .csv, .tsv, .jsonl, .fasta, or lines; also with .gz after it.
+      data: file of the strings: .csv, .tsv, .jsonl, .parquet (by pyarrow), .fasta, or lines; also
+        with .gz after it.
       column: of a table; by default its only one, or the one called text, string, sequence or
         smiles.
       output: folder of the prior.

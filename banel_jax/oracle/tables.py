@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +176,48 @@ def _arrow_table(columns: Mapping[str, Sequence[Any]]) -> Any:
     return pyarrow.table(plain)
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def parquet_texts(
+    path: Path, content: bytes, choose: Callable[[list[str]], str]
+) -> list[str | None]:
+    """A column of texts of a Parquet file, the only one that is read of it.
+
+    Args:
+      path: of the file, for messages.
+      content: of the file.
+      choose: the name of the column, of all names.
+
+    Returns:
+      A text of each row; None for what is null.
+
+    Raises:
+      ValueError: in one line that names the file, for what is no Parquet and for a column that
+        holds no texts.
+      ImportError: without pyarrow.
+    """
     pyarrow = _pyarrow()
+    with _parquet_errors(path):
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+        schema = file.schema_arrow
+    name = choose(schema.names)
+    kind = schema.types[schema.names.index(name)]
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    if str(kind) not in ("string", "large_string", "string_view"):
+        raise ValueError(f"{path} has {kind} in {name!r}, which is no text; name another column")
+    with _parquet_errors(path):
+        return file.read([name]).column(0).to_pylist()
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    pyarrow, content = _pyarrow(), path.read_bytes()
+    with _parquet_errors(path):
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
+
+
+@contextlib.contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
     try:
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(path.read_bytes())).to_pylist()
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        yield
+    except (_pyarrow().ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} is no Parquet ({' '.join(str(error).split())}); mend it"
         ) from error

@@ -1,4 +1,4 @@
-"""Strings from files as people have them: lines, a column of CSV, a field of JSON lines, FASTA."""
+"""Strings from files as people have them: lines, a column of a table, FASTA."""
 
 import gzip
 import json
@@ -15,6 +15,7 @@ from banel_jax.vocabulary import place
 
 GZIP = b"\x1f\x8b"
 TABLES = {".csv": ".csv", ".tsv": ".csv", ".jsonl": ".jsonl", ".ndjson": ".jsonl"}
+PARQUET = ".parquet"
 FASTA = (".fasta", ".fas", ".fa", ".faa", ".fna")
 USUAL = ("text", "string", "sequence", "smiles")  # names of a column that need not be told
 
@@ -27,11 +28,13 @@ class Strings(Sequence[str]):
       texts: n of them.
       lines: n, counted from 1 as an editor shows them.
       source: what they were read from.
+      unit: what is counted: a `line`, or a `row` where a file has no lines.
     """
 
     texts: list[str]
     lines: list[int]
     source: str
+    unit: str = "line"
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -45,17 +48,18 @@ class Strings(Sequence[str]):
 
     def place(self, row: int) -> str:
         """Where a string stands, for a message."""
-        return f"line {self.lines[row]} of {self.source}"
+        return f"{self.unit} {self.lines[row]} of {self.source}"
 
 
 def read_strings(path: str | os.PathLike, column: str = "") -> Strings:
     """The strings of a file in UTF-8, which may be packed by gzip: all but those that are empty.
 
     A file is CSV or JSON lines where its name ends in .csv, .tsv, .jsonl or .ndjson (before a .gz),
-    and FASTA where it ends in .fasta, .fas, .fa, .faa or .fna: then a string is what stands under a
-    line that begins with >, its lines joined. Else every line is a string, spaces included. Lines
-    end by LF or CRLF, and a byte order mark is no part of the first. In CSV an apostrophe before a
-    sign that begins a formula is taken away, as `banel export` puts it there.
+    Parquet, which needs pyarrow, where it ends in .parquet, and FASTA where it ends in .fasta,
+    .fas, .fa, .faa or .fna: then a string is what stands under a line that begins with >, its lines
+    joined. Else every line is a string, spaces included. Lines end by LF or CRLF, and a byte order
+    mark is no part of the first. In CSV an apostrophe before a sign that begins a formula is taken
+    away, as `banel export` puts it there.
 
     Args:
       path: of the file.
@@ -67,27 +71,32 @@ def read_strings(path: str | os.PathLike, column: str = "") -> Strings:
 
     Raises:
       ValueError: in one line that names the file, and the line where there is one, for a file
-        that cannot be read, is not UTF-8 or holds no string, and for a column that is not there.
+        that cannot be read, is not UTF-8 or holds no string, for a column that is not there or
+        holds no text, and for Parquet without pyarrow.
     """
     path = files.expand(path)
-    text = _text(path)
+    content = _content(path)
     name = path.with_suffix("") if path.suffix == ".gz" else path
     suffix = name.suffix.lower()
     kind = TABLES.get(suffix)
-    if kind:
-        rows = list(tables.parsed(path, text, kind))
+    if suffix == PARQUET:
+        cells = _parquet_cells(path, content, column)
+    elif kind:
+        rows = list(tables.parsed(path, _text(path, content), kind))
         cells = _cells(path, rows, column) if rows else []
     elif column:
         raise ValueError(f"{path} is no table with a column {column!r}; name it .csv or .jsonl")
     elif suffix in FASTA:
-        cells = _records(path, text)
+        cells = _records(path, _text(path, content))
     else:
-        cells = [(i, one.removesuffix("\r")) for i, one in enumerate(text.split("\n"), 1)]
+        parts = _text(path, content).split("\n")
+        cells = [(i, one.removesuffix("\r")) for i, one in enumerate(parts, 1)]
     kept = [(line, one) for line, one in cells if one]
     if not kept:
         raise ValueError(f"{path} holds no string; give a file with one in a line")
     lines, texts = zip(*kept, strict=True)
-    found = Strings(list(texts), list(lines), str(path))
+    unit = "row" if suffix == PARQUET else "line"
+    found = Strings(list(texts), list(lines), str(path), unit)
     check_characters(found)
     return found
 
@@ -110,7 +119,7 @@ def check_characters(strings: Sequence[str]) -> None:
             ) from error
 
 
-def _text(path: Path) -> str:
+def _content(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -120,6 +129,10 @@ def _text(path: Path) -> str:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is damaged or cut short ({error}); pack it anew") from error
+    return content
+
+
+def _text(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -168,6 +181,23 @@ def _cells(
             raise ValueError(f"line {line} of {path} has {shown} in {column!r}, which is no string")
         cells.append((line, value))
     return cells
+
+
+def _parquet_cells(path: Path, content: bytes, column: str) -> list[tuple[int, str]]:
+    """(row, string) of a column; what is null is empty."""
+
+    def choose(names):
+        if column and column not in names:
+            raise ValueError(
+                f"{path} has no column {column!r}; there is {', '.join(map(repr, names[:8]))}"
+            )
+        return column or _only(path, names)
+
+    try:
+        texts = tables.parquet_texts(path, content, choose)
+    except ImportError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return [(row, text or "") for row, text in enumerate(texts, 1)]
 
 
 def _only(path: Path, names: list[str]) -> str:

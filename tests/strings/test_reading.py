@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import random
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -114,3 +115,63 @@ def test_what_is_no_file_or_no_string_is_refused(tmp_path):
         read_strings(tmp_path)
     with pytest.raises(ValueError, match=r"^string 2 is a int; give strings"):
         check_characters(["a", 3])
+
+
+def written_parquet(path, columns, **settings):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(columns), path, **settings)
+    return path
+
+
+def test_a_column_of_parquet_by_hand(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    told = [None, "ab", "", "c\0\u2028d"]
+    columns = {
+        "i": [1, 2, 3, 4], "SMILES": told, "other": list("wxyz"), "a.b": ["1", "2", "3", "4"],
+        "large": pyarrow.array(told, pyarrow.large_string()),
+        "repeated": pyarrow.array(["b", "a", "b", "b"]).dictionary_encode(),
+    }  # fmt: skip
+    path = written_parquet(tmp_path / "a.parquet", columns, row_group_size=2)
+    found = read_strings(path)
+    assert (list(found), found.lines) == (["ab", "c\0\u2028d"], [2, 4])
+    assert found.place(1) == f"row 4 of {path}"
+    assert list(read_strings(path, "large")) == list(found)
+    assert list(read_strings(path, "repeated")) == list("babb")
+    assert list(read_strings(path, "a.b")) == list("1234")
+    (tmp_path / "b.PARQUET.gz").write_bytes(packed(path.read_bytes()))
+    assert list(read_strings(tmp_path / "b.PARQUET.gz", "other")) == list("wxyz")
+
+
+def test_what_is_no_column_of_text_in_parquet_is_refused(tmp_path):
+    columns = {"a": [1, 2], "b": [b"x", b"y"], "c": [["x"], []], "d": ["x" * 9, "y" * 9]}
+    path = written_parquet(tmp_path / "a.parquet", columns)
+    damaged = tmp_path / "damaged.parquet"
+    content = path.read_bytes()
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # of what is no description
+    damaged.write_bytes(content[:4] + b"\xff" * (end - 4) + content[end:])
+    short, lines = tmp_path / "short.parquet", tmp_path / "lines.parquet"
+    short.write_bytes(path.read_bytes()[:-9])
+    lines.write_text("ab\ncd\n")
+    empty = written_parquet(tmp_path / "empty.parquet", {"text": ["", None]})
+    for file, column, message in (
+        (path, "", r"has the columns 'a', 'b', 'c', 'd'; say which with column="),
+        (path, "e", r"has no column 'e'; there is 'a', 'b', 'c', 'd'"),
+        (path, "a", r"has int64 in 'a', which is no text; name another column"),
+        (path, "b", r"has binary in 'b', which is no text"),
+        (path, "c", r"has list<.*> in 'c', which is no text"),
+        (damaged, "d", r"is no Parquet \(.*\); mend it"),
+        (short, "", r"is no Parquet \(.*\); mend it"),
+        (lines, "", r"is no Parquet \(.*\); mend it"),
+        (empty, "", "holds no string"),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            read_strings(file, column)
+        assert "\n" not in str(caught.value) and file.name in str(caught.value)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"a\.parquet: Parquet needs pyarrow.*pip install pyarrow"):
+        read_strings(tmp_path / "a.parquet")
