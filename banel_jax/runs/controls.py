@@ -21,6 +21,7 @@ from banel_jax.runs import control_file
 from banel_jax.runs import folder as run_folder
 from banel_jax.runs.control_file import Control, Controls
 from banel_jax.runs.odds import Known, known, scores
+from banel_jax.runs.progress import progress
 from banel_jax.runs.steps import compiled_steps
 from banel_jax.runs.weighted import FEWEST, Estimate, weighted
 from banel_jax.success_rate import clopper_pearson
@@ -60,7 +61,7 @@ def judge_controls(
         were drawn from, NaN for those of unknown. None for what is exact without being told: the
         first round, or all of `prior_sampling`, where it was drawn from this prior.
       algorithm: of the run, which is then run once more and told nothing but 0. That costs its
-        computing, and no evaluation.
+        computing, whose progress a terminal shows, and no evaluation.
       start: the run's own model and the parameters that its algorithm began with, where they are
         other ones that stand for the prior, such as adapters that are new; None for `model` and
         `prior_params`.
@@ -155,7 +156,8 @@ def _learners(run, params, algorithm, status, key) -> list[Control]:
     if algorithm is not None and status.last_round >= 0:
         steps = compiled_steps(algorithm)
         state, asked = steps.init(key, params), []
-        for round in range(status.last_round + 1):
+        rounds = status.last_round + 1
+        for round in progress(range(rounds), rounds, f"rounds of {name}"):
             candidates, state = steps.ask(key, round, state)
             asked.append(jax.tree.map(np.asarray, candidates))
             zeros = jnp.zeros(candidates.tokens.shape[0], jnp.float32)

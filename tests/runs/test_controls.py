@@ -17,7 +17,7 @@ from banel_jax.models.tempering import LADDER, ladder
 from banel_jax.oracle import reading
 from banel_jax.oracle.answers import OracleError
 from banel_jax.oracle.ledger import LedgerError
-from banel_jax.runs import control_file
+from banel_jax.runs import control_file, progress
 from banel_jax.runs.controls import judge_controls
 from banel_jax.runs.loop import RunConfig, run
 from banel_jax.runs.report import forest
@@ -158,6 +158,14 @@ def test_an_algorithm_told_nothing_is_judged_by_known_answers(told):
     zeros = by_name(found)["the method told nothing but 0"]
     assert zeros.samples == 2 * M and zeros.known > M and zeros.effective is None
     assert zeros.low <= en.table_probabilities(PRIOR)[SUCCESS].sum() <= zeros.high
+
+
+def test_a_terminal_sees_the_rounds_of_the_algorithm_told_nothing(told, monkeypatch, capsys):
+    for terminal in (False, True):
+        monkeypatch.setattr(progress, "on_terminal", lambda terminal=terminal: terminal)
+        judge_controls(told[0], en.TABLE, PRIOR, samples=300, filter_factor=F, algorithm=ALGORITHM)
+        shown = capsys.readouterr().err
+        assert ("rounds of the method told nothing but 0:" in shown and "/2 [" in shown) == terminal
 
 
 def test_odds_that_the_caller_knows_make_all_rows_count(told):
