@@ -14,6 +14,7 @@ from banel_jax.models.language.decoder import Decoder
 from banel_jax.models.language.decoder_config import DecoderConfig
 from banel_jax.models.language.prompts import Prompt, bucket, pad_prompts
 from banel_jax.models.language.responses import ResponseConfig
+from banel_jax.models.lora import LoraConfig, lora
 from banel_jax.types import Sequences
 
 CONFIG = DecoderConfig(7, 8, 2, 2, 1, 6, context=64, head_block=3)
@@ -146,3 +147,28 @@ def test_more_layers_make_no_larger_program_to_score_and_train():
 def test_what_cannot_be_forbidden_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         responses.conditioned(CONFIG, ResponseConfig(6, **wrong), (1,))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is the CPU's compiler that is held")
+def test_merged_weights_are_gone_before_the_caches_of_all_responses_are_made():
+    """Or adapters would take a copy of the weights more than the full model does."""
+    layers, n, length = 17, 64, 24  # of so many layers the cache is made at once, for all tokens
+    config = DecoderConfig(32, 64, layers, 4, 2, 256, context=128)
+    model = responses.conditioned(config, ResponseConfig(length), [1, 2, 3])
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    weights = sum(x.size * 4 for x in jax.tree.leaves(params["layers"]))
+    caches = layers * 2 * n * length * 2 * 16 * 4  # keys and values, 2 heads of 16 float32
+    assert weights < caches < 2 * weights
+
+    def draw(key, params, adapters=None):
+        adapted = model if adapters is None else lora(model, params, LoraConfig(rank=1))
+        return sampling.sample_indices(adapted, key, adapters or params, jnp.arange(n), n)
+
+    def temporaries(*args):
+        key = jax.eval_shape(jax.random.key, 0)
+        return jax.jit(draw).lower(key, *args).compile().memory_analysis().temp_size_in_bytes
+
+    adapters = jax.eval_shape(
+        lambda key, base: lora(model, base, LoraConfig(rank=1)).init(key), jax.random.key(0), params
+    )
+    assert temporaries(params, adapters) - temporaries(params) < 0.3 * weights

@@ -149,6 +149,10 @@ def network(
         return ((zeros, zeros),) * config.num_layers
 
     def first(prefix, cache):
+        # XLA makes at once what waits for nothing: an empty cache for all responses, while merged
+        # weights are still there both stacked and layer by layer. So it waits for the prompt.
+        waits = jnp.isnan(prefix.features[0]).astype(config.dtype)
+        cache = jax.tree.map(lambda x: x + waits, cache)
         return project(prefix, prefix.features), cache
 
     def step(prefix, previous, position, cache):
