@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from banel_jax.parallel import map_shares
+from banel_jax.parallel import map_shares, num_devices
+from banel_jax.runs import memory
 from banel_jax.runs import rounds as shared
+from banel_jax.runs.report.numbers import count
 from banel_jax.sampling import found
 from banel_jax.types import Algorithm, Key, Params, Sequences, State
 
@@ -149,8 +151,10 @@ def compiled_blocks(
         one = lambda first_round, x: advance_one(x[0], x[1], first_round, rounds)
         return over_seeds(one, first_round, (keys, progress))
 
+    call = _telling_memory(advance_all, seeds_at_once)
+
     def advance(keys: Key, progress: Progress, first_round, rounds: int):
-        progress, metrics, checks = advance_all(keys, progress, first_round, rounds)
+        progress, metrics, checks = call(keys, progress, first_round, rounds)
         if not isinstance(checks["sound"], jax.core.Tracer):  # under a caller's jit it cannot raise
             for seed, round in np.argwhere(~np.asarray(checks["sound"])):
                 raise ValueError(
@@ -161,6 +165,25 @@ def compiled_blocks(
         return progress, metrics
 
     return CompiledRun(start, advance)
+
+
+def _telling_memory(advance: Any, seeds_at_once: int | None) -> Callable[..., Any]:
+    """A jitted `advance(keys, progress, first_round, rounds)` that says, before a program's first
+    call, what it takes of the memory."""
+    told = set()
+
+    def call(keys: Key, progress: Progress, first_round, rounds: int):
+        seeds, mesh = len(keys), jax.sharding.get_abstract_mesh()
+        traced = any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves((keys, progress)))
+        if not traced and (seeds, rounds, mesh) not in told:
+            devices = num_devices()
+            at_once = _at_once(seeds if seeds % devices else seeds // devices, seeds_at_once)
+            what = f"one call of {count(rounds, 'round')} for {count(seeds, 'seed')}"
+            memory.check(what, at_once, advance, keys, progress, first_round, rounds)
+            told.add((seeds, rounds, mesh))
+        return advance(keys, progress, first_round, rounds)
+
+    return call
 
 
 def _over_seeds(
@@ -175,7 +198,7 @@ def _over_seeds(
         one, own = functools.partial(each, shared), jax.tree.leaves(xs)[0].shape[0]
         if seeds_at_once is None:
             return jax.vmap(one)(xs)
-        at_once = math.gcd(own, seeds_at_once)
+        at_once = _at_once(own, seeds_at_once)
         if at_once == 1:
             return jax.lax.map(one, xs)
         split = lambda x: x.reshape(own // at_once, at_once, *x.shape[1:])
@@ -183,6 +206,11 @@ def _over_seeds(
         return jax.tree.map(lambda x: x.reshape(own, *x.shape[2:]), batches)
 
     return map_shares(on_device, shared, xs)
+
+
+def _at_once(own: int, seeds_at_once: int | None) -> int:
+    """How many of a device's own seeds are one batch."""
+    return own if seeds_at_once is None else math.gcd(own, seeds_at_once)
 
 
 def _check_rounds(first_round: int, checks: dict) -> None:

@@ -31,6 +31,12 @@ def progress(iterable: Iterable, total: int | None, description: str = "", initi
     return tqdm(iterable, desc=description, total=total, initial=initial, leave=False, **where)
 
 
+def note(line: str) -> None:
+    """A line on stderr, above a bar if there is one; silent where stderr is no terminal."""
+    if on_terminal():
+        tqdm.write(line, file=sys.stderr)
+
+
 class _Nowhere:
     def write(self, text: str) -> None: ...
 

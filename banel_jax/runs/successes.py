@@ -2,19 +2,17 @@
 
 import json
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from banel_jax import files
 from banel_jax.oracle import Success, reading
 from banel_jax.oracle.export import shown
 from banel_jax.runs import folder as run_folder
-from banel_jax.runs.progress import on_terminal
+from banel_jax.runs.progress import note
 from banel_jax.types import Sequences
 
 logger = logging.getLogger(__name__)
@@ -74,10 +72,10 @@ class Successes:
             self._warn(error)
         for one, record in zip(successes, records, strict=True):
             self._told += 1
-            if on_terminal() and self._told <= TOLD:
+            if self._told <= TOLD:
                 what = record.get("text") or " ".join(map(str, record["tokens"]))
                 more = "" if self._told < TOLD else f"; further ones are in {self._path}"
-                tqdm.write(f"success: {one.row}: {shown(what)[:200]}{more}", file=sys.stderr)
+                note(f"success: {one.row}: {shown(what)[:200]}{more}")
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
