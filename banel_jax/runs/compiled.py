@@ -27,6 +27,7 @@ class CompiledRun(NamedTuple):
         and six of five have the same numbers, so `progress` may be kept between them.
         It raises ValueError where `run` would, if only at the end of the call: for a candidate
         that was not found above the acceptance floor or a reward that is neither 0 nor 1.
+        Of its rounds nothing passes through the host, whatever `jax.transfer_guard` is in force.
         Under a caller's own jit it cannot: there such candidates are neither counted nor
         rewarded.
     """
@@ -156,12 +157,14 @@ def compiled_blocks(
     def advance(keys: Key, progress: Progress, first_round, rounds: int):
         progress, metrics, checks = call(keys, progress, first_round, rounds)
         if not isinstance(checks["sound"], jax.core.Tracer):  # under a caller's jit it cannot raise
-            for seed, round in np.argwhere(~np.asarray(checks["sound"])):
+            # Explicitly, so that a caller's transfer guard lets it pass.
+            first_round, checks = int(jax.device_get(first_round)), jax.device_get(checks)
+            for seed, round in np.argwhere(~checks["sound"]):
                 raise ValueError(
                     f"the reward function answered neither 0 nor 1 in round {first_round + round} "
                     f"of seed number {seed}; a reward is 0 or 1"
                 )
-            _check_rounds(first_round, jax.device_get(checks))
+            _check_rounds(first_round, checks)
         return progress, metrics
 
     return CompiledRun(start, advance)

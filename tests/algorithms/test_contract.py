@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import re
 from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from equations import equations
 from tiny_run import LENGTH, MODEL, V
 
 from banel_jax.algorithms.auto import AutoConfig, auto
@@ -30,6 +32,7 @@ from banel_jax.algorithms.sequential_filtering import (
 from banel_jax.algorithms.vsd import VsdConfig, vsd
 from banel_jax.failures import failure_weights
 from banel_jax.models import tempering
+from banel_jax.runs import loop
 from banel_jax.training import TrainingConfig
 from banel_jax.types import Algorithm, Sequences
 
@@ -338,6 +341,18 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(name):
         for r, expected in enumerate(list(play(compiled(name), seed=seed))[1:]):
             found = jax.tree.map(lambda x, at=(seed, r): x[at], runs)
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
+
+
+@half_of_them
+def test_rounds_of_a_compiled_run_call_nothing_of_the_host(name):
+    """`jax.transfer_guard` would not see it: that looks at what a program is called with."""
+    run = loop.compiled_blocks(ALGORITHMS[name](), lambda x: REWARDS["some"](x.tokens))
+    seeds = jnp.stack([jax.random.key(0), jax.random.key(1)])
+    at = jax.eval_shape(run.start, seeds, jnp.asarray(PRIOR))
+    program = jax.make_jaxpr(lambda seeds, at: run.advance(seeds, at, 0, 2))(seeds, at)
+    found = {equation.primitive.name for equation in equations(program.jaxpr)}
+    assert "scan" in found
+    assert not {n for n in found if re.search("callback|debug|feed|device_put|send|recv", n)}
 
 
 @every_algorithm

@@ -9,6 +9,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from equations import equations
 from scipy import stats
 from transformers_twin import twin
 
@@ -219,15 +220,6 @@ def test_the_prompts_tokens_order_and_length_count():
     assert (jnp.diff(jnp.sort(scores)) > 1e-3).all()
 
 
-def shapes(jaxpr):
-    """The shapes of all values computed in a jaxpr, those in it included."""
-    for equation in jaxpr.eqns:
-        for out in equation.outvars:
-            yield out.aval.shape
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from shapes(inner)
-
-
 @pytest.mark.parametrize("which", ["sample", "log_prob", "gradient"])
 def test_the_prompt_is_read_once_for_all_responses(which):
     n, size, length, mlp, vocab = 37, 53, 19, 44, 101
@@ -242,7 +234,8 @@ def test_the_prompt_is_read_once_for_all_responses(which):
         "log_prob": score,
         "gradient": jax.grad(score),
     }[which]
-    found = set(shapes(jax.make_jaxpr(traced)(params).jaxpr))
+    every = equations(jax.make_jaxpr(traced)(params).jaxpr)
+    found = {out.aval.shape for equation in every for out in equation.outvars}
     assert (size, mlp) in found, "the prompt's pass through the MLP"
     assert any(n in shape and mlp in shape for shape in found), "the responses' passes"
     # Only attention has the prompt's positions beside the responses.

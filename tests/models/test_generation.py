@@ -5,6 +5,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from equations import equations
 
 from banel_jax import sampling
 from banel_jax.models import autoregressive
@@ -67,17 +68,9 @@ def test_prompts_keys_and_temperatures_stop_together():
             np.testing.assert_array_equal(found.tokens, expected.tokens)
             np.testing.assert_array_equal(found.mask, expected.mask)
             np.testing.assert_allclose(scores[i, j], score, rtol=1e-6)
-    conditions = list(loops(jax.make_jaxpr(every)(keys, temperatures).jaxpr))
-    assert conditions and set(conditions) == {()}
-
-
-def loops(jaxpr):
-    """The shape of what decides whether each loop goes on."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "while":
-            yield equation.params["cond_jaxpr"].out_avals[0].shape
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from loops(inner)
+    program = jax.make_jaxpr(every)(keys, temperatures).jaxpr
+    loops = [e.params for e in equations(program) if e.primitive.name == "while"]
+    assert loops and {loop["cond_jaxpr"].out_avals[0].shape for loop in loops} == {()}
 
 
 def test_the_likeliest_tokens_stop_at_an_end_too():

@@ -7,6 +7,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from equations import equations
 
 from banel_jax import sampling, scoring
 from banel_jax.models.language import responses
@@ -47,17 +48,9 @@ def kernel_products(function, *args):
     """Matrix products of a kernel's shape, in the jaxpr and all that it calls."""
     base = base_of()
     shapes = {x.shape[1:] for x in jax.tree.leaves(base["layers"]) if x.ndim == 3}
-    found = []
-
-    def visit(jaxpr):
-        for equation in jaxpr.eqns:
-            if equation.primitive.name == "dot_general":
-                found.extend(v.aval.shape for v in equation.outvars if v.aval.shape in shapes)
-            for inner in jax.extend.core.jaxprs_in_params(equation.params):
-                visit(inner)
-
-    visit(jax.make_jaxpr(function)(*args).jaxpr)
-    return found
+    every = equations(jax.make_jaxpr(function)(*args).jaxpr)
+    found = [v.aval.shape for e in every if e.primitive.name == "dot_general" for v in e.outvars]
+    return [shape for shape in found if shape in shapes]
 
 
 @pytest.mark.parametrize("remat", [False, True])

@@ -7,6 +7,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from equations import equations
 
 from banel_jax import sampling, scoring
 from banel_jax.models.language import responses
@@ -120,9 +121,7 @@ def test_the_length_of_a_bucket_is_near_that_of_the_prompt():
 
 def products(jaxpr):
     """How many matrix products there are, those within loops included."""
-    inner = [x for e in jaxpr.eqns for x in jax.extend.core.jaxprs_in_params(e.params)]
-    own = sum(e.primitive.name == "dot_general" for e in jaxpr.eqns)
-    return own + sum(map(products, inner))
+    return sum(e.primitive.name == "dot_general" for e in equations(jaxpr))
 
 
 def test_more_layers_make_no_larger_program_to_score_and_train():

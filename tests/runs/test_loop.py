@@ -570,6 +570,17 @@ def test_in_blocks_of_rounds_it_is_the_same_experiment(uninterrupted, tmp_path):
                 assert compiled_alike(np.float32(values[i]), expected), name
 
 
+def test_blocks_move_nothing_but_what_they_are_given():
+    experiment = loop.compiled_blocks(ALGORITHM, reward, evaluate, seeds_at_once=1)
+    keys, prior = jax.vmap(jax.random.key)(jnp.array([2, 3])), jnp.asarray(PRIOR)
+    firsts = [jnp.int32(0), jnp.int32(2)]
+    with jax.transfer_guard("disallow"):
+        progress = experiment.start(keys, prior)
+        for first in firsts:
+            progress, metrics = experiment.advance(keys, progress, first, 2)
+    np.testing.assert_array_equal(metrics["round"], [[2, 3]] * 2)
+
+
 def test_what_is_wrong_in_a_later_block_is_told_by_its_round():
     def ask(key, state):
         candidates, state = ALGORITHM.ask(key, state)

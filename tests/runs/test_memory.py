@@ -131,7 +131,7 @@ def refused(run, at):
 
 
 def test_what_does_not_fit_is_refused_with_how_many_seeds_do(free):
-    """Room for the rows of three seeds and a half: two are offered, as they divide four, and they run."""
+    """Where the rows of 3.5 seeds have room, two are offered, as they divide four, and they run."""
     free(7 * M * WIDE * 4 // 2 // 1024)
     message = refused(*blocks(wide))
     told = re.fullmatch(
