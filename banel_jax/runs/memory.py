@@ -76,15 +76,14 @@ class _Account(NamedTuple):
 def _account(function: Any, args: Sequence[Any]) -> _Account | None:
     program = function.lower(*args).compile()
     try:
-        found = program.memory_analysis()
+        found, executable = program.memory_analysis(), program.runtime_executable()
+        devices = executable.local_devices()
     except Exception:  # of whatever kind: not every backend keeps one
         return None
     if found is None:
         return None
     given, results = found.argument_size_in_bytes, found.output_size_in_bytes
     lasting = given + results - found.alias_size_in_bytes + found.generated_code_size_in_bytes
-    shardings = jax.tree.leaves(program.output_shardings)
-    devices = list(shardings[0].addressable_devices) if shardings else jax.local_devices()[:1]
     return _Account(given, lasting, found.temp_size_in_bytes, devices)
 
 
