@@ -1,9 +1,14 @@
-"""What `python -m experiments.benchmark` runs."""
+"""What `python -m experiments.benchmark` runs, and with `plan` as its first word."""
 
-from experiments.benchmark import experiment
+import importlib
+import sys
+
 from experiments.common import flags
 
-__doc__ = experiment.__doc__
-
 if __name__ == "__main__":
-    flags.run(experiment.main, experiment.Config(), resumes=False)
+    planned = sys.argv[1:2] == ["plan"]
+    if planned:
+        del sys.argv[1]
+    module = importlib.import_module(f"experiments.benchmark.{'plan' if planned else 'experiment'}")
+    __doc__ = module.__doc__
+    flags.run(module.main, module.Config(), resumes=False)

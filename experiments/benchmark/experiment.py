@@ -12,6 +12,7 @@ is for a GPU of 80 GB: a round's responses from a model of Qwen2.5-0.5B's shape 
 """
 
 import importlib.util
+import math
 import os
 import statistics
 import time
@@ -33,6 +34,7 @@ import jax
 
 from banel_jax import checks, parallel
 from experiments.benchmark import ceiling as benchmark_ceiling
+from experiments.benchmark import hardware
 from experiments.benchmark import qwen2 as benchmark_qwen2
 from experiments.benchmark import transformer as benchmark_transformer
 from experiments.common import report
@@ -40,10 +42,6 @@ from experiments.common import report
 WORKS = {name: tuple(benchmark_transformer.COUNTS) for name in benchmark_transformer.MODELS}
 WORKS |= {name: benchmark_qwen2.WORKS for name in benchmark_qwen2.MODELS}
 COLUMNS = ("work", "model", "implementation", "value", "unit", "ceiling_fraction", "ratio")
-DEVICES = {  # bfloat16 FLOP/s of dense products, and bytes of memory a second
-    "NVIDIA H100 80GB HBM3": (989e12, 3.35e12),
-    "NVIDIA H200": (989e12, 4.8e12),
-}
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,8 @@ def main(config: Config) -> None:
             peaks.append(benchmark_ceiling.products())
             print(f"  {work}, model {name}: done", flush=True)
     peak = max(peaks)
-    known_peak, known_bandwidth = DEVICES.get(jax.devices()[0].device_kind, (peak, float("inf")))
+    known = hardware.by_kind(jax.devices()[0].device_kind)
+    known_peak, known_bandwidth = (known.bfloat16, known.bandwidth) if known else (peak, math.inf)
     bandwidth = 1e12 * config.bandwidth_tb or known_bandwidth
     for row in rows:
         of, taken = row.pop("case"), row.pop("seconds")
