@@ -1,6 +1,7 @@
 """What `experiments.benchmark` times: one work of one model, beside another library's."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,3 +36,9 @@ class Case(NamedTuple):
     needs: tuple[str, ...]
     alternatives: Callable[[bool], dict[str, Callable[[], Any]]]
     products: Callable[[], Any] | None = None
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

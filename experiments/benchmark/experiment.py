@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.benchmark.case import CORES, Case
+from experiments.benchmark.case import CORES, Case, seconds
 
 # One XLA device a core: two streams of small operations use two cores far better than
 # splitting each operation does. This must be set before JAX starts.
@@ -34,7 +34,7 @@ import jax
 
 from banel_jax import checks, parallel
 from experiments.benchmark import ceiling as benchmark_ceiling
-from experiments.benchmark import hardware
+from experiments.benchmark import compiling, hardware
 from experiments.benchmark import qwen2 as benchmark_qwen2
 from experiments.benchmark import transformer as benchmark_transformer
 from experiments.common import report
@@ -98,12 +98,6 @@ def on_mesh(run: Callable[[], Any], devices: int) -> Callable[[], Any]:
     return timed
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def fastest(runs: dict[str, Callable]) -> tuple[str, Callable]:
     """The fastest of some alternatives, each run once to warm up and once for its time."""
     timed = {}
@@ -141,7 +135,7 @@ def measure(config: Config, name: str, work: str) -> list[dict]:
             times[label].append(seconds(timed))
     median = {label: statistics.median(values) for label, values in times.items()}
     slowest = median[label] if compared else None
-    return [
+    rows = [
         {
             "work": work,
             "model": name,
@@ -154,6 +148,21 @@ def measure(config: Config, name: str, work: str) -> list[dict]:
         }
         for label in runs
     ]
+    ours = next(iter(runs))
+    first = compiling.first_calls(runs[ours])
+    return rows + [
+        {"work": f"compiling of {work}", "model": name, "implementation": f"banel_jax, {label}",
+         "value": max(taken - median[ours], 0.0), "unit": "s"}
+        for label, taken in first.items()
+    ]  # fmt: skip
+
+
+def told(row: dict[str, Any]) -> None:
+    """A line of a row that is done."""
+    ratio = f", {row['ratio']:.2f}x" if row.get("ratio") else ""
+    value = report.format_value(row["value"])
+    what = f"{row['work']}, model {row['model']}: {row['implementation']}"
+    print(f"  {what}: {value} {row['unit']}{ratio}", flush=True)
 
 
 def main(config: Config) -> None:
@@ -165,14 +174,18 @@ def main(config: Config) -> None:
         for name in config.models:
             if work not in WORKS[name]:
                 continue
-            rows += measure(config, name, work)
+            made = measure(config, name, work)
+            for row in made:
+                told(row)
+            rows += made
             peaks.append(benchmark_ceiling.products())
-            print(f"  {work}, model {name}: done", flush=True)
     peak = max(peaks)
     known = hardware.by_kind(jax.devices()[0].device_kind)
     known_peak, known_bandwidth = (known.bfloat16, known.bandwidth) if known else (peak, math.inf)
     bandwidth = 1e12 * config.bandwidth_tb or known_bandwidth
     for row in rows:
+        if "case" not in row:  # what was compiled
+            continue
         of, taken = row.pop("case"), row.pop("seconds")
         peak_of = (1e12 * config.peak_tflops or known_peak) if of.bfloat16 else peak
         row["ceiling_fraction"] = max(of.flops / peak_of, of.bytes / bandwidth) / taken
@@ -181,9 +194,10 @@ def main(config: Config) -> None:
     print(
         "\nceiling_fraction: the least time that the model's FLOPs need at the speed of a large\n"
         "matrix product, or its bytes at the memory's, over the time taken;\n"
-        "ratio: times the speed of the best alternative, measured in turns with it."
+        "ratio: times the speed of the best alternative, measured in turns with it;\n"
+        "compiling: what a first call takes beyond another one."
     )
-    if not all(row["ratio"] for row in rows):
+    if not all(row["ratio"] for row in rows if "ratio" in row):
         print("Where there is no ratio, PyTorch or transformers is not installed.")
     if output:
         report.write_json(output, rows)

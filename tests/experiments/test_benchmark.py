@@ -13,8 +13,8 @@ from banel_jax.models.language import responses
 from banel_jax.models.language.responses import ResponseConfig
 from banel_jax.types import Sequences
 from experiments.benchmark import ceiling as benchmark_ceiling
+from experiments.benchmark import compiling, overhead
 from experiments.benchmark import experiment as benchmark
-from experiments.benchmark import overhead
 from experiments.benchmark import qwen2 as benchmark_qwen2
 from experiments.benchmark.qwen2 import TINY, Sizes, bytes_read, flops
 
@@ -67,14 +67,33 @@ def test_rows_of_a_bfloat16_model_at_a_small_size(tmp_path, monkeypatch, capsys)
         )
     )  # fmt: skip
     rows = json.loads(path.read_text())
+    compiled = [row for row in rows if row["work"].startswith("compiling of")]
+    rows = [row for row in rows if row not in compiled]
     assert {row["work"] for row in rows} == {"sampling", "scoring"}
     assert all(set(row) == set(benchmark.COLUMNS) for row in rows)
+    assert len(compiled) == 4 and all(row["unit"] == "s" for row in compiled)
     weights = 2 * (60 * 16 + 2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 8 + 16 + 16 + 3 * 16)
     for row in rows:  # memory is by far the slower of the two: TB/s of 1e-9 are 1000 bytes
         bytes_ = weights if row["work"] == "scoring" else 4 * weights + 4 * 80 * 32 + 2 * 10 * 32
         seconds = 8 / row["value"]
         np.testing.assert_allclose(row["ceiling_fraction"] * seconds * 1e3, bytes_, rtol=1e-6)
     assert "ratio" in capsys.readouterr().out
+
+
+def test_a_first_call_is_compiled_once_and_then_taken_from_disk():
+    events, before = [], jax.config.jax_compilation_cache_dir
+    program = jax.jit(lambda x: x @ x.T + 1)
+    x = jnp.ones((3, 5))
+    listen = lambda event, **_: events.append(event)
+    jax.monitoring.register_event_listener(listen)
+    try:
+        found = compiling.first_calls(lambda: program(x).block_until_ready())
+    finally:
+        jax.monitoring.unregister_event_listener(listen)
+    assert list(found) == ["compiled", "kept on disk"] and min(found.values()) > 0
+    hits, misses = (f"/jax/compilation_cache/cache_{what}" for what in ("hits", "misses"))
+    assert [e for e in events if e in (hits, misses)] == [misses, hits]
+    assert jax.config.jax_compilation_cache_dir == before
 
 
 @pytest.mark.parametrize(
