@@ -1,6 +1,5 @@
 """The programs of a decoder with adapters that `plan_check` measures, and of which sizes."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -66,7 +65,7 @@ SECONDS = (
 )
 
 
-def programs(case: Measured) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+def programs(case: Measured) -> dict[str, tuple[jax.stages.Wrapped, tuple[Any, ...]]]:
     """By work: a jitted function, and the shapes of its arguments under the mesh in force."""
     n, shape = case.rows, case.shape()
     model = responses.conditioned(

@@ -113,7 +113,8 @@ def fitted(measured: list[tuple[list[Load], float]]) -> Speed:
     """The speed at which the formulas are nearest to measured seconds, by their logarithms."""
 
     def speed(x):
-        return Speed(*np.exp(x[:2]), sent=1.0, step=np.exp(x[2]), overlaps=False)
+        flops, moved, step = np.exp(x)
+        return Speed(flops, moved, 1.0, step, overlaps=False)
 
     def wrong(x):
         return [np.log(cost_model.seconds(loads, speed(x)) / taken) for loads, taken in measured]
