@@ -65,7 +65,7 @@ def _logits(shape, rows):
 def _activations(shape, rows):
     """A layer's between its products, and the scores of a quarter of the rows' positions."""
     c, tokens = shape.model, rows * shape.new
-    widths = 5 * c.width + (2 * shape.query_width + 3 * c.mlp_width) / shape.parts
+    widths = 2.5 * c.width + (2 * shape.query_width + 3.4 * c.mlp_width) / shape.parts
     scores = rows * c.num_heads * shape.new / 4 * (shape.prompt + shape.new) / shape.parts
     return tokens * widths * shape.itemsize + 2 * scores * FLOAT32
 

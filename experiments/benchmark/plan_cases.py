@@ -52,7 +52,6 @@ MEMORY = (
     Measured(32000, 1024, 8, 16, 4, 4096, 128, 128, 256, "data:4,model:2"),
     Measured(32000, 2048, 8, 16, 8, 8192, 128, 128, 64, "data:1,model:8"),
 )
-# The first half is fitted to.
 SECONDS = (
     Measured(2048, 128, 4, 4, 2, 512, 64, 64, 64),
     Measured(8192, 256, 8, 8, 4, 1024, 32, 128, 64),

@@ -3,14 +3,16 @@
     python -m experiments.benchmark.plan_check --output=experiments/results/benchmark/plan.json
 
 Memory: programs of a decoder with adapters, compiled for meshes of 8 virtual devices, by XLA's own
-account. Seconds: the same programs run on this machine, one device; the speed that is reached is
-fitted to half of the shapes, and the others are predicted. Ten minutes on 2 idle CPU cores.
+account. Seconds: the same programs run on this machine, one device; each shape is predicted by the
+speed that was fitted to the others. Ten minutes on 2 idle CPU cores.
 """
 
+import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get(
@@ -35,14 +37,16 @@ class Config:
 
     Attributes:
       memory_shapes: how many of those for memory.
-      timed_shapes: how many of those that are timed; half of them are fitted to.
+      timed_shapes: how many of those that are timed, two or more.
       repeats: runs of each; the fastest counts.
+      measured: the JSON file of an earlier check, whose measurements are taken; empty to measure.
       output: JSON file; empty for none.
     """
 
     memory_shapes: int = len(MEMORY)
     timed_shapes: int = len(SECONDS)
     repeats: int = 3
+    measured: str = ""
     output: str = ""
 
 
@@ -64,9 +68,12 @@ def memory_rows(cases: Iterable[Measured]) -> list[dict[str, Any]]:
         with jax.set_mesh(_mesh(case)):
             for work, (program, arguments) in programs(case).items():
                 account = program.lower(*arguments).compile().memory_analysis()
-                formula = formulas(case, work)[1]
-                rows.append(_row(case, work, "MB", account.temp_size_in_bytes / 1e6, formula / 1e6))
+                rows.append(memory_row(case, work, account.temp_size_in_bytes / 1e6))
     return rows
+
+
+def memory_row(case: Measured, work: str, measured: float) -> dict[str, Any]:
+    return _row(case, work, "MB", measured, formulas(case, work)[1] / 1e6)
 
 
 def _mesh(case: Measured) -> jax.sharding.Mesh:
@@ -123,35 +130,57 @@ def fitted(measured: list[tuple[list[Load], float]]) -> Speed:
     return speed(scipy.optimize.least_squares(wrong, start, loss="soft_l1").x)
 
 
-def timed_rows(
-    cases: list[Measured], repeats: int
-) -> tuple[list[dict[str, Any]], dict[str, Speed]]:
+def all_timed(cases: Iterable[Measured], repeats: int) -> list[dict[str, float]]:
+    """Seconds of each work, of each case."""
     taken = []
     with jax.set_mesh(parallel.data_mesh(jax.devices()[:1])):
         for case in cases:
             taken.append(timed(case, repeats))
             print(f"  {case}: {taken[-1]}", flush=True)
-    half, rows, speeds = len(cases) // 2, [], {}
+    return taken
+
+
+def second_rows(
+    cases: Sequence[Measured], taken: Sequence[dict[str, float]]
+) -> tuple[list[dict[str, Any]], dict[str, Speed]]:
+    """Rows of all, each by the speed that was fitted to the others, and the speed of all, by work."""
+    rows, speeds = [], {}
     for work in WORKS:
         pairs = [(formulas(case, work)[0], t[work]) for case, t in zip(cases, taken, strict=True)]
-        speeds[work] = fitted(pairs[:half])
+        speeds[work] = fitted(pairs)
         for i, (case, (loads, measured)) in enumerate(zip(cases, pairs, strict=True)):
-            row = _row(case, work, "seconds", measured, cost_model.seconds(loads, speeds[work]))
-            rows.append(row | {"fitted_to": i < half})
+            others = fitted(pairs[:i] + pairs[i + 1 :])
+            rows.append(_row(case, work, "seconds", measured, cost_model.seconds(loads, others)))
     return rows, speeds
+
+
+def again(path: str) -> tuple[list[dict[str, Any]], list[Measured], list[dict[str, float]]]:
+    """What an earlier check measured: memory by the formulas of today, cases and their seconds."""
+    memory, taken = [], {}
+    for row in json.loads(Path(path).read_text())["rows"]:
+        case = Measured(*(row[name] for name in Measured._fields))
+        if row["unit"] == "MB":
+            memory.append(memory_row(case, row["work"], row["measured"]))
+        else:
+            taken.setdefault(case, {})[row["work"]] = row["measured"]
+    return memory, list(taken), list(taken.values())
 
 
 def main(config: Config) -> None:
     started = time.perf_counter()
     output = config.output and str(report.output_file(config.output))
-    rows = memory_rows(MEMORY[: config.memory_shapes])
-    seconds, speeds = timed_rows(list(SECONDS[: config.timed_shapes]), config.repeats)
+    if config.measured:
+        rows, cases, taken = again(config.measured)
+    else:
+        rows, cases = memory_rows(MEMORY[: config.memory_shapes]), SECONDS[: config.timed_shapes]
+        taken = all_timed(cases, config.repeats)
+    seconds, speeds = second_rows(cases, taken)
     rows += seconds
     columns = ("work", "width", "layers", "vocab", "rows", "prompt", "new", "mesh", "unit")
-    report.print_table(rows, (*columns, "measured", "formula", "ratio", "fitted_to"))
+    report.print_table(rows, (*columns, "measured", "formula", "ratio"))
     parts = {
         "memory": [row for row in rows if row["unit"] == "MB"],
-        "seconds that were predicted": [row for row in seconds if not row["fitted_to"]],
+        "seconds": seconds,
     }
     for name, some in parts.items():
         off = [max(r["ratio"], 1 / r["ratio"]) - 1 for r in some]
