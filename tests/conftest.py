@@ -12,6 +12,7 @@ import resource
 import signal
 from pathlib import Path
 
+import contexts
 import jax
 import jaxlib
 import pytest
@@ -47,6 +48,8 @@ def pytest_configure(config):
         flags = os.environ.get("XLA_FLAGS", "")
         if jaxlib.__version__ in KNOWN and QUICK not in flags:
             os.environ["XLA_FLAGS"] = f"{flags} {QUICK}".strip()
+        if jaxlib.__version__ in KNOWN:
+            contexts.keep()
     for name, value in settings.items():
         os.environ.setdefault(name.upper(), str(value))
         jax.config.update(name, value)
@@ -82,6 +85,7 @@ MOST_BYTES = 1.2e9  # with what a file takes at most beside it, a worker stays b
 def room_for_programs():
     """Every compiled program keeps memory and maps of it; all tests of a worker keep too much."""
     yield
+    contexts.forget()
     maps, pages = Path("/proc/self/maps"), Path("/proc/self/statm")
     if maps.exists() and (
         len(maps.read_bytes().splitlines()) > MOST_MAPS

@@ -207,6 +207,7 @@ for name, (make, reward, prior) in cases.items():
 """
 
 
+@pytest.mark.slow
 def test_seeds_of_a_compiled_run_are_shared_out_and_meet_nowhere():
     assert another_process.printed(SEEDS, devices=4).split() == ["tiny", "banel", "adapters"]
 

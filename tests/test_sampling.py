@@ -149,6 +149,7 @@ for devices in (3, 8):
 """
 
 
+@pytest.mark.slow
 def test_the_number_of_devices_changes_no_sample():
     another_process.printed(PROGRAM, devices=8)
 

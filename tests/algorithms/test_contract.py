@@ -27,8 +27,7 @@ from banel_jax.types import Algorithm, Sequences
 
 TOKENS = np.array(list(itertools.product(range(V), repeat=LENGTH)), np.int32)
 EVERY = Sequences(jnp.asarray(TOKENS), jnp.ones(TOKENS.shape, bool))
-every_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
-# Of what is compiled anew, those that share all their parts with others wait for the night.
+# Those that share all their parts with others wait for the night.
 NIGHTLY = {
     "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
     "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
@@ -36,7 +35,7 @@ NIGHTLY = {
     "hedge, distinct",
     "VSD, observing",
 }  # fmt: skip
-half_of_them = pytest.mark.parametrize(
+every_algorithm = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]
 )
 
@@ -107,7 +106,7 @@ def test_the_same_keys_give_the_same_run(name):
     )
 
 
-@half_of_them
+@every_algorithm
 def test_compiled_afresh_it_is_the_same_run(name):
     """Nothing is kept between calls outside the state, as in a process that resumes."""
     assert_equal(list(play(Compiled(ALGORITHMS[name]()))), played(name))
@@ -180,7 +179,7 @@ def test_samples_and_candidates_are_likely_under_what_drew_them(name):
     assert functions.sample(jax.random.key(3), state, 1).tokens.shape == (1, LENGTH)
 
 
-@half_of_them
+@every_algorithm
 def test_seeds_side_by_side_equal_seeds_one_by_one(name):
     algorithm, each = ALGORITHMS[name](), jnp.stack([keys(0), keys(1)])
 
@@ -204,7 +203,7 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(name):
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
-@half_of_them
+@every_algorithm
 def test_rounds_of_a_compiled_run_call_nothing_of_the_host(name):
     """`jax.transfer_guard` would not see it: that looks at what a program is called with."""
     run = loop.compiled_blocks(ALGORITHMS[name](), lambda x: REWARDS["some"](x.tokens))

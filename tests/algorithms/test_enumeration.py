@@ -140,6 +140,7 @@ def test_a_fixed_threshold_rejects_exactly_what_lies_below_it(prior):
             assert np.asarray(candidates.mask).all()
 
 
+@pytest.mark.slow
 def test_importance_resampling_follows_the_ratio(prior):
     config = BanelConfig(
         num_candidates=1000,
@@ -162,6 +163,7 @@ def test_importance_resampling_follows_the_ratio(prior):
     np.testing.assert_allclose(claimed, weighted, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_algorithm_1_without_a_filter_samples_the_prior(prior):
     config = SequentialFilteringConfig(
         num_candidates=50, filter_factor=1, failure_training=FIT, max_filters=2
@@ -179,6 +181,7 @@ def test_algorithm_1_without_a_filter_samples_the_prior(prior):
         state, _ = jax.jit(algorithm.tell)(key, asked, candidates, reward(candidates))
 
 
+@pytest.mark.slow
 def test_algorithm_2_without_a_filter_is_self_distillation(prior):
     config = BanelConfig(num_candidates=40, filter_factor=1, generator_training=FIT)
     generator = prior
@@ -194,6 +197,7 @@ def test_algorithm_2_without_a_filter_is_self_distillation(prior):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_two_algorithms_agree_where_distillation_is_exact():
     """On tables, with samples enough that a histogram is the filtered distribution itself."""
     logits = jax.random.normal(jax.random.key(3), (3,) * 4)
@@ -221,6 +225,7 @@ def test_the_two_algorithms_agree_where_distillation_is_exact():
     assert np.abs(posteriors[0] - density(logits, model)).sum() / 2 > 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kappa", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_the_gain_of_a_filter_is_bounded_and_as_enumerated(prior, kappa):
     """Section 4.1, with R found independently of the algorithm's own bookkeeping."""

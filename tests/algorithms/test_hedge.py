@@ -68,7 +68,9 @@ def played(*names, rounds=4, alone=False, **settings):
     return done
 
 
-@pytest.mark.parametrize("name", ["likeliest", "banel", "policy"])
+@pytest.mark.parametrize(
+    "name", ["banel", *(pytest.param(n, marks=pytest.mark.slow) for n in ("likeliest", "policy"))]
+)
 def test_a_hedge_of_one_arm_is_that_arm_bit_for_bit(name):
     """Also where an evaluation failed, in round 2."""
     same = np.testing.assert_array_equal
@@ -292,6 +294,7 @@ def test_arms_that_cannot_share_are_refused_in_one_line():
             HedgeConfig(**settings)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(tmp_path):
     """Some evaluations fail too, and rounds are proposed ahead."""
     arms = {name: MAKE[name](6, MODEL) for name in ("prior", "likeliest", "expert")}

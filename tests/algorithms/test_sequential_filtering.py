@@ -109,6 +109,7 @@ def test_a_failure_model_without_epochs_is_where_it_started(make, config):
     assert np.isnan(info["failure_validation_loss"]) and np.isnan(info["failure_gap"])
 
 
+@pytest.mark.slow
 def test_the_gap_of_the_failure_model_is_that_of_its_final_parameters():
     """Losses over what it was fitted to and over what was held out, without the package."""
     settings = BanelConfig(num_candidates=40, failure_holdout=0.25)
@@ -140,6 +141,7 @@ def test_beyond_its_capacity_the_posterior_still_sums_to_one():
             np.testing.assert_allclose(np.exp(np.asarray(log_probs)).sum(), 1, atol=0.07)
 
 
+@pytest.mark.slow
 def test_between_its_filters_it_draws_from_the_same_posterior():
     """With a filter in rounds 2 and 3 alone: fitted after round 1 and round 2, none before."""
     settings = SequentialFilteringConfig(filter_rounds=(2, 3), max_filters=ROUNDS, **SHARED)

@@ -124,6 +124,7 @@ def test_the_weights_are_there_once(model):
     assert kept and not any(leaf() is not None for leaf in weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", sorted(algorithms.KINDS.keys() - {"banel"}))
 def test_every_other_algorithm_learns_by_adapters(model, algorithm):
     what, prior = found(model)

@@ -221,6 +221,7 @@ def test_gains_without_a_success_count_half_of_one():
     np.testing.assert_allclose(found, [np.log10(0.25), 0, 2])
 
 
+@pytest.mark.slow
 def test_every_method_asks_for_as_many_evaluations():
     settings, networks = addition.PRESETS["small"].settings, SMOKE.networks
     for name, method in METHODS.items():
@@ -291,6 +292,7 @@ def test_all_of_it_writes_what_it_promises(done, capsys):
         assert Path(done.output, "figures", f"{name}.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_second_time_nothing_is_run_anew(done, monkeypatch):
     def no(*_):
         raise AssertionError("run anew")
@@ -322,6 +324,7 @@ def test_what_is_measured_of_the_prior_is_what_its_samples_are(done):
     )
 
 
+@pytest.mark.slow
 def test_a_single_round_keeps_the_best_by_the_ratio(done):
     config = dataclasses.replace(
         addition_single.PRESETS["smoke"], experiment=done, kappas=(2.0,), num_samples=150

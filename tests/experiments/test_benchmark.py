@@ -110,6 +110,7 @@ def test_settings_are_checked(settings, text):
         benchmark.Config(**settings)
 
 
+@pytest.mark.slow
 def test_the_overhead_is_that_of_the_same_rounds(tmp_path):
     """It refuses where the loop and its pieces come to different states."""
     config = overhead.Config(demo="two_circles", rounds=1, turns=1, page=False)

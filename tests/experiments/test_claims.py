@@ -103,6 +103,7 @@ def test_rates_of_the_digits_that_are_no_float32_are_kept():
     assert found["final_over_base"]["values"] == pytest.approx([0.1, 0.1])
 
 
+@pytest.mark.slow
 def test_the_toys_name_their_best_control(tmp_path, capsys):
     gaussian_1d.main(gaussian_1d.Config(seeds=2, rounds=2, output=str(tmp_path)))
     words = json.loads((tmp_path / "summary.json").read_text())["conclusion"]

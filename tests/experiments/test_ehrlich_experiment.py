@@ -163,6 +163,7 @@ def climbed(tmp_path):
     return config, function, [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_climbs_threshold_is_what_its_best_few_reach_and_never_falls(tmp_path, capsys):
     config, function, runs = climbed(tmp_path)
     assert [run["seed"] for run in runs] == [0, 1]

@@ -240,6 +240,7 @@ def at(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
+@pytest.mark.slow
 def test_fine_tuning_raises_the_reward_and_goes_on_where_it_was(
     stand_in, data, tmp_path, monkeypatch
 ):

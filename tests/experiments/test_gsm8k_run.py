@@ -167,8 +167,20 @@ def test_adapters_that_do_not_learn_leave_the_rates_of_full_models(config, judge
     assert_the_priors(config, written(config)["questions"]["3"]["algorithms"]["banel"])
 
 
-@pytest.mark.parametrize("which", ["failure", "generator", "both"])
-@pytest.mark.parametrize("name", ["banel", "both_sides"])
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [
+        ("banel", "failure"),
+        ("both_sides", "both"),
+        *(
+            pytest.param(name, which, marks=pytest.mark.slow)
+            for name, which in [
+                ("banel", "generator"), ("banel", "both"),
+                ("both_sides", "failure"), ("both_sides", "generator"),
+            ]
+        ),
+    ],
+)  # fmt: skip
 def test_models_that_are_named_are_adapters(config, judged, name, which):
     config = dataclasses.replace(config, lora=which, algorithms=(name,), num_tempered=8)
     language = gsm8k_run.begin(config)

@@ -303,16 +303,10 @@ def test_flops_by_hand():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_is_built_asks_for_m_and_works(name):
+def test_every_method_is_built_and_works(name):
     method = METHODS[name]
-    algorithm = method.build(SMOKE.settings, SMOKE.networks)
-    model = SMOKE.networks.model(0.0)
-    params = jax.eval_shape(model.init, jax.random.key(0))
+    method.build(SMOKE.settings, SMOKE.networks)
     base = method.base(SMOKE.settings)
-    start = {"prior": params, "broadened": params} if base == "both" else params
-    state = jax.eval_shape(algorithm.init, jax.random.key(0), start)
-    candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
-    assert candidates.tokens.shape == (M, SMOKE.task.length)
     work = method.work(SMOKE.settings, RESULTS["banel"].metrics)
     assert np.isfinite(work) and work >= M * ROUNDS
     always = {"broadened": "broadened", "hedge": "both"}
@@ -320,6 +314,19 @@ def test_every_method_is_built_asks_for_m_and_works(name):
     ours = dataclasses.replace(SMOKE.settings, ours_base="broadened")
     wide = {"ours", "ours_f1", "ours_by_prior", "filtering", "both_sides", "success_only", "auto"}
     assert method.base(ours) == always.get(name, "broadened" if name in wide else "prior")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_asks_for_m(name):
+    method = METHODS[name]
+    algorithm = method.build(SMOKE.settings, SMOKE.networks)
+    params = jax.eval_shape(SMOKE.networks.model(0.0).init, jax.random.key(0))
+    both = method.base(SMOKE.settings) == "both"
+    start = {"prior": params, "broadened": params} if both else params
+    state = jax.eval_shape(algorithm.init, jax.random.key(0), start)
+    candidates, _ = jax.eval_shape(algorithm.ask, jax.random.key(1), state)
+    assert candidates.tokens.shape == (M, SMOKE.task.length)
 
 
 def test_controls_gain_nothing_from_failures():
@@ -633,6 +640,7 @@ def test_all_of_it_writes_what_it_promises(done):
     assert figures == {"success_rate.png", "figure2.png", "figure11.png"}
 
 
+@pytest.mark.slow
 def test_a_second_time_nothing_is_run_anew(done, monkeypatch, capsys):
     small, rows = done
     monkeypatch.setattr(Runner, "_run", refuse)

@@ -78,6 +78,7 @@ def tiny():
     return TASKS["tiny"].prepare(TASKS["tiny"], None, 100)
 
 
+@pytest.mark.slow
 def test_stages_follow_one_another_over_one_state():
     """A third of the rounds is asked for as by f, the next as by f / 2, and all others by 1.5."""
     of = lambda f: dataclasses.replace(

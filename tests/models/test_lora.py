@@ -232,6 +232,7 @@ def test_it_is_the_algorithm_over_a_constant_base(algorithm):
     assert lora_algorithm(TRANSFORMER, doubled, CONFIG, build).settings != plain.settings
 
 
+@pytest.mark.slow
 def test_it_is_told_what_is_known_as_the_algorithm_over_a_constant_base(algorithm):
     key, rewards = jax.random.key(0), jnp.zeros(len(ALL.tokens))
     told = [
@@ -246,6 +247,7 @@ def test_it_is_told_what_is_known_as_the_algorithm_over_a_constant_base(algorith
     assert no_one.know is None
 
 
+@pytest.mark.slow
 def test_seeds_share_the_base_in_a_compiled_run(algorithm):
     run = loop.compiled_run(algorithm, reward, rounds=2)
     states, metrics = jax.eval_shape(run, jax.random.split(jax.random.key(0), 2), START)
@@ -308,6 +310,7 @@ t.np.testing.assert_allclose(one, two, rtol=1e-5)
 """
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_numbers_of_one():
     another_process.printed(PROGRAM, devices=2)
 

@@ -105,9 +105,9 @@ def stopped(process, number=signal.SIGINT):
     ("what", "number"),
     [
         ("compiling", signal.SIGINT),
-        ("running", signal.SIGINT),
+        pytest.param("running", signal.SIGINT, marks=pytest.mark.slow),
         ("running", signal.SIGTERM),
-        ("swallowing", signal.SIGINT),
+        pytest.param("swallowing", signal.SIGINT, marks=pytest.mark.slow),
         ("told", signal.SIGTERM),
     ],
 )

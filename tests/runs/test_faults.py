@@ -79,7 +79,12 @@ FULL = FAULTS["full"]
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
 @pytest.mark.parametrize(
-    ("oracle", "batch_size"), [(Answering, None), (Answering, M), (Yielding, None)]
+    ("oracle", "batch_size"),
+    [
+        pytest.param(Answering, None, marks=pytest.mark.slow),
+        pytest.param(Answering, M, marks=pytest.mark.slow),
+        (Yielding, None),
+    ],
 )
 def test_sqlite_fails_anywhere(tmp_path, fault, after, lasting, oracle, batch_size):
     number = Faults(None, None)

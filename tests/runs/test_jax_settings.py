@@ -39,6 +39,7 @@ def enable_x64():
     return under("JAX_ENABLE_X64", "banel", "filtering")
 
 
+@pytest.mark.slow
 def test_a_healthy_run_has_no_nan_that_a_search_for_nans_would_stop_at(debug_nans):
     assert len(debug_nans["paid"]) == 3
 

@@ -57,7 +57,13 @@ class Counting:
         return np.arange(len(sequences.tokens)) % 2
 
 
-@pytest.mark.parametrize("name", DIVERGING)
+# Algorithm 2's other fits and Algorithm 1's end as these do.
+NIGHTLY = ("banel, generator", "banel, a fit that was brought", "Algorithm 1")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in DIVERGING]
+)
 def test_a_fit_that_diverged_ends_the_run_in_one_line_and_again_when_it_goes_on(name, tmp_path):
     oracle = Counting()
     config = loop.RunConfig(rounds=ROUNDS, oracle=OracleConfig(batch_size=M))

@@ -250,6 +250,7 @@ def whole(text):
     return first and second and "20" not in text
 
 
+@pytest.mark.slow
 def test_a_fitted_prior_learns_the_chain_and_is_kept(tmp_path):
     config = EhrlichPriorConfig(
         num_layers=1, num_heads=1, width=8, num_sequences=600, held_out=100,

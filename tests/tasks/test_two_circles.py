@@ -99,6 +99,7 @@ def test_bad_settings_are_named(config, message):
         config()
 
 
+@pytest.mark.slow
 def test_failures_of_all_rounds_lead_to_the_arc(tmp_path, capsys):
     config = circles_experiment.Config(rounds=10, seeds=3, first_seed=7, output=str(tmp_path))
     circles_experiment.main(config)
