@@ -143,7 +143,7 @@ def all_timed(cases: Iterable[Measured], repeats: int) -> list[dict[str, float]]
 def second_rows(
     cases: Sequence[Measured], taken: Sequence[dict[str, float]]
 ) -> tuple[list[dict[str, Any]], dict[str, Speed]]:
-    """Rows of all, each by the speed that was fitted to the others, and the speed of all, by work."""
+    """Rows of all, each by the speed fitted to the others, and by work the speed fitted to all."""
     rows, speeds = [], {}
     for work in WORKS:
         pairs = [(formulas(case, work)[0], t[work]) for case, t in zip(cases, taken, strict=True)]
