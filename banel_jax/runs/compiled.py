@@ -27,9 +27,8 @@ class CompiledRun(NamedTuple):
         and six of five have the same numbers, so `progress` may be kept between them.
         It raises ValueError where `run` would, if only at the end of the call: for a candidate
         that was not found above the acceptance floor or a reward that is neither 0 nor 1.
-        Of its rounds nothing passes through the host, whatever `jax.transfer_guard` is in force.
         Under a caller's own jit it cannot: there such candidates are neither counted nor
-        rewarded.
+        rewarded. Within its rounds nothing passes through the host.
     """
 
     start: Callable[[Key, Params], "Progress"]
