@@ -112,7 +112,6 @@ def test_without_a_success_nothing_moves():
     assert float(state.failures.weights.sum()) == M
 
 
-@pytest.mark.slow
 def test_from_known_answers_it_finds_the_prior_given_success():
     """Two visits: q goes on from where it was. Failures are not drawn, and the rest keeps shape."""
     state = ALGORITHM.init(jax.random.key(0), PRIOR)
