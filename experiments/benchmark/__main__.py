@@ -10,5 +10,5 @@ if __name__ == "__main__":
     if planned:
         del sys.argv[1]
     module = importlib.import_module(f"experiments.benchmark.{'plan' if planned else 'experiment'}")
-    __doc__ = module.__doc__
+    __doc__ = module.__doc__ or ""
     flags.run(module.main, module.Config(), resumes=False)

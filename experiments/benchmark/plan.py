@@ -89,7 +89,7 @@ class Config:
 
 
 def decoder(config: Config) -> DecoderConfig:
-    types = dict(dtype=jnp.dtype(config.dtype), param_dtype=jnp.dtype(config.dtype))
+    types: dict[str, Any] = dict.fromkeys(("dtype", "param_dtype"), jnp.dtype(config.dtype))
     if config.model in MODELS:
         return dataclasses.replace(MODELS[config.model], **types)
     if not Path(config.model).is_dir():
@@ -148,8 +148,8 @@ def plan(config: Config) -> dict[str, Any]:
     """The first mesh with room, or the last: its works, and memory by what takes it."""
     model, (device, number) = decoder(config), devices(config)
     peak = device.bfloat16 if config.dtype == "bfloat16" else device.float32
-    reached = [config.efficiency * x for x in (peak, device.bandwidth, device.link)]
-    speed = Speed(*reached, step=STEP)
+    flops, moved, sent = (config.efficiency * x for x in (peak, device.bandwidth, device.link))
+    speed = Speed(flops, moved, sent, STEP)
     for data, parts in meshes(config, model, number):
         shape = Shape(
             model, LoraConfig(rank=config.rank), config.prompt_tokens, config.new_tokens, data,

@@ -74,7 +74,7 @@ def programs(case: Measured) -> dict[str, tuple[jax.stages.Wrapped, tuple[Any, .
     base = _placed(jax.eval_shape(model.init, jax.random.key(0)))
     adapters = _placed(jax.eval_shape(lambda base: adapted(base).init(jax.random.key(0)), base))
     tokens = jax.ShapeDtypeStruct((n, case.new), jnp.int32)
-    sequences = Sequences(tokens, jax.ShapeDtypeStruct(tokens.shape, bool))
+    sequences: Any = Sequences(tokens, jax.ShapeDtypeStruct(tokens.shape, bool))  # type: ignore[arg-type]
     own = -(-n // shape.data)
     settings = TrainingConfig(epochs=1, batch_size=n, micro_batch_size=own)
 

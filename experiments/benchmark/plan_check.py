@@ -67,7 +67,7 @@ def memory_rows(cases: Iterable[Measured]) -> list[dict[str, Any]]:
     for case in cases:
         with jax.set_mesh(_mesh(case)):
             for work, (program, arguments) in programs(case).items():
-                account = program.lower(*arguments).compile().memory_analysis()
+                account: Any = program.lower(*arguments).compile().memory_analysis()
                 rows.append(memory_row(case, work, account.temp_size_in_bytes / 1e6))
     return rows
 
@@ -156,7 +156,8 @@ def second_rows(
 
 def again(path: str) -> tuple[list[dict[str, Any]], list[Measured], list[dict[str, float]]]:
     """What an earlier check measured: memory by the formulas of today, cases and their seconds."""
-    memory, taken = [], {}
+    memory: list[dict[str, Any]] = []
+    taken: dict[Measured, dict[str, float]] = {}
     for row in json.loads(Path(path).read_text())["rows"]:
         case = Measured(*(row[name] for name in Measured._fields))
         if row["unit"] == "MB":
@@ -169,6 +170,7 @@ def again(path: str) -> tuple[list[dict[str, Any]], list[Measured], list[dict[st
 def main(config: Config) -> None:
     started = time.perf_counter()
     output = config.output and str(report.output_file(config.output))
+    cases: Sequence[Measured]
     if config.measured:
         rows, cases, taken = again(config.measured)
     else:
