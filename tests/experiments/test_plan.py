@@ -88,6 +88,7 @@ def test_layers_are_split_over_as_few_devices_as_have_room():
     assert found["fits"] and found["mesh"] == "data:8,model:8"
     tight = plan.plan(dataclasses.replace(config, split=4))
     assert not tight["fits"] and tight["mesh"] == "data:16,model:4"
+    assert plan.plan(plan.Config(model="qwen2_5_7b", devices="h100:8"))["mesh"] == "data:8,model:1"
     # 70.6e9 weights of two bytes over eight devices.
     assert found["resident"]["weights"] == pytest.approx(2 * 70.55e9 / 8, rel=1e-3)
 
