@@ -38,7 +38,7 @@ def sampling(shape: Shape, rows: int) -> dict[str, float]:
 
 
 def scoring(shape: Shape, rows: int) -> dict[str, float]:
-    weights = {"adapted weights": _head(shape) + (0 if _beside(shape) else _layers(shape))}
+    weights = {"adapted weights": _head(shape) + (0 if shape.beside else _layers(shape))}
     activations = {"activations": _activations(shape, rows)}
     return weights | _larger(activations, {"logits": 2 * _logits(shape, rows)})
 
@@ -46,7 +46,7 @@ def scoring(shape: Shape, rows: int) -> dict[str, float]:
 def training(shape: Shape, rows: int) -> dict[str, float]:
     """A layer's activations are computed again, so that its input alone is kept of each."""
     c = shape.model
-    gradients = 0 if _beside(shape) else 2 * _layers(shape)
+    gradients = 0 if shape.beside else 2 * _layers(shape)
     kept = c.num_layers * rows * shape.new * c.width * shape.itemsize
     layer = {"activations": kept + 2.6 * _activations(shape, rows)}
     head = {"activations": kept, "logits": 4 * _logits(shape, rows)}
@@ -78,8 +78,3 @@ def _layers(shape):
 def _head(shape):
     c = shape.model
     return c.vocab_size * c.width * shape.itemsize / shape.parts
-
-
-def _beside(shape):
-    """Whether adapters stand beside the kernels, not merged into a copy of them."""
-    return shape.lora is not None and jnp.dtype(shape.model.param_dtype) == jnp.float32

@@ -1,4 +1,4 @@
-"""What a round of Algorithm 2 costs on many devices: seconds and bytes of memory, by formulas.
+"""Seconds that a round of Algorithm 2 takes on many devices, by formulas.
 
 A work is a list of loads, each limited by products, memory or links. Letters: n rows on a device,
 T new tokens, P of the prompt, S positions attended to, D the width, V the vocabulary.
@@ -40,6 +40,11 @@ class Shape:
     @property
     def itemsize(self) -> int:
         return jnp.dtype(self.model.dtype).itemsize
+
+    @property
+    def beside(self) -> bool:
+        """Whether adapters stand beside the kernels, not merged into a copy of them."""
+        return self.lora is not None and jnp.dtype(self.model.param_dtype) == jnp.float32
 
     @property
     def query_width(self) -> int:
@@ -159,11 +164,16 @@ def _summed(shape: Shape, size: float) -> float:
     return 2 * 2 * (shape.parts - 1) / shape.parts * size
 
 
-def sampling(shape: Shape, rows: float, chunk: int) -> list[Load]:
-    """Of rows in all, by chunks of at most `chunk` on a device."""
+def _chunks(shape: Shape, rows: float, chunk: int) -> tuple[float, float]:
+    """How many chunks a device has, and rows in each, which are even (`parallel.map_sequences`)."""
     own = -(-rows // shape.data)
     chunks = max(1, -(-own // chunk))
-    n = -(-own // chunks)
+    return chunks, -(-own // chunks)
+
+
+def sampling(shape: Shape, rows: float, chunk: int) -> list[Load]:
+    """Of rows in all, by chunks of at most `chunk` on a device."""
+    chunks, n = _chunks(shape, rows, chunk)
     prompt = forward(shape, 1, shape.prompt, 0)
     # The cache that attention reads has the size of a segment's end, up to 8 of them.
     return [load.times(chunks * shape.new) for load in step(shape, n, 0.5625 * shape.new)] + [
@@ -172,9 +182,7 @@ def sampling(shape: Shape, rows: float, chunk: int) -> list[Load]:
 
 
 def scoring(shape: Shape, rows: float, chunk: int) -> list[Load]:
-    own = -(-rows // shape.data)
-    chunks = max(1, -(-own // chunk))
-    n = -(-own // chunks)
+    chunks, n = _chunks(shape, rows, chunk)
     loads = forward(shape, n, shape.new, shape.prompt) + forward(shape, 1, shape.prompt, 0)
     loads.append(_head(shape, n * shape.new, "scoring"))
     return [load.times(chunks) for load in loads]
@@ -185,8 +193,7 @@ def training(shape: Shape, rows: float, chunk: int, batch: int) -> list[Load]:
 
     The base has none of its own where adapters stand beside it: a product backward and not two.
     """
-    beside = shape.lora is not None and jnp.dtype(shape.model.param_dtype) == jnp.float32
-    passes = 3 if beside else 4
+    passes = 3 if shape.beside else 4
     once = scoring(shape, rows, min(chunk, -(-batch // shape.data)))
     steps = -(-rows // batch)
     learned = trained(shape)

@@ -118,7 +118,7 @@ def meshes(config: Config, model: DecoderConfig, number: int) -> list[tuple[int,
 
 def works(config: Config, shape: Shape) -> dict[str, tuple[list[cost_model.Load], dict]]:
     """By name: loads of one device, and bytes that it takes beside what is resident."""
-    m, chunk = config.num_candidates, CHUNK
+    m = config.num_candidates
     drawn = math.ceil(m * config.filter_factor)
     at_once = max(1, TOKENS // config.new_tokens)
     on_device = lambda rows, most: min(most, math.ceil(rows / shape.data))
@@ -129,8 +129,8 @@ def works(config: Config, shape: Shape) -> dict[str, tuple[list[cost_model.Load]
     scored = cost_model.scoring(shape, drawn, at_once)
     return {
         "draw proposals": (
-            cost_model.sampling(shape, drawn, chunk),
-            cost_memory.sampling(shape, on_device(drawn, chunk)),
+            cost_model.sampling(shape, drawn, CHUNK),
+            cost_memory.sampling(shape, on_device(drawn, CHUNK)),
         ),
         "score by prior and failure model": (
             scored + scored,

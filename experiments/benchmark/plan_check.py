@@ -26,6 +26,7 @@ import scipy.optimize
 
 from banel_jax import parallel
 from experiments.benchmark import cost_memory, cost_model
+from experiments.benchmark.case import seconds
 from experiments.benchmark.cost_model import Load, Speed
 from experiments.benchmark.plan_cases import MEMORY, SECONDS, WORKS, Measured, programs
 from experiments.common import flags, report
@@ -65,7 +66,9 @@ def formulas(case: Measured, work: str) -> tuple[list[Load], float]:
 def memory_rows(cases: Iterable[Measured]) -> list[dict[str, Any]]:
     rows = []
     for case in cases:
-        with jax.set_mesh(_mesh(case)):
+        shape = case.shape()
+        devices = jax.devices()[: shape.data * shape.parts]
+        with jax.set_mesh(parallel.mesh(case.mesh, devices)):
             for work, (program, arguments) in programs(case).items():
                 account: Any = program.lower(*arguments).compile().memory_analysis()
                 rows.append(memory_row(case, work, account.temp_size_in_bytes / 1e6))
@@ -74,13 +77,6 @@ def memory_rows(cases: Iterable[Measured]) -> list[dict[str, Any]]:
 
 def memory_row(case: Measured, work: str, measured: float) -> dict[str, Any]:
     return _row(case, work, "MB", measured, formulas(case, work)[1] / 1e6)
-
-
-def _mesh(case: Measured) -> jax.sharding.Mesh:
-    shape = case.shape()
-    return parallel.mesh(
-        f"data:{shape.data},model:{shape.parts}", jax.devices()[: shape.data * shape.parts]
-    )
 
 
 def _row(case, work, unit, measured, formula):
@@ -107,12 +103,11 @@ def timed(case: Measured, repeats: int) -> dict[str, float]:
         arguments = jax.tree.map(made, shapes)
         if work == "training":
             arguments = (*arguments[:3], jnp.ones(case.rows), arguments[4])
-        times = []
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
-            times.append(time.perf_counter() - start)
-        found[work] = min(times[1:])
+        run = lambda program=program, arguments=arguments: jax.block_until_ready(
+            program(*arguments)
+        )
+        run()
+        found[work] = min(seconds(run) for _ in range(repeats))
     return found
 
 
@@ -172,19 +167,15 @@ def main(config: Config) -> None:
     output = config.output and str(report.output_file(config.output))
     cases: Sequence[Measured]
     if config.measured:
-        rows, cases, taken = again(config.measured)
+        memory, cases, taken = again(config.measured)
     else:
-        rows, cases = memory_rows(MEMORY[: config.memory_shapes]), SECONDS[: config.timed_shapes]
+        memory, cases = memory_rows(MEMORY[: config.memory_shapes]), SECONDS[: config.timed_shapes]
         taken = all_timed(cases, config.repeats)
-    seconds, speeds = second_rows(cases, taken)
-    rows += seconds
+    timings, speeds = second_rows(cases, taken)
+    rows = memory + timings
     columns = ("work", "width", "layers", "vocab", "rows", "prompt", "new", "mesh", "unit")
     report.print_table(rows, (*columns, "measured", "formula", "ratio"))
-    parts = {
-        "memory": [row for row in rows if row["unit"] == "MB"],
-        "seconds": seconds,
-    }
-    for name, some in parts.items():
+    for name, some in {"memory": memory, "seconds": timings}.items():
         off = [max(r["ratio"], 1 / r["ratio"]) - 1 for r in some]
         if off:
             print(f"{name}: off by {np.median(off):.0%} in the median, {max(off):.0%} at most")
