@@ -97,6 +97,18 @@ def room_for_programs():
             ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+@pytest.fixture
+def compilations():
+    """The names of the programs that XLA compiles, as they come."""
+    names = []
+    listen = lambda event, _, fun_name="", **more: (
+        names.append(fun_name) if event == "/jax/core/compile/backend_compile_duration" else None
+    )
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder of problems in place of GSM8K's."""

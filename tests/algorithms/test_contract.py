@@ -6,6 +6,7 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
+import nightly
 import numpy as np
 import pytest
 from equations import equations
@@ -35,9 +36,7 @@ NIGHTLY = {
     "hedge, distinct",
     "VSD, observing",
 }  # fmt: skip
-every_algorithm = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in ALGORITHMS]
-)
+every_algorithm = pytest.mark.parametrize("name", nightly.params(ALGORITHMS, NIGHTLY))
 
 
 class Compiled:

@@ -226,7 +226,7 @@ def test_the_two_algorithms_agree_where_distillation_is_exact():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kappa", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
+@pytest.mark.parametrize("kappa", [0.0, 1.0])
 def test_the_gain_of_a_filter_is_bounded_and_as_enumerated(prior, kappa):
     """Section 4.1, with R found independently of the algorithm's own bookkeeping."""
     targets = jax.tree.map(lambda x: x[np.flatnonzero(EVEN)], EVERY)

@@ -4,6 +4,7 @@ from functools import cache
 
 import jax
 import jax.numpy as jnp
+import nightly
 import numpy as np
 import pytest
 from enumeration import ALL, TABLE, index, table_params
@@ -69,7 +70,7 @@ def played(*names, rounds=4, alone=False, **settings):
 
 
 @pytest.mark.parametrize(
-    "name", ["banel", *(pytest.param(n, marks=pytest.mark.slow) for n in ("likeliest", "policy"))]
+    "name", nightly.params(["likeliest", "banel", "policy"], ["likeliest", "policy"])
 )
 def test_a_hedge_of_one_arm_is_that_arm_bit_for_bit(name):
     """Also where an evaluation failed, in round 2."""

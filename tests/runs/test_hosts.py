@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import another_process
 import jax
+import nightly
 import pytest
 import tiny_run
 
@@ -108,7 +109,7 @@ def test_several_processes_run_as_one(uninterrupted, tmp_path):
     assert rows(folder) == rows(tmp_path)
 
 
-@pytest.mark.parametrize("which", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("which", nightly.params([0, 1], [0]))
 def test_one_that_is_killed_ends_the_other_and_both_go_on(which, uninterrupted, tmp_path):
     ends = both(tmp_path, dies=which, at=3)
     assert ends[which][0] == -signal.SIGKILL

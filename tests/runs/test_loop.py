@@ -207,18 +207,6 @@ def test_seeds_must_divide():
         compiled_run(ALGORITHM, reward, 2, None, 2)(jax.random.split(jax.random.key(0), 3), PRIOR)
 
 
-@pytest.fixture(scope="module")
-def compilations():
-    """The names of the programs that XLA compiles, as they come."""
-    names = []
-    listen = lambda event, _, fun_name="", **more: (
-        names.append(fun_name) if event == "/jax/core/compile/backend_compile_duration" else None
-    )
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 def test_each_function_is_compiled_once_over_rounds_seeds_and_resumes(tmp_path, compilations):
     traces: dict = {}
     algorithm = learner(traces)

@@ -23,17 +23,6 @@ def free(tmp_path, monkeypatch):
     return lambda kb: (tmp_path / "meminfo").write_text(tell(kb))
 
 
-@pytest.fixture
-def compilations():
-    names = []
-    listen = lambda event, _, fun_name="", **more: (
-        names.append(fun_name) if event == "/jax/core/compile/backend_compile_duration" else None
-    )
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 def test_arguments_results_and_what_lies_between_are_counted():
     x = jax.ShapeDtypeStruct((1000, 300), jnp.float32)
     size = 1000 * 300 * 4

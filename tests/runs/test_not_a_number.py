@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import nightly
 import numpy as np
 import pytest
 from enumeration import TABLE, TRANSFORMER, table_params, transformer_params
@@ -61,9 +62,7 @@ class Counting:
 NIGHTLY = ("banel, generator", "banel, a fit that was brought", "Algorithm 1")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in NIGHTLY)) for n in DIVERGING]
-)
+@pytest.mark.parametrize("name", nightly.params(DIVERGING, NIGHTLY))
 def test_a_fit_that_diverged_ends_the_run_in_one_line_and_again_when_it_goes_on(name, tmp_path):
     oracle = Counting()
     config = loop.RunConfig(rounds=ROUNDS, oracle=OracleConfig(batch_size=M))

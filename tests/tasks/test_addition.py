@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import nightly
 import numpy as np
 import pytest
 
@@ -232,13 +233,17 @@ def rewards_by_hand(oracle, texts):
     return rewards
 
 
-def test_rewards_are_those_of_plain_python(attack):
+NUMBERS = [(500, 3_000), (1000, 10_000)]  # adversarial ones and random ones
+
+
+@pytest.mark.parametrize("numbers", nightly.params(NUMBERS, NUMBERS[1:]), ids=str)
+def test_rewards_are_those_of_plain_python(attack, numbers):
     _, oracle = attack
     strict = dataclasses.replace(
         oracle, grammar=dataclasses.replace(oracle.grammar, leading_zeros=False)
     )
     texts = [f"{a}+{b}=" for a in range(10) for b in range(10)]
-    texts += adversarial_texts(500, 5, 4) + random_texts(3_000, 3, 5)
+    texts += adversarial_texts(numbers[0], 5, 4) + random_texts(numbers[1], 3, 5)
     sequences = addition.sequences_of(texts, 5)
     spoken = answers_by_hand(oracle, texts)
     for judge in (oracle, strict):
