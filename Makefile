@@ -1,6 +1,6 @@
 # make demo   the main job          make quick      sampling, scoring, rejection, oracle, ledger
 # make lint   ruff and mypy         make test       all tests
-# make docs   the site, into site/  make test-all   and the proofs that take a minute each
+# make docs   site and examples    make test-all   and the proofs that take a minute each
 # make benchmark                    speed of sampling, scoring, training
 # make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #
@@ -49,8 +49,9 @@ lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/.docs-installed
+docs: $(VENV)/.docs-installed $(VENV)/.test-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m pytest -n auto -m "docs and not slow"
 
 # Without PyTorch the table has the JAX rows alone; see docs/quick_start.md for adding it.
 benchmark: $(VENV)/.installed

@@ -78,7 +78,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 MOST_MAPS = 20_000  # a third of what Linux allows a process, beyond which the compiler crashes
-MOST_BYTES = 1.2e9  # with what a file takes at most beside it, a worker stays below 3 GB
+MOST_BYTES = 1.6e9  # with what a file takes at most beside it, a worker stays below 3 GB
 
 
 @pytest.fixture(scope="module", autouse=True)

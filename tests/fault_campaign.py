@@ -120,11 +120,12 @@ def campaign(root: Path, faults: int, first: int, only: list[int], until: float)
     import cases
 
     ways, seed = list(cases.WAYS), first
+    together = len(ways) * (3 if faults > len(ways) else 1)
     counts: collections.Counter = collections.Counter()
     troubled: collections.Counter = collections.Counter()
     number = shown = 0
     while not number or (not only and sum(counts.values()) < faults and time.time() < until):
-        seeds = only or list(range(seed, seed + 3 * len(ways)))
+        seeds = only or list(range(seed, seed + together))
         code = None
         while code != 0:
             code = fork(root, seeds)

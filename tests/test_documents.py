@@ -17,6 +17,7 @@ BLOCK = re.compile(r"^(<!-- not run: [^>]+ -->\n)?```python\n(.*?)^```$", re.M |
 EXAMPLES = {name: BLOCK.findall(text) for name, text in DOCUMENTS.items() if PYTHON in text}
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("document", EXAMPLES)
 def test_examples_run(document, tmp_path, monkeypatch, capsys):
     """The blocks of a document run one after the other, sharing their names, and print what it

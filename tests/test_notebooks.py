@@ -20,6 +20,7 @@ EACH = [
 ]
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("path", EACH)
 def test_runs(path, tmp_path, monkeypatch):
     for package in NEEDS.get(path.stem, ()):

@@ -33,6 +33,7 @@ BOTH_SIDES = BanelConfig(
     distinct=True,
     prefer_new=True,
 )
+PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,12 @@ class AutoConfig:
 
     def __post_init__(self):
         checks.fields(self)
-        checks.integers(self, "num_candidates", at_least=5)
+        checks.integers(self, "num_candidates", at_least=1)
+        if self.num_candidates < PARTS:
+            raise ValueError(
+                f"num_candidates={self.num_candidates} must be at least {PARTS}, one for each part "
+                "of auto; any other algorithm takes fewer"
+            )
 
 
 def auto(

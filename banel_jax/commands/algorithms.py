@@ -57,19 +57,24 @@ KINDS: dict[str, tuple[Any, Any]] = {
 }
 
 
+def _known(name: str) -> dict[str, fields.Setting]:
+    return {setting.name: setting for setting in fields.settings(KINDS[name][0]())}
+
+
 def config(name: str, pairs: Sequence[str]) -> Any:
     """The settings of an algorithm from KEY=VALUE.
 
     Raises:
       ValueError: in one line that names what was given.
     """
-    kind = KINDS[name][0]
-    known = {setting.name: setting for setting in fields.settings(kind())}
+    kind, known = KINDS[name][0], _known(name)
     values = {}
     for pair in pairs:
         key, _, text = pair.partition("=")
         if key not in known:
             near = did_you_mean(key, known).replace("--", "")
+            having = " and ".join(other for other in KINDS if key in _known(other))
+            near = f", a setting of {having}" if having else near
             raise ValueError(
                 f"--set={pair}: {name} has no setting {key!r}{near}; "
                 f"--algorithm={name} --helpfull lists all"

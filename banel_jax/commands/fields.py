@@ -49,7 +49,11 @@ def settings(defaults: Any, prefix: str = "", group: tuple[str, ...] = ()) -> It
 
 
 def replaced(defaults: Any, values: dict[str, Any], prefix: str = "") -> Any:
-    """The dataclass with the values of settings, by name."""
+    """The dataclass with the values of settings, by name.
+
+    Raises:
+      ValueError: as it does for its fields, by the whole names of the settings.
+    """
     changes = {}
     for field in dataclasses.fields(defaults):
         value, name = getattr(defaults, field.name), prefix + field.name
@@ -57,7 +61,11 @@ def replaced(defaults: Any, values: dict[str, Any], prefix: str = "") -> Any:
             changes[field.name] = replaced(value, values, name + ".")
         elif name in values:
             changes[field.name] = values[name]
-    return dataclasses.replace(defaults, **changes)
+    try:
+        return dataclasses.replace(defaults, **changes)
+    except ValueError as error:
+        names_one = str(error).partition("=")[0] in {f.name for f in dataclasses.fields(defaults)}
+        raise ValueError(f"{prefix if names_one else ''}{error}") from error
 
 
 def describe(kind: Any, name: str) -> str:

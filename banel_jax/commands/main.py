@@ -182,7 +182,8 @@ def _help(name: str, words: list[str]) -> str:
     from banel_jax.commands import algorithms
 
     chosen = [word.partition("=")[2] for word in words if word.startswith("--algorithm=")]
-    kind = algorithms.KINDS.get(chosen[-1] if chosen else "banel", algorithms.KINDS["banel"])[0]
+    usual = algorithms.KINDS[settings.What().algorithm]
+    kind = (algorithms.KINDS.get(chosen[-1], usual) if chosen else usual)[0]
     lines += ["", f"--set of {kind.__name__.removesuffix('Config')}:"]
     own = [row(one) for one in fields.settings(kind())]
     return "\n".join(lines + columns([(flag[2:], text) for flag, text in own]))

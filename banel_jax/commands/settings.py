@@ -29,7 +29,7 @@ class What:
       oracle: what answers: module:function, "command: PROGRAM ARGUMENT ...", by-hand, or a check
         of the text ("exact: TEXT", "numeric: NUMBER", "regex: PATTERN"); by default the task's own.
       algorithm: what learns.
-      set: KEY=VALUE of the algorithm, such as kappa=1.2; may be given often.
+      set: KEY=VALUE of the algorithm, such as num_candidates=100; may be given often.
       text: how sequences are read: "alphabet: CHARACTERS", or module:function of sequences; by
         default what the prior says.
       known: a table of sequences or texts whose rewards are known already, which costs nothing.
@@ -66,7 +66,7 @@ class What:
         "prior_sampling",
         "cut",
         "sequential_filtering",
-    ] = "banel"
+    ] = "auto"
     set: tuple[str, ...] = ()
     text: str = ""
     known: str = ""
@@ -91,6 +91,7 @@ class What:
 
 PATHS = ("prior", "known", "workdir")
 NAMED = ("prior", "oracle", "text")  # that may be modules or programs
+BEFORE_AUTO = "banel"  # what folders mean that keep no algorithm
 UNKEPT = ("set", "folder", "accept", "hosts")  # the first on lines of its own
 Values = dict[str, Any]  # by flag: a text, and for `set` a list of them
 
@@ -147,6 +148,8 @@ def kept(folder: Path) -> Values:
     for line in lines if isinstance(lines, list) else []:
         name, _, value = str(line).partition("=")
         values |= {name: [*values["set"], value] if name == "set" else value}
+    if lines and "algorithm" not in values:
+        values["algorithm"] = BEFORE_AUTO
     return {name: value for name, value in values.items() if name in known()}
 
 
@@ -159,14 +162,17 @@ def merged(*given: Values) -> Values:
         for pair in one.get("set", []):
             name, equals, value = pair.partition("=")
             if not equals:
-                raise ValueError(f"--set={pair} must be KEY=VALUE, such as --set=kappa=1.2")
+                raise ValueError(
+                    f"--set={pair} must be KEY=VALUE, such as --set=num_candidates=100"
+                )
             algorithm[name.strip()] = value.strip()
     return values | {"set": [f"{name}={value}" for name, value in algorithm.items()]}
 
 
 def to_keep(values: Values) -> Mapping[str, Any]:
     """What `run` is to write down of the flags, outside the run's identity."""
-    lines = [f"{k}={v}" for k, v in sorted(values.items()) if k not in UNKEPT]
+    said = {"algorithm": What().algorithm} | values  # so that another default leaves it as it is
+    lines = [f"{k}={v}" for k, v in sorted(said.items()) if k not in UNKEPT]
     return {"may_change": {"command": [*lines, *(f"set={pair}" for pair in values["set"])]}}
 
 
@@ -189,9 +195,7 @@ def built(values: Values) -> tuple[What, RunConfig]:
         what = fields.replaced(What(), own | {"set": tuple(values["set"])})
         return what, fields.replaced(RunConfig(), in_run)
     except ValueError as error:
-        name = str(error).partition("=")[0]
-        group = next((one for one in ("stop.", "lora.") if one + name in flags), "")
-        raise ValueError(f"--{group}{error}") from error
+        raise ValueError(f"--{str(error).removeprefix('oracle.')}") from error
 
 
 def _own() -> set[str]:

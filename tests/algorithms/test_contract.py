@@ -37,6 +37,11 @@ NIGHTLY = {
     "VSD, observing",
 }  # fmt: skip
 every_algorithm = pytest.mark.parametrize("name", nightly.params(ALGORITHMS, NIGHTLY))
+# What is compiled once more for it alone is tried of these, which have the parts of all others.
+FEW = {"auto", "filtering", "policy gradient, replay", "rnd"}
+few_algorithms = pytest.mark.parametrize(
+    "name", nightly.params(ALGORITHMS, ALGORITHMS.keys() - FEW)
+)
 
 
 class Compiled:
@@ -105,7 +110,7 @@ def test_the_same_keys_give_the_same_run(name):
     )
 
 
-@every_algorithm
+@few_algorithms
 def test_compiled_afresh_it_is_the_same_run(name):
     """Nothing is kept between calls outside the state, as in a process that resumes."""
     assert_equal(list(play(Compiled(ALGORITHMS[name]()))), played(name))
@@ -202,7 +207,7 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(name):
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
-@every_algorithm
+@few_algorithms
 def test_rounds_of_a_compiled_run_call_nothing_of_the_host(name):
     """`jax.transfer_guard` would not see it: that looks at what a program is called with."""
     run = loop.compiled_blocks(ALGORITHMS[name](), lambda x: REWARDS["some"](x.tokens))

@@ -56,11 +56,16 @@ def here(tmp_path, monkeypatch):
             "--algorithm=banell must be one of auto, banel, ",
         ),
         (
-            [*RUN, "--set=kapa=2"],
+            [*RUN, "--algorithm=banel", "--set=kapa=2"],
             "--set=kapa=2: banel has no setting 'kapa'; the nearest",
         ),
-        ([*RUN, "--set=kappa=x"], "--set=kappa=x: kappa must be float"),
-        ([*RUN, "--set=kappa=-1"], "--set: kappa=-1.0 must"),
+        (
+            [*RUN, "--set=kappa=2"],
+            "--set=kappa=2: auto has no setting 'kappa', a setting of banel and seq",
+        ),
+        ([*RUN, "--set=both_sides.kappa=x"], "=x: both_sides.kappa must be float"),
+        ([*RUN, "--set=both_sides.kappa=-1"], "--set: both_sides.kappa=-1.0 must"),
+        ([*RUN, "--set=num_candidates=4"], "must be at least 5, one for each part of auto; any"),
         ([*RUN, "--set=kappa"], "--set=kappa must be KEY=VALUE"),
         ([*RUN, "--budget=100"], "budget=100|rounds"),
         ([*RUN, "stray"], "unknown argument 'stray'"),
@@ -149,6 +154,6 @@ def test_the_program_ends_with_one_line_and_its_status(tmp_path):
     assert (
         wrong.stderr.startswith("error: unknown setting 'rouns'") and wrong.stderr.count("\n") == 1
     )
-    awaited = end("ask", "r", "--prior=two_circles", "--set=num_candidates=2")
+    awaited = end("ask", "r", "--prior=two_circles", "--algorithm=banel", "--set=num_candidates=2")
     assert awaited.returncode == 75 and not awaited.stderr
     assert awaited.stdout.count("\n") == 1 and "by_hand/round_0000.csv" in awaited.stdout

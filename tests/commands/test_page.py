@@ -5,12 +5,15 @@ import shlex
 import sys
 from pathlib import Path
 
+import pytest
+
 from banel_jax.commands.main import command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
 STATUS = {"ask": 75, "tell": 75}
 
 
+@pytest.mark.docs
 def test_its_blocks_one_after_the_other(tmp_path, monkeypatch, capsys):
     """Python, TOML and CSV become files, by the name above or within; `banel` is called."""
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 import pytest
 
 import banel_jax as bj
+from banel_jax.commands import settings
 from banel_jax.commands.main import command
 from banel_jax.oracle import read
 from banel_jax.tasks.two_circles import TwoCirclesConfig, two_circles
 
 SETTINGS = ("num_candidates=6", "generator_training.epochs=2", "failure_training.epochs=2")
-PRIOR = ["--prior=two_circles", *(f"--set={pair}" for pair in SETTINGS)]
+PRIOR = ["--prior=two_circles", "--algorithm=banel", *(f"--set={pair}" for pair in SETTINGS)]
 LAB = """
 def score(x):
     return [int(tokens[0] + tokens[1] >= 50) for tokens in x.tokens]
@@ -186,9 +188,20 @@ def exported(ending):
     return Path(f"out.{ending}").read_text().splitlines()
 
 
+def test_the_algorithm_is_kept_and_folders_from_before_auto_go_on_with_banel(here):
+    words = ["--prior=two_circles", "--algorithm=prior_sampling", "--set=num_candidates=5"]
+    assert command(["run", "run", *words, f"--oracle={here}:score", "--rounds=1"]) == 0
+    assert settings.kept(Path("run"))["algorithm"] == "prior_sampling"
+    config = Path("run/config.json")
+    before = re.sub(r'"algorithm=prior_sampling",?', "", config.read_text())
+    config.write_text(before)
+    assert settings.kept(Path("run"))["algorithm"] == "banel"
+    assert "algorithm=auto" in settings.to_keep({"set": []})["may_change"]["command"]
+
+
 def test_a_file_says_the_same_as_flags(here, at_once):
     Path("run.toml").write_text(
-        'folder = "run"\nprior = "two_circles"\nrounds = 2\n'
+        'folder = "run"\nprior = "two_circles"\nalgorithm = "banel"\nrounds = 2\n'
         f'oracle = "{here}:score"\ntimeout = 60\n[stop]\nseconds = 1000.0\n'
         "[set]\nnum_candidates = 6\n[set.generator_training]\nepochs = 2\n"
         "[set.failure_training]\nepochs = 7\n"

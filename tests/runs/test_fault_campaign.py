@@ -10,7 +10,7 @@ import pytest
 CAMPAIGN = Path(__file__).parents[1] / "fault_campaign.py"
 
 
-@pytest.mark.parametrize("faults", [25, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("faults", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_faults_harm_no_run(faults):
     done = subprocess.run(
         [sys.executable, str(CAMPAIGN), f"--faults={faults}", "--seed=9000"],
