@@ -24,7 +24,7 @@ def sampling(shape: Shape, rows: int) -> dict[str, float]:
     """Of n rows in work at once. First the adapted weights are merged and taken apart, layer by
     layer; then the cache fills up beside them. The head is laid out as a product wants it."""
     c = shape.model
-    one_row = 2 * c.num_layers * shape.kv_width * shape.itemsize / shape.parts
+    one_row = 2 * c.num_layers * c.kv_width * shape.itemsize / shape.parts
     merging = {
         "adapted weights": 2 * _layers(shape) + _head(shape),
         "cache": shape.prompt * one_row,
@@ -65,7 +65,7 @@ def _logits(shape, rows):
 def _activations(shape, rows):
     """A layer's between its products, and the scores of a quarter of the rows' positions."""
     c, tokens = shape.model, rows * shape.new
-    widths = 2.5 * c.width + (2 * shape.query_width + 3.4 * c.mlp_width) / shape.parts
+    widths = 2.5 * c.width + (2 * c.query_width + 3.4 * c.mlp_width) / shape.parts
     scores = rows * c.num_heads * shape.new / 4 * (shape.prompt + shape.new) / shape.parts
     return tokens * widths * shape.itemsize + 2 * scores * FLOAT32
 

@@ -46,14 +46,6 @@ class Shape:
         """Whether adapters stand beside the kernels, not merged into a copy of them."""
         return self.lora is not None and jnp.dtype(self.model.param_dtype) == jnp.float32
 
-    @property
-    def query_width(self) -> int:
-        return self.model.num_heads * self.model.head_width
-
-    @property
-    def kv_width(self) -> int:
-        return self.model.num_kv_heads * self.model.head_width
-
 
 class Load(NamedTuple):
     """A piece of work on one device.
@@ -101,9 +93,8 @@ def seconds(loads: list[Load], speed: Speed) -> float:
 
 def kernels(c: DecoderConfig) -> dict[str, tuple[int, int]]:
     """The [in, out] of a layer's kernels by name."""
-    queries, keys = c.num_heads * c.head_width, c.num_kv_heads * c.head_width
-    found = {"q": (c.width, queries), "k": (c.width, keys), "v": (c.width, keys)}
-    found["attention_out"] = (queries, c.width)
+    found = dict.fromkeys(("k", "v"), (c.width, c.kv_width))
+    found |= {"q": (c.width, c.query_width), "attention_out": (c.query_width, c.width)}
     found |= {"gate": (c.width, c.mlp_width)} if c.gated else {}
     return found | {"up": (c.width, c.mlp_width), "down": (c.mlp_width, c.width)}
 
@@ -127,8 +118,8 @@ def step(shape: Shape, n: float, own: float) -> list[Load]:
     c, item, parts = shape.model, shape.itemsize, shape.parts
     layers, one = c.num_layers, layer_weights(c)
     outputs = sum(b for _, b in kernels(c).values())
-    attended = layers * 4 * n * shape.query_width * (shape.prompt + own) / parts
-    cache = layers * 2 * shape.kv_width * item * (shape.prompt + n * own) / parts
+    attended = layers * 4 * n * shape.model.query_width * (shape.prompt + own) / parts
+    cache = layers * 2 * shape.model.kv_width * item * (shape.prompt + n * own) / parts
     between = layers * n * (WIDTH_PASSES * c.width + outputs) * item / parts
     return [
         Load(layers * 2 * n * one / parts, layers * one * item / parts),
@@ -147,7 +138,7 @@ def forward(shape: Shape, n: float, tokens: float, before: float) -> list[Load]:
     between = layers * rows * (WIDTH_PASSES * c.width + MLP_PASSES * c.mlp_width) * item / parts
     return [
         Load(layers * 2 * rows * one / parts, layers * one * item / parts),
-        Load(layers * 4 * rows * shape.query_width * attended / parts, SCORE_PASSES * scores),
+        Load(layers * 4 * rows * shape.model.query_width * attended / parts, SCORE_PASSES * scores),
         Load(0, between, _summed(shape, rows * c.width * item) * layers, 40 * layers),
     ]
 

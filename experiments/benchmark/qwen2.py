@@ -122,8 +122,7 @@ def flops(config: DecoderConfig, sizes: Sizes, n: int) -> float:
     4 D for each position that it attends to; each token of a response 2 D V in the head.
     """
     c, (prompt, new) = config, sizes[:2]
-    kv_width = c.num_kv_heads * c.head_width
-    layer = 2 * c.width * (2 * c.width + 2 * kv_width) + 6 * c.width * c.mlp_width
+    layer = 2 * c.width * (2 * c.width + 2 * c.kv_width) + 6 * c.width * c.mlp_width
     attended = prompt * (prompt + 1) / 2 + n * new * (prompt + (new + 1) / 2)
     tokens = prompt + n * new
     everywhere = c.num_layers * (tokens * layer + 4 * c.width * attended)
@@ -136,7 +135,7 @@ def bytes_read(config: DecoderConfig, sizes: Sizes, n: int, work: str, weights: 
     if work != "sampling":
         return weights
     c, (prompt, new) = config, sizes[:2]
-    position = 2 * c.num_layers * c.num_kv_heads * c.head_width * jnp.dtype(c.dtype).itemsize
+    position = 2 * c.num_layers * c.kv_width * jnp.dtype(c.dtype).itemsize
     return new * (weights + position * (prompt + n * (new + 1) / 2))
 
 

@@ -62,9 +62,9 @@ def flops_per_response(config: DecoderConfig, prompt_tokens: int, tokens: int) -
     """Of one forward pass over a response: its matrix products, attention among them. The prompt
     is computed once for many responses and left out."""
     c = config
-    attention = 2 * c.width * (c.num_heads + c.num_kv_heads) * c.head_width
+    attention = 2 * c.width * (c.query_width + c.kv_width)
     layer = 2.0 * (attention + (2 + c.gated) * c.width * c.mlp_width)
-    layer += 4 * c.num_heads * c.head_width * (prompt_tokens + tokens / 2)
+    layer += 4 * c.query_width * (prompt_tokens + tokens / 2)
     return tokens * (c.num_layers * layer + 2 * c.width * c.vocab_size)
 
 

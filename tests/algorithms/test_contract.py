@@ -37,10 +37,11 @@ NIGHTLY = {
     "VSD, observing",
 }  # fmt: skip
 every_algorithm = pytest.mark.parametrize("name", nightly.params(ALGORITHMS, NIGHTLY))
-# What is compiled once more for it alone is tried of these, which have the parts of all others.
+# What is compiled once more for one test is tried of these, which have the parts of the others.
 FEW = {"auto", "filtering", "policy gradient, replay", "rnd"}
-few_algorithms = pytest.mark.parametrize(
-    "name", nightly.params(ALGORITHMS, ALGORITHMS.keys() - FEW)
+SIDE_BY_SIDE = FEW | {"banel, past filters", "genetic", "pseudo count", "VSD"}
+some = lambda names: pytest.mark.parametrize(
+    "name", nightly.params(ALGORITHMS, ALGORITHMS.keys() - names)
 )
 
 
@@ -110,7 +111,7 @@ def test_the_same_keys_give_the_same_run(name):
     )
 
 
-@few_algorithms
+@some(FEW)
 def test_compiled_afresh_it_is_the_same_run(name):
     """Nothing is kept between calls outside the state, as in a process that resumes."""
     assert_equal(list(play(Compiled(ALGORITHMS[name]()))), played(name))
@@ -183,7 +184,7 @@ def test_samples_and_candidates_are_likely_under_what_drew_them(name):
     assert functions.sample(jax.random.key(3), state, 1).tokens.shape == (1, LENGTH)
 
 
-@every_algorithm
+@some(SIDE_BY_SIDE)
 def test_seeds_side_by_side_equal_seeds_one_by_one(name):
     algorithm, each = ALGORITHMS[name](), jnp.stack([keys(0), keys(1)])
 
@@ -207,7 +208,7 @@ def test_seeds_side_by_side_equal_seeds_one_by_one(name):
             jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
 
 
-@few_algorithms
+@some(FEW)
 def test_rounds_of_a_compiled_run_call_nothing_of_the_host(name):
     """`jax.transfer_guard` would not see it: that looks at what a program is called with."""
     run = loop.compiled_blocks(ALGORITHMS[name](), lambda x: REWARDS["some"](x.tokens))

@@ -174,6 +174,7 @@ def test_what_has_no_kernels_says_so(tmp_path, monkeypatch):
         command(["run", "r", "--prior=two_circles", "--oracle=task", "--lora.rank=2"])
 
 
+@pytest.mark.slow
 def test_a_program_judges_the_texts_of_responses(model, ran, tmp_path, monkeypatch):
     """It is told what the run's page shows, and sees no token's number."""
     monkeypatch.chdir(tmp_path)

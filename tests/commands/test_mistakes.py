@@ -154,6 +154,7 @@ def test_the_program_ends_with_one_line_and_its_status(tmp_path):
     assert (
         wrong.stderr.startswith("error: unknown setting 'rouns'") and wrong.stderr.count("\n") == 1
     )
-    awaited = end("ask", "r", "--prior=two_circles", "--algorithm=banel", "--set=num_candidates=2")
+    words = ["--prior=two_circles", "--algorithm=prior_sampling", "--set=num_candidates=2"]
+    awaited = end("ask", "r", *words)
     assert awaited.returncode == 75 and not awaited.stderr
     assert awaited.stdout.count("\n") == 1 and "by_hand/round_0000.csv" in awaited.stdout

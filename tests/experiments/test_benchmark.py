@@ -52,6 +52,7 @@ def test_both_libraries_score_alike_and_draw_whole_rows():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_rows_of_a_bfloat16_model_at_a_small_size(tmp_path, monkeypatch, capsys):
     config, sizes = benchmark_qwen2.MODELS["qwen2_0_5b"]
     small = dataclasses.replace(

@@ -199,6 +199,7 @@ def test_models_that_are_named_are_adapters(config, judged, name, which):
     assert jax.tree.map(jnp.shape, told) == jax.tree.map(jnp.shape, state)
 
 
+@pytest.mark.slow
 def test_a_run_that_forbids_tokens_is_another(config, judged):
     def identity(*forbidden):
         asked = dataclasses.replace(config, forbidden_tokens=forbidden)

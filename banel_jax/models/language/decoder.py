@@ -46,9 +46,9 @@ class Layer(nn.Module):
             kernel_init=nn.initializers.normal(0.02),
         )
         self.attention_norm = _norm(c)
-        self.q = dense(c.num_heads * c.head_width, use_bias=c.qkv_bias)
-        self.k = dense(c.num_kv_heads * c.head_width, use_bias=c.qkv_bias)
-        self.v = dense(c.num_kv_heads * c.head_width, use_bias=c.qkv_bias)
+        self.q = dense(c.query_width, use_bias=c.qkv_bias)
+        self.k = dense(c.kv_width, use_bias=c.qkv_bias)
+        self.v = dense(c.kv_width, use_bias=c.qkv_bias)
         if c.qk_norm:
             self.q_norm, self.k_norm = _norm(c, rms=True), _norm(c, rms=True)
         self.attention_out = dense(c.width, use_bias=c.out_bias)

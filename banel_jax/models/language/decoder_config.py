@@ -119,6 +119,16 @@ class DecoderConfig:
     def head_width(self) -> int:
         return self.head_dim or self.width // self.num_heads
 
+    @property
+    def query_width(self) -> int:
+        """Of a position's queries."""
+        return self.num_heads * self.head_width
+
+    @property
+    def kv_width(self) -> int:
+        """Of a position's keys, and of its values."""
+        return self.num_kv_heads * self.head_width
+
 
 def _is_float(dtype):
     try:
