@@ -1,12 +1,14 @@
 """BaNEL on a question of a language model, at the least size, with a judge that is known here."""
 
 import dataclasses
+import itertools
 import json
 import zlib
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import nightly
 import numpy as np
 import pytest
 from made_up_gsm8k import PROBLEMS
@@ -167,21 +169,13 @@ def test_adapters_that_do_not_learn_leave_the_rates_of_full_models(config, judge
     assert_the_priors(config, written(config)["questions"]["3"]["algorithms"]["banel"])
 
 
-@pytest.mark.parametrize(
-    ("name", "which"),
-    [
-        ("banel", "failure"),
-        ("both_sides", "both"),
-        *(
-            pytest.param(name, which, marks=pytest.mark.slow)
-            for name, which in [
-                ("banel", "generator"), ("banel", "both"),
-                ("both_sides", "failure"), ("both_sides", "generator"),
-            ]
-        ),
-    ],
-)  # fmt: skip
-def test_models_that_are_named_are_adapters(config, judged, name, which):
+ADAPTED = list(itertools.product(("banel", "both_sides"), ("failure", "generator", "both")))
+TRIED = {("banel", "failure"), ("both_sides", "both")}
+
+
+@pytest.mark.parametrize("case", nightly.params(ADAPTED, set(ADAPTED) - TRIED), ids="-".join)
+def test_models_that_are_named_are_adapters(config, judged, case):
+    name, which = case
     config = dataclasses.replace(config, lora=which, algorithms=(name,), num_tempered=8)
     language = gsm8k_run.begin(config)
     prepared = gsm8k_run.prepare(config, language, 3)
