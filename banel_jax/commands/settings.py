@@ -28,8 +28,8 @@ class What:
         a Task, or a model and its parameters.
       oracle: what answers: module:function, "command: PROGRAM ARGUMENT ...", by-hand, or a check
         of the text ("exact: TEXT", "numeric: NUMBER", "regex: PATTERN"); by default the task's own.
-      algorithm: what learns: auto, banel, policy_gradient, expert_iteration, vsd, genetic, gflownet,
-        cut, sequential_filtering; or nothing, prior_sampling.
+      algorithm: what learns: auto, banel, policy_gradient, expert_iteration, vsd, genetic,
+        gflownet, sequential_filtering; cut and prior_sampling learn nothing.
       set: KEY=VALUE of the algorithm, such as num_candidates=100; may be given often.
       text: how sequences are read: "alphabet: CHARACTERS", or module:function of sequences; by
         default what the prior says.
