@@ -202,7 +202,7 @@ def test_arms_that_can_learn_from_what_others_proposed():
     assert float(info["banel_successes"]) < float(info["successes"])  # still its own
 
 
-@pytest.mark.parametrize("share_evidence", [True, False])
+@pytest.mark.parametrize("share_evidence", nightly.params([True, False], [False]))
 def test_the_first_success_makes_another_arm_of_one_that_learns_from_it(share_evidence):
     """Until then both fail alike; then what has learned is tried for a round."""
     algorithm = of("prior", "banel", share_evidence=share_evidence)

@@ -41,7 +41,7 @@ def begun(folder, seconds, *more):
 @pytest.mark.parametrize(
     ("number", "more"),
     [
-        (signal.SIGINT, []),
+        pytest.param(signal.SIGINT, [], marks=pytest.mark.slow),
         (signal.SIGTERM, ["--workers=2"]),
         pytest.param(signal.SIGTERM, [], marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, ["--workers=2"], marks=pytest.mark.slow),

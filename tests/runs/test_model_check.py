@@ -23,7 +23,7 @@ TWO = table.table(2, 1)
         (TABLE, jnp.full(PARAMS.shape, -jnp.inf).at[0, 1, 2, 0].set(0.0)),  # nor a single sequence
         (TWO, jnp.array([0.0, -8.0])),
         (TRANSFORMER, transformer_params(1)),
-        (tempering.ladder(TABLE), PARAMS),
+        pytest.param(tempering.ladder(TABLE), PARAMS, marks=pytest.mark.slow),
         (ensemble.ensemble(TABLE, 2), jnp.stack([PARAMS, table_params(5)])),
     ],
 )

@@ -10,6 +10,7 @@ import stat
 
 import jax
 import jax.numpy as jnp
+import nightly
 import numpy as np
 import pytest
 import synced
@@ -153,7 +154,7 @@ def algorithm_1(floor):
     return sequential_filtering(tiny_run.MODEL, config)
 
 
-@pytest.mark.parametrize("algorithm", [algorithm_1, algorithm_2])
+@pytest.mark.parametrize("algorithm", nightly.params([algorithm_1, algorithm_2], [algorithm_1]))
 def test_a_floor_that_was_hit_may_be_lowered(tmp_path, algorithm):
     low = algorithm(1e-3)
     expected = go(tmp_path / "low", 3, algorithm=low)
