@@ -1,6 +1,6 @@
 # make demo   the main job          make quick      sampling, scoring, rejection, oracle, ledger
 # make lint   ruff and mypy         make test       all tests
-# make docs   site and examples    make test-all   and the proofs that take a minute each
+# make docs   site and examples     make test-all   and the proofs that take a minute each
 # make benchmark                    speed of sampling, scoring, training
 # make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #

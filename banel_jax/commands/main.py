@@ -181,9 +181,9 @@ def _help(name: str, words: list[str]) -> str:
                           "that --set takes for --algorithm=NAME."])  # fmt: skip
     from banel_jax.commands import algorithms
 
-    chosen = [word.partition("=")[2] for word in words if word.startswith("--algorithm=")]
-    usual = algorithms.KINDS[settings.What().algorithm]
-    kind = (algorithms.KINDS.get(chosen[-1], usual) if chosen else usual)[0]
+    usual = settings.What().algorithm
+    given = [word.partition("=")[2] for word in words if word.startswith("--algorithm=")]
+    kind = algorithms.KINDS.get([usual, *given][-1], algorithms.KINDS[usual])[0]
     lines += ["", f"--set of {kind.__name__.removesuffix('Config')}:"]
     own = [row(one) for one in fields.settings(kind())]
     return "\n".join(lines + columns([(flag[2:], text) for flag, text in own]))

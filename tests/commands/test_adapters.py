@@ -30,6 +30,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("safetensors")
 
 SET = ("num_candidates=12", "generator_training.epochs=1", "failure_training.epochs=1")
+LEARNING = ["--algorithm=banel", *(f"--set={pair}" for pair in SET)]
 ASKED = ["--prompt=why?", "--max_new_tokens=4", "--oracle=regex: [a-m]"]
 
 
@@ -60,12 +61,7 @@ def ran(model, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("runs"))
         patch.setattr(judging, "judge_controls", few)
-        words = [
-            f"--prior={model}",
-            "--algorithm=banel",
-            *ASKED,
-            *(f"--set={pair}" for pair in SET),
-        ]
+        words = [f"--prior={model}", *ASKED, *LEARNING]
         assert command(["run", "run", *words, "--lora.rank=2", "--rounds=1"]) == 0
         assert command(["extend", "run", "--rounds=2", "--controls"]) == 0
         yield Path("run").absolute()
@@ -184,8 +180,7 @@ def test_a_program_judges_the_texts_of_responses(model, ran, tmp_path, monkeypat
     lines += "    print(json.dumps({'reward': int(right), 'score': text}), flush=True)\n"
     Path("judge.py").write_text(lines)
     program = f"--oracle=command: {sys.executable} -I -S judge.py"
-    chosen = [f"--prior={model}", "--algorithm=banel", *ASKED[:2], program]
-    words = [*chosen, *(f"--set={pair}" for pair in SET)]
+    words = [f"--prior={model}", *ASKED[:2], program, *LEARNING]
     assert command(["run", "judged", *words, "--lora.rank=2", "--rounds=1"]) == 0
     by_program, by_check = (
         oracle.read(run, render=found(model)[1].text) for run in ("judged", ran)
