@@ -191,19 +191,18 @@ def _names_of(algorithm, base, reward_fn, evaluate, final) -> dict[str, str]:
     """Of what computes the numbers: the reward, the evaluations, and an algorithm that does not
     say what determines it."""
     key = jax.eval_shape(jax.random.key, 0)
-    before = jax.eval_shape(algorithm.init, key, base)
-    candidates, asked = jax.eval_shape(algorithm.ask, key, before)
-    rewards = jax.ShapeDtypeStruct(candidates.tokens.shape[:1], jnp.float32)
-    state, _ = jax.eval_shape(algorithm.tell, key, asked, candidates, rewards)
+    state = jax.eval_shape(algorithm.init, key, base)  # of the form that it has in every round
+    candidates, asked = jax.eval_shape(algorithm.ask, key, state)
     traced = {
         "reward": (reward_fn, candidates),
         "evaluate": (evaluate or (lambda *_: {}), asked, state),
         FINAL: (final, state),
     }
     if not algorithm.settings or None in dict(algorithm.settings).values():
+        rewards = jax.ShapeDtypeStruct(candidates.tokens.shape[:1], jnp.float32)
         traced |= {
             "init": (algorithm.init, key, base),
-            "ask": (algorithm.ask, key, before),
+            "ask": (algorithm.ask, key, state),
             "tell": (algorithm.tell, key, asked, candidates, rewards),
             "sample": (lambda key, state: algorithm.sample(key, state, 1), key, state),
         }

@@ -37,9 +37,9 @@ NIGHTLY = {
     "VSD, observing",
 }  # fmt: skip
 every_algorithm = pytest.mark.parametrize("name", nightly.params(ALGORITHMS, NIGHTLY))
-# What is compiled once more for one test is tried of these, which have the parts of the others.
+# What is compiled once more for one test is tried of few, which have the parts of the others.
 FEW = {"auto", "filtering", "policy gradient, replay", "rnd"}
-SIDE_BY_SIDE = FEW | {"banel, past filters", "genetic", "pseudo count", "VSD"}
+SIDE_BY_SIDE = {"auto", "filtering"}
 some = lambda names: pytest.mark.parametrize(
     "name", nightly.params(ALGORITHMS, ALGORITHMS.keys() - names)
 )
