@@ -33,7 +33,7 @@ NIGHTLY = {
     "prior", "banel", "banel, all failures", "banel, threshold", "banel, 1 / p_phi",
     "filtering, in some rounds", "filtering, threshold", "gflownet, trajectory balance",
     "gflownet, relative", "negative RL", "CbAS", "likeliest cut", "least likely cut",
-    "hedge, distinct",
+    "hedge", "hedge, distinct", "banel, both sides",  # `auto` is one and has the other
     "VSD, observing",
 }  # fmt: skip
 every_algorithm = pytest.mark.parametrize("name", nightly.params(ALGORITHMS, NIGHTLY))

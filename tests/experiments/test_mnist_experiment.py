@@ -593,7 +593,7 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mnist")
     small = dataclasses.replace(
         SMOKE,
-        algorithms=("prior", "rnd"),
+        algorithms=("prior", "banel"),
         rounds=2,
         block=1,
         num_round_targets=0,
@@ -656,21 +656,21 @@ def test_a_second_time_nothing_is_run_anew(done, monkeypatch, capsys):
 def test_a_trial_of_the_search_is_kept_and_not_run_again(done, monkeypatch, capsys, tmp_path):
     small, rows = done
     monkeypatch.setattr(Runner, "_run", refuse)
-    trials = [{}, {"settings.rnd_policy.training.learning_rate": 0.5}]
-    monkeypatch.setattr(mnist_search.Config, "trials", {"rnd": trials[:1], "ours": []})
+    trials = [{}, {"settings.generator_learning_rate": 0.5}]
+    monkeypatch.setattr(mnist_search.Config, "trials", {"banel": trials[:1], "ours": []})
     config = mnist_search.Config(small, output=str(tmp_path / "search.jsonl"))
     read = lambda: [json.loads(line) for line in Path(config.output).read_text().splitlines()]
     mnist_search.main(config)
     (line,) = read()
-    row = next(row for row in rows if row["algorithm"] == "rnd")
+    row = next(row for row in rows if row["algorithm"] == "banel")
     np.testing.assert_allclose(
         line["log10_gain_final"], np.log10(row["final_over_base"]), atol=6e-4
     )
     assert line["changes"] == {} and line["commit"] == row["commit"] and line["seconds"] > 0
-    assert "rnd" in capsys.readouterr().out
+    assert "banel" in capsys.readouterr().out
     mnist_search.main(config)
     assert read() == [line]
-    monkeypatch.setattr(mnist_search.Config, "trials", {"rnd": trials})
+    monkeypatch.setattr(mnist_search.Config, "trials", {"banel": trials})
     with pytest.raises(AssertionError, match="it was run again"):
         mnist_search.main(config)
     assert read() == [line]
