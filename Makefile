@@ -1,6 +1,7 @@
 # make demo   the main job          make quick      sampling, scoring, rejection, oracle, ledger
 # make lint   ruff and mypy         make test       all tests
 # make docs   site and examples     make test-all   and the proofs that take a minute each
+# make versions                     some of them with the oldest packages, and with the newest
 # make benchmark                    speed of sampling, scoring, training
 # make accelerator OUT=FOLDER       the check of a GPU or TPU, 8 minutes at most
 #
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo quick test test-all lint docs benchmark accelerator clean
+.PHONY: demo quick test test-all lint docs versions oldest newest tried benchmark accelerator clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -53,19 +54,40 @@ docs: $(VENV)/.docs-installed $(VENV)/.test-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python -m pytest -n auto -m "docs and not slow"
 
+AGAIN := $(MAKE)  # by this name `make -n` does not run the recipe
+
+# The newest packages want a newer Python than the oldest that is supported.
+PYTHONS := python3.14 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python) python3.12
+TRIED := $(addprefix tests/, $(addsuffix .py, test_imports test_compiler test_sampling \
+  test_scoring algorithms/test_banel algorithms/test_cost runs/test_run_folder))
+
+versions: oldest newest
+
+oldest: $(VENV)/.made
+	@mkdir -p build && $(BIN)/python tests/helpers/oldest.py > build/oldest.txt
+	@PIP_CONSTRAINT=$(CURDIR)/build/oldest.txt $(AGAIN) --no-print-directory VENV=.venv-oldest tried
+
+newest:
+	@$(AGAIN) --no-print-directory VENV=.venv-newest PYTHON="$(PYTHONS)" tried
+
+tried: $(VENV)/.installed
+	@$(PIP) install pytest pytest-xdist hypothesis beartype
+	@$(BIN)/python -c 'import sys, jax, flax; print("Python", sys.version.split()[0], \
+	  "jax", jax.__version__, "flax", flax.__version__)'
+	$(BIN)/python -m pytest -n auto $(TRIED)
+
 # Without PyTorch the table has the JAX rows alone; see docs/quick_start.md for adding it.
 benchmark: $(VENV)/.installed
 	$(BIN)/python -m experiments.benchmark
 
 OUT ?= runs/accelerator
-AGAIN := $(MAKE)  # by this name `make -n` does not run the recipe
 accelerator:
 	@if $(PYTHON) -c 'import jax, flax' >/dev/null 2>&1; then chosen="$(PYTHON)"; \
 	else $(AGAIN) --no-print-directory $(VENV)/.installed && chosen=$(BIN)/python; fi && \
 	"$$chosen" -m experiments.accelerator --output="$(OUT)"
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find banel_jax experiments tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.made

@@ -15,7 +15,7 @@ from banel_jax.oracle.rows import COLUMNS, Counts, Stored
 CHUNK = 1 << 24  # bytes of rows that SQLite joins at once
 # A row as text for the CRC-32: short where it is as most are, which is twice as quick.
 PLAIN = (
-    "round = ?1 AND index_in_round = row - ?2 AND state = 'done' AND attempts = 1 "
+    "round = :round AND index_in_round = row - :first AND state = 'done' AND attempts = 1 "
     "AND score IS NULL AND cost IS NULL AND reason IS NULL AND source = 'oracle' "
     "AND typeof(reward) = 'real'"
 )
@@ -27,7 +27,7 @@ WHOLE = "||' '||".join(
 CONTENT = (
     "SELECT CAST(group_concat(tokens || mask || checksum || "
     f"CASE WHEN reward = 0 AND {PLAIN} THEN '0' WHEN reward = 1 AND {PLAIN} THEN '1' "
-    f"ELSE {WHOLE} END, '') AS BLOB) FROM evaluations WHERE row >= ?3 AND row < ?4"
+    f"ELSE {WHOLE} END, '') AS BLOB) FROM evaluations WHERE row >= :start AND row < :stop"
 )
 
 
@@ -106,7 +106,8 @@ def checksum(database: sqlite3.Connection, round: int, first: int, end: int, siz
     step = max(1, (end - first) * CHUNK // max(size, CHUNK))
     crc = 0
     for start in range(first, end, step):
-        query = (round, first, start, min(start + step, end))
+        stop = min(start + step, end)
+        query = {"round": round, "first": first, "start": start, "stop": stop}
         (content,) = database.execute(CONTENT, query).fetchone()
         crc = zlib.crc32(content or b"", crc)
     return crc

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 import types
+from contextlib import ExitStack
 
 import another_process
 import jax
@@ -349,11 +350,10 @@ def test_another_reward_and_evaluation_are_run_anew(whole):
 
 
 def test_a_group_in_use_is_refused(whole):
-    folder = next(whole[0].rglob(RESULT)).parent
-    with (
-        seed_runs.run_folder.hold(folder),
-        pytest.raises(ValueError, match="another process runs in"),
-    ):
+    with ExitStack() as stack:
+        for result in whole[0].rglob(RESULT):
+            stack.enter_context(seed_runs.run_folder.hold(result.parent))
+        stack.enter_context(pytest.raises(ValueError, match="another process runs in"))
         make(whole[0]).run_seeds(SEEDS)
 
 

@@ -79,12 +79,16 @@ def _while(params: Any, given: list[Any]) -> tuple[list[Any], jax.Array]:
 
 
 def _scan(params: Any, given: list[Any]) -> tuple[list[Any], jax.Array]:
-    ends = params["num_consts"], params["num_consts"] + params["num_carry"]
+    if "ft_in" in params:  # from JAX 0.12 on
+        parts = params["ft_in"].update(given).unpack()
+        consts, number, _ = (len(list(part)) for part in parts)
+    else:
+        consts, number = params["num_consts"], params["num_carry"]
+    ends = consts, consts + number
     used, start, xs = given[: ends[0]], given[ends[0] : ends[1]], given[ends[1] :]
 
     def step(carry, x):
         results, work = _run(params["jaxpr"], [*used, *carry[0], *x])
-        number = params["num_carry"]
         return (results[:number], carry[1] + work), results[number:]
 
     length, reverse = params["length"], params["reverse"]
