@@ -59,7 +59,7 @@ AGAIN := $(MAKE)  # by this name `make -n` does not run the recipe
 # The newest packages want a newer Python than the oldest that is supported.
 PYTHONS := python3.14 python3.13 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python) python3.12
 TRIED := $(addprefix tests/, $(addsuffix .py, test_imports test_compiler test_sampling \
-  test_scoring algorithms/test_banel algorithms/test_cost runs/test_run_folder))
+  test_scoring algorithms/test_cost runs/test_run_folder))
 
 versions: oldest newest
 
