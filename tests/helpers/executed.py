@@ -80,16 +80,14 @@ def _while(params: Any, given: list[Any]) -> tuple[list[Any], jax.Array]:
 
 def _scan(params: Any, given: list[Any]) -> tuple[list[Any], jax.Array]:
     if "ft_in" in params:  # from JAX 0.12 on
-        parts = params["ft_in"].update(given).unpack()
-        consts, number, _ = (len(list(part)) for part in parts)
+        used, start, xs = map(list, params["ft_in"].update(given).unpack())
     else:
-        consts, number = params["num_consts"], params["num_carry"]
-    ends = consts, consts + number
-    used, start, xs = given[: ends[0]], given[ends[0] : ends[1]], given[ends[1] :]
+        ends = params["num_consts"], params["num_consts"] + params["num_carry"]
+        used, start, xs = given[: ends[0]], given[ends[0] : ends[1]], given[ends[1] :]
 
     def step(carry, x):
         results, work = _run(params["jaxpr"], [*used, *carry[0], *x])
-        return (results[:number], carry[1] + work), results[number:]
+        return (results[: len(start)], carry[1] + work), results[len(start) :]
 
     length, reverse = params["length"], params["reverse"]
     (last, work), ys = jax.lax.scan(step, (start, jnp.float32(0)), xs, length, reverse)

@@ -16,7 +16,7 @@ def constraints(declared: list[str]) -> list[str]:
     found = [re.fullmatch(r"([\w-]+)>=([\d.]+)", line) for line in declared]
     if not all(found):
         raise ValueError(f"not all of the form name>=version: {declared}")
-    return [f"{one[1]}=={one[2]}" for one in found if one]
+    return [f"{one[1]}=={one[2]}" for one in found]
 
 
 if __name__ == "__main__":
